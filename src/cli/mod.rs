@@ -1,0 +1,246 @@
+//! The commands.
+
+mod database;
+pub mod output;
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::net::TcpListener;
+
+use crate::admin::{AdminError, migrate};
+use crate::config::{DatabaseSettings, LogSettings, ServeSettings};
+use crate::seed::{self, BulkPlan, SeedError};
+use crate::server::{self, ServeError};
+use crate::tenancy::{Database, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
+use database::{DatabaseSource, SourceError};
+
+/// Serves the orders of each user out of their tenant's schema.
+///
+/// Without a command it serves; without DATABASE_URL it starts a PostgreSQL of its own with demo
+/// data. Every option can be set by its environment variable, or in a file named .env.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Cli {
+    /// What is logged and how.
+    #[command(flatten)]
+    pub log: LogSettings,
+    #[command(flatten)]
+    serve: ServeSettings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve GET /users/{id}/orders; this is what happens without a command
+    Serve(ServeSettings),
+    /// Bring the shared tables and then every tenant's schema up to date
+    Migrate(MigrateArguments),
+    /// Make data to try or to measure with
+    #[command(subcommand)]
+    Seed(SeedCommand),
+}
+
+#[derive(Debug, Args)]
+struct MigrateArguments {
+    /// Only this tenant; may be given more than once
+    #[arg(long = "tenant", value_name = "NAME", value_parser = SchemaName::parse)]
+    tenants: Vec<SchemaName>,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+#[derive(Debug, Subcommand)]
+enum SeedCommand {
+    /// Two users, whose tenants sell the same items at different prices
+    Demo(DatabaseSettings),
+    /// Tenants t1, t2, … with users t1-u1, t1-u2, …
+    Bulk(BulkArguments),
+}
+
+#[derive(Debug, Args)]
+struct BulkArguments {
+    /// How many tenants
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    tenants: u32,
+    /// Users of each tenant
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    users: u32,
+    /// Items of each tenant
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    items: u32,
+    /// Orders of each user
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    orders: u32,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// There is no database to use.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The database's URL is none.
+    #[error(transparent)]
+    Url(#[from] InvalidDatabaseUrl),
+    /// The address to listen on is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operating system does not let signals be caught.
+    #[error("cannot catch signals")]
+    Signals(#[source] std::io::Error),
+    /// Serving failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A second signal came before the requests under way were finished.
+    #[error("stopped at once by a second signal: requests under way were cut off")]
+    Interrupted,
+    /// Administration failed.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Seeding failed.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// A name is no tenant's.
+    #[error(transparent)]
+    Name(#[from] InvalidSchemaName),
+    /// Some tenants were not migrated.
+    #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
+    TenantsFailed {
+        /// Their names.
+        failed: Vec<String>,
+        /// Of how many.
+        of: usize,
+    },
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`].
+    pub async fn run(self) -> Result<(), CommandError> {
+        match self.command {
+            None => serve(self.serve).await,
+            Some(Command::Serve(settings)) => serve(settings).await,
+            Some(Command::Migrate(arguments)) => {
+                with_database(&arguments.database, async |database| {
+                    migrate_tenants(database, &arguments.tenants).await
+                })
+                .await
+            }
+            Some(Command::Seed(SeedCommand::Demo(settings))) => {
+                with_database(&settings, async |database| Ok(seed::demo(database).await?)).await?;
+                output::step("the demo is there: users 1 (tenant client1) and 2 (tenant client2)");
+                Ok(())
+            }
+            Some(Command::Seed(SeedCommand::Bulk(arguments))) => {
+                let plan = BulkPlan {
+                    tenants: arguments.tenants,
+                    users: arguments.users,
+                    items: arguments.items,
+                    orders: arguments.orders,
+                };
+                with_database(&arguments.database, async |database| {
+                    seed_bulk(database, plan).await
+                })
+                .await
+            }
+        }
+    }
+}
+
+/// Does `work` with the database that the settings name, and leaves nothing of it running.
+async fn with_database(
+    settings: &DatabaseSettings,
+    work: impl AsyncFnOnce(&Database) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let source = DatabaseSource::open(settings).await?;
+    let worked = match Database::open(source.url(), &settings.pool) {
+        Ok(database) => work(&database).await,
+        Err(error) => Err(error.into()),
+    };
+    worked.and(source.close().map_err(CommandError::from))
+}
+
+async fn serve(settings: ServeSettings) -> Result<(), CommandError> {
+    // First of all, so that an address in use is told before anything is started.
+    let address = std::net::SocketAddr::new(settings.host, settings.port);
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| CommandError::Listen { address, source })?;
+    let is_embedded = settings.database.url().is_none();
+    with_database(&settings.database, async |database| {
+        if is_embedded {
+            seed::demo(database).await?;
+            migrate_tenants(database, &[]).await?;
+            let address = listener
+                .local_addr()
+                .map_err(|source| CommandError::Listen { address, source })?;
+            output::step("serving the demo; try");
+            output::step(&format!("  curl http://{address}/users/1/orders"));
+        }
+        let signals = server::stop_signals().map_err(CommandError::Signals)?;
+        let serving = server::run(listener, database.clone(), &settings, signals.clone().received(1));
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = signals.received(2) => Err(CommandError::Interrupted),
+        }
+    })
+    .await
+}
+
+async fn migrate_tenants(database: &Database, only: &[SchemaName]) -> Result<(), CommandError> {
+    let mut current = 0;
+    match migrate::shared(database).await? {
+        migrated if migrated.is_current() => current += 1,
+        migrated => output::migrated("public", migrated),
+    }
+    let tenants = if only.is_empty() {
+        migrate::all_tenants(database).await?
+    } else {
+        only.to_vec()
+    };
+    let mut failed = Vec::new();
+    for tenant in &tenants {
+        match migrate::tenant(database, tenant).await {
+            Ok(migrated) if migrated.is_current() => current += 1,
+            Ok(migrated) => output::migrated(tenant.as_str(), migrated),
+            Err(error) => {
+                output::not_migrated(tenant.as_str(), &error);
+                failed.push(tenant.as_str().to_owned());
+            }
+        }
+    }
+    output::current(current);
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::TenantsFailed {
+        failed,
+        of: tenants.len(),
+    })
+}
+
+async fn seed_bulk(database: &Database, plan: BulkPlan) -> Result<(), CommandError> {
+    let side_by_side = std::thread::available_parallelism()
+        .map_or(1, NonZeroUsize::get)
+        .min(8);
+    let mut done = seed::bulk(database, plan, side_by_side).await?;
+    let progress = output::Progress::new("tenants", plan.tenants.into());
+    while let Some(tenant) = done.recv().await {
+        tenant?;
+        progress.advance();
+    }
+    progress.finish();
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Everything that is written for a person to read, and the log.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the one place that prints"
+)]
+
+use std::error::Error;
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::admin::migrate::Migrated;
+use crate::config::{LogFormat, LogSettings};
+
+/// Starts the log, on standard error.
+pub fn start_log(settings: &LogSettings) {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(settings.filter())
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match settings.format() {
+        LogFormat::Pretty => log.with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+    }
+}
+
+/// Tells why the process fails, with all causes.
+pub fn failure(error: &dyn Error) {
+    eprintln!("error: {error}");
+    let mut shown = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if text != shown {
+            eprintln!("  because: {text}");
+        }
+        shown = text;
+        next = cause.source();
+    }
+}
+
+/// Tells what is going on.
+pub(super) fn step(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Tells what a migration did to a schema.
+pub(super) fn migrated(schema: &str, migrated: Migrated) {
+    println!(
+        "{schema}: migrated from version {} to {}",
+        migrated.from, migrated.to
+    );
+}
+
+/// Tells how many schemas a migration had nothing to do for.
+pub(super) fn current(schemas: usize) {
+    println!("{schemas} schemas were up to date already");
+}
+
+/// Tells why a schema was not migrated.
+pub(super) fn not_migrated(schema: &str, error: &dyn Error) {
+    eprint!("{schema}: ");
+    failure(error);
+}
+
+/// How far long work has come: a bar on a terminal, a line every tenth elsewhere.
+pub(super) struct Progress(ProgressBar, u64);
+
+impl Progress {
+    pub(super) fn new(what: &'static str, length: u64) -> Self {
+        let bar = ProgressBar::new(length);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} to go") {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        Self(bar, length.div_ceil(10).max(1))
+    }
+
+    pub(super) fn advance(&self) {
+        self.0.inc(1);
+        if self.0.is_hidden() && self.0.position().is_multiple_of(self.1) {
+            self.line();
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+        self.line();
+    }
+
+    fn line(&self) {
+        let (done, of) = (self.0.position(), self.0.length().unwrap_or_default());
+        eprintln!("{done} of {of} {}", self.0.message());
+    }
+}

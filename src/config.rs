@@ -1,0 +1,235 @@
+//! Every setting: its flag, its environment variable, its default and its check.
+
+#![expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Settings are written in days at most; far below what any timer or PostgreSQL's own limits hold.
+const LONGEST_DURATION: Duration = Duration::from_hours(24);
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseSettings {
+    /// The PostgreSQL database to use. Without one, an embedded PostgreSQL is started
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<DatabaseUrl>,
+
+    /// Where the embedded PostgreSQL keeps its data [default: the platform's data folder]
+    #[arg(long, env = "DATA_DIR", value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+
+    /// How connections are made and kept.
+    #[command(flatten)]
+    pub pool: PoolSettings,
+}
+
+impl DatabaseSettings {
+    /// The database to use, where one is named. An empty variable counts as none.
+    #[must_use]
+    pub fn url(&self) -> Option<&DatabaseUrl> {
+        self.database_url.as_ref().filter(|url| !url.0.is_empty())
+    }
+
+    /// Where the embedded cluster is to live, where the user says so. An empty variable counts as
+    /// unset.
+    #[must_use]
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir
+            .as_deref()
+            .filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
+/// How connections to the database are made and kept.
+#[derive(Debug, Clone, Args)]
+pub struct PoolSettings {
+    /// Connections in the pool; by default twice the cores, at least 4
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = default_max_connections(),
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub database_max_connections: u32,
+
+    /// Prepared statements that a connection keeps; each tenant takes one or two
+    #[arg(
+        long,
+        env = "DATABASE_STATEMENT_CACHE",
+        value_name = "N",
+        default_value_t = 512
+    )]
+    pub database_statement_cache: usize,
+
+    /// How long a request waits for a connection
+    #[arg(long, env = "ACQUIRE_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub acquire_timeout: Duration,
+
+    /// How long one statement may run
+    #[arg(long, env = "STATEMENT_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub statement_timeout: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            database_max_connections: default_max_connections(),
+            database_statement_cache: 512,
+            acquire_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a request may take.
+#[derive(Debug, Clone, Args)]
+pub struct RequestSettings {
+    /// How long a request may take before it is answered 504
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub request_timeout: Duration,
+
+    /// Requests at work at once; more are answered 503
+    #[arg(
+        long,
+        env = "MAX_CONCURRENT_REQUESTS",
+        value_name = "N",
+        default_value = "1024"
+    )]
+    pub max_concurrent_requests: NonZeroUsize,
+}
+
+/// Where the service listens and how it stops.
+#[derive(Debug, Clone, Args)]
+pub struct ServeSettings {
+    /// The address to listen on
+    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+
+    /// What a request may take.
+    #[command(flatten)]
+    pub request: RequestSettings,
+
+    /// How long a stop waits for requests under way
+    #[arg(long, env = "SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub shutdown_timeout: Duration,
+
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+}
+
+/// What is logged and how.
+#[derive(Debug, Clone, Args)]
+pub struct LogSettings {
+    /// How log lines look [default: pretty on a terminal, else json]
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", global = true)]
+    log_format: Option<LogFormat>,
+
+    /// What is logged: a level, or levels by module, such as info,sqlx=debug
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx::postgres::notice=warn", value_parser = log_filter, global = true)]
+    log_filter: String,
+}
+
+impl LogSettings {
+    /// The format asked for, or the one that fits where the log goes.
+    #[must_use]
+    pub fn format(&self) -> LogFormat {
+        self.log_format.unwrap_or(if std::io::stderr().is_terminal() {
+            LogFormat::Pretty
+        } else {
+            LogFormat::Json
+        })
+    }
+
+    /// The filter; its text was checked when it was read.
+    #[must_use]
+    pub fn filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.log_filter)
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: a line of text, coloured on a terminal
+    Pretty,
+    /// For programs: a JSON object a line
+    Json,
+}
+
+/// A database's URL, which may hold a password: it is never shown.
+#[derive(Clone)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL itself, for connecting alone.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(…)")
+    }
+}
+
+/// The folders of the `PATH`.
+#[must_use]
+pub fn program_folders() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect()
+}
+
+fn default_max_connections() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    u32::try_from(cores * 2).unwrap_or(u32::MAX).max(4)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms or 2s"))?;
+    if duration < Duration::from_millis(1) || duration > LONGEST_DURATION {
+        return Err("a duration from 1ms to 24h is expected".to_owned());
+    }
+    Ok(duration)
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_carry_their_unit_and_stay_in_bounds() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        for wrong in ["", "5", "-1s", "0s", "1ns", "2days", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_database_url_does_not_show_its_password() {
+        let url = DatabaseUrl::from("postgres://me:hush@db/x".to_owned());
+        assert!(!format!("{url:?}").contains("hush"));
+    }
+}

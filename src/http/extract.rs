@@ -1,0 +1,70 @@
+//! What a request asks for, taken apart. What does not fit is refused as a problem.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "wraps axum's extractors so that their rejections become problems"
+)]
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use serde::Deserialize;
+
+use super::problem::Problem;
+use crate::orders::PageRequest;
+
+const DEFAULT_LIMIT: u16 = 100;
+const MAX_LIMIT: u16 = 1000;
+
+/// The `{id}` of the path, percent-decoded.
+pub(super) struct UserId(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for UserId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(id) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::bad_request("The id in the path is not percent-encoded UTF-8."))?;
+        Ok(Self(id))
+    }
+}
+
+/// The page that the query asks for.
+pub(super) struct Page(pub(super) PageRequest);
+
+/// `limit` and `cursor` of the query; a parameter that is neither is ignored.
+#[derive(Deserialize)]
+struct PageParameters {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(parameters) = Query::<PageParameters>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::bad_request("The parameters limit and cursor may be given once each."))?;
+        let limit = match parameters.limit {
+            None => DEFAULT_LIMIT,
+            Some(limit) => parse_limit(&limit).ok_or_else(|| {
+                Problem::bad_request("The parameter limit must be a whole number from 1 to 1000.")
+            })?,
+        };
+        let after = match parameters.cursor {
+            None => None,
+            Some(cursor) => Some(cursor.parse().map_err(|_| {
+                Problem::bad_request("The parameter cursor must be the next_cursor of an earlier answer.")
+            })?),
+        };
+        Ok(Self(PageRequest { limit, after }))
+    }
+}
+
+fn parse_limit(text: &str) -> Option<u16> {
+    let digits_alone = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse()
+        .ok()
+        .filter(|limit| digits_alone && (1..=MAX_LIMIT).contains(limit))
+}

@@ -1,0 +1,99 @@
+//! The HTTP edge: routes, and what every request passes through.
+
+mod extract;
+mod health;
+mod orders;
+mod problem;
+mod request_id;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use tokio::sync::Semaphore;
+use tower_http::LatencyUnit;
+use tower_http::request_id::RequestId;
+use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::{Instrument, Level, Span};
+
+use crate::config::RequestSettings;
+use crate::tenancy::Database;
+use problem::Problem;
+
+/// All routes, over `database`. Requests run as tasks: this needs a Tokio runtime.
+///
+/// Probes are exempt from the limits on requests: they must answer when nothing else does.
+pub fn router(database: Database, settings: &RequestSettings) -> Router {
+    let limits = Limits {
+        permits: Arc::new(Semaphore::new(
+            settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS),
+        )),
+        timeout: settings.request_timeout,
+    };
+    let api = Router::new()
+        .route("/users/{id}/orders", get(orders::list))
+        .layer(from_fn_with_state(limits, limited));
+    let probes = Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz));
+    // The last layer is the outermost.
+    let router = Router::new()
+        .merge(api)
+        .merge(probes)
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(database)
+        .layer(from_fn(problem::complete))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(request_span)
+                .on_request(())
+                .on_response(
+                    DefaultOnResponse::new()
+                        .level(Level::INFO)
+                        .latency_unit(LatencyUnit::Micros),
+                )
+                .on_failure(()),
+        );
+    request_id::layered(router)
+}
+
+/// How much is taken on at once, and for how long.
+#[derive(Clone)]
+struct Limits {
+    permits: Arc<Semaphore>,
+    timeout: std::time::Duration,
+}
+
+/// Runs the request in a task of its own, so that a client who hangs up cancels nothing half-way:
+/// a cancelled database section costs its connection. What is too much is refused at once, and
+/// what takes too long is cancelled here and nowhere else.
+async fn limited(State(limits): State<Limits>, request: Request, next: Next) -> Result<Response, Problem> {
+    let permit = limits
+        .permits
+        .try_acquire_owned()
+        .map_err(|_| Problem::overloaded())?;
+    let work = async move {
+        let response = tokio::time::timeout(limits.timeout, next.run(request)).await;
+        drop(permit);
+        response
+    };
+    match tokio::spawn(work.instrument(Span::current())).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(elapsed)) => Err(Problem::timeout(elapsed)),
+        Err(panicked) => Err(Problem::internal(panicked)),
+    }
+}
+
+fn request_span(request: &Request) -> Span {
+    let extensions = request.extensions();
+    let route = extensions.get::<MatchedPath>().map_or("-", MatchedPath::as_str);
+    let request_id = extensions
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default();
+    tracing::info_span!("request", method = %request.method(), route, request_id)
+}

@@ -1,0 +1,201 @@
+//! A user's orders: the story of one request, and what its answer is made of.
+
+mod cursor;
+mod money;
+mod query;
+mod timestamp;
+
+use serde::Serialize;
+
+pub use cursor::{Cursor, InvalidCursor};
+pub use money::{InvalidMoney, Money};
+pub use timestamp::{InvalidTimestamp, Timestamp};
+
+use crate::tenancy::{Database, DatabaseError, InvalidSchemaName, SchemaName};
+use crate::users::{self, User};
+use query::{OrderRow, Selection};
+
+/// Which of a user's orders to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// At most so many.
+    pub limit: u16,
+    /// Those behind this one; from the newest on where there is none.
+    pub after: Option<Cursor>,
+}
+
+/// Some of a user's orders, and what all of them come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrdersPage {
+    /// Whose orders.
+    pub user: User,
+    /// Newest first; those without a timestamp last.
+    pub orders: Vec<OrderLine>,
+    /// The sum of all the user's line totals, on this page or not.
+    pub total_due: Money,
+    /// Where the next page starts, if there is one.
+    pub next_cursor: Option<Cursor>,
+}
+
+/// One order, with its item's price at this tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OrderLine {
+    /// Opaque text, unique within the tenant alone.
+    pub id: String,
+    /// When it was made, as the database has it: without a time zone.
+    pub created_at: Option<Timestamp>,
+    /// What was ordered.
+    pub item: Item,
+    /// The price of one.
+    pub unit_price: Option<Money>,
+    /// How many.
+    pub quantity: Option<i64>,
+    /// Unit price × quantity; none where either is unknown.
+    pub line_total: Option<Money>,
+}
+
+/// What was ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Opaque text; none where the order names no item.
+    pub id: Option<String>,
+    /// The item's description; none where it has none or is gone.
+    pub description: Option<String>,
+}
+
+/// Why a user's orders could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// No user has this id.
+    #[error("no such user")]
+    UserNotFound,
+    /// The lookup of the user failed.
+    #[error("could not look up the user")]
+    Lookup(#[source] DatabaseError),
+    /// The user's `organization_id` names nothing that could be a tenant.
+    #[error("the user's organization is no tenant")]
+    NoTenant(#[from] InvalidSchemaName),
+    /// Reading the tenant's tables failed.
+    #[error("could not read the orders of tenant {tenant:?}")]
+    Tenant {
+        /// The tenant's name, for the log.
+        tenant: String,
+        /// What went wrong.
+        source: DatabaseError,
+    },
+    /// A value of the tenant's cannot be told exactly.
+    #[error("could not tell the orders of tenant {tenant:?}")]
+    Data {
+        /// The tenant's name, for the log.
+        tenant: String,
+        /// What is wrong with it.
+        source: InvalidTenantData,
+    },
+}
+
+/// A tenant's data holds a value that cannot be told exactly.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTenantData {
+    /// A price, a line total or the total due.
+    #[error(transparent)]
+    Money(#[from] InvalidMoney),
+    /// The time of an order.
+    #[error(transparent)]
+    Timestamp(#[from] InvalidTimestamp),
+}
+
+/// Tells the orders of `user_id`: finds the user, enters their tenant's schema, reads.
+///
+/// The lookup gives its connection back before the transaction takes one; to hold one and wait for
+/// another deadlocks a full pool. Dropping the future is safe: it closes the connection at work.
+///
+/// # Errors
+///
+/// [`ListError`].
+pub async fn list_for_user(
+    database: &Database,
+    user_id: &str,
+    page: &PageRequest,
+) -> Result<OrdersPage, ListError> {
+    let user = users::find(database, user_id)
+        .await
+        .map_err(ListError::Lookup)?
+        .ok_or(ListError::UserNotFound)?;
+    let tenant = SchemaName::parse(&user.organization_id)?;
+    let selection = select_in_tenant(database, &tenant, user_id, page)
+        .await
+        .map_err(|source| ListError::Tenant {
+            tenant: user.organization_id.clone(),
+            source,
+        })?;
+    let tenant = user.organization_id.clone();
+    OrdersPage::assemble(user, selection, page.limit).map_err(|source| ListError::Data { tenant, source })
+}
+
+async fn select_in_tenant(
+    database: &Database,
+    tenant: &SchemaName,
+    user_id: &str,
+    page: &PageRequest,
+) -> Result<Selection, DatabaseError> {
+    let mut transaction = database.begin_tenant(tenant).await?;
+    let selection = query::select(&mut transaction, user_id, page).await?;
+    transaction.end();
+    Ok(selection)
+}
+
+impl OrdersPage {
+    fn assemble(user: User, selection: Selection, limit: u16) -> Result<Self, InvalidTenantData> {
+        let (rows, total_due) = match selection {
+            Selection::All(rows) => (rows, None),
+            Selection::Page { rows, total_due } => (rows, Some(total_due)),
+        };
+        let has_more = rows.len() > usize::from(limit);
+        let orders = rows
+            .into_iter()
+            .take(limit.into())
+            .map(OrderLine::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
+        let total_due = match total_due {
+            None => orders
+                .iter()
+                .filter_map(|line| line.line_total)
+                .try_fold(Money::ZERO, Money::plus)?,
+            Some(None) => Money::ZERO, // there is nothing to pay for
+            Some(Some(total_due)) => Money::parse(&total_due)?,
+        };
+        let next_cursor = orders
+            .last()
+            .filter(|_| has_more)
+            .map(|line| Cursor(line.created_at, line.id.clone()));
+        Ok(Self {
+            user,
+            orders,
+            total_due,
+            next_cursor,
+        })
+    }
+}
+
+impl TryFrom<OrderRow> for OrderLine {
+    type Error = InvalidTenantData;
+
+    fn try_from(row: OrderRow) -> Result<Self, Self::Error> {
+        let unit_price = row.price.as_deref().map(Money::parse).transpose()?;
+        let line_total = match (unit_price, row.quantity) {
+            (Some(unit_price), Some(quantity)) => Some(unit_price.times(quantity)?),
+            _ => None,
+        };
+        Ok(Self {
+            id: row.id,
+            created_at: row.creation_timestamp.map(Timestamp::from_postgres).transpose()?,
+            item: Item {
+                id: row.item_id,
+                description: row.description,
+            },
+            unit_price,
+            quantity: row.quantity,
+            line_total,
+        })
+    }
+}

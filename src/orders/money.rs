@@ -1,0 +1,199 @@
+//! Exact amounts of money.
+
+use std::fmt;
+
+use rust_decimal::Decimal;
+use serde::{Serialize, Serializer};
+
+/// An exact decimal amount, of whatever currency the tenant trades in.
+///
+/// Nothing is ever rounded: what 28 digits cannot hold is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Money(Decimal);
+
+/// An amount is no number, or one that cannot be held exactly.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no amount that can be held exactly")]
+pub struct InvalidMoney(String);
+
+impl Money {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// Reads what PostgreSQL writes for a `numeric` or a `double precision`: digits, perhaps with
+    /// an exponent.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMoney`] for `NaN`, an infinity, anything else, and more digits than fit.
+    pub fn parse(text: &str) -> Result<Self, InvalidMoney> {
+        let invalid = || InvalidMoney(text.to_owned());
+        let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let exponent: i32 = exponent.parse().map_err(|_| invalid())?;
+        let digits = if digits.contains('.') {
+            digits.trim_end_matches('0').trim_end_matches('.')
+        } else {
+            digits
+        };
+        let decimal = Decimal::from_str_exact(digits).map_err(|_| invalid())?;
+        let scale = i64::from(decimal.scale()) - i64::from(exponent);
+        Self::exactly(decimal.mantissa(), scale).ok_or_else(invalid)
+    }
+
+    /// This amount, `quantity` times.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMoney`] where the product has more digits than fit.
+    pub fn times(self, quantity: i64) -> Result<Self, InvalidMoney> {
+        self.0
+            .mantissa()
+            .checked_mul(i128::from(quantity))
+            .and_then(|mantissa| Self::exactly(mantissa, self.0.scale().into()))
+            .ok_or_else(|| InvalidMoney(format!("{self} × {quantity}")))
+    }
+
+    /// The sum of both amounts.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMoney`] where the sum has more digits than fit.
+    pub fn plus(self, other: Self) -> Result<Self, InvalidMoney> {
+        let scale = self.0.scale().max(other.0.scale());
+        let aligned = |amount: Self| shifted(amount.0.mantissa(), scale - amount.0.scale());
+        aligned(self)
+            .zip(aligned(other))
+            .and_then(|(a, b)| a.checked_add(b))
+            .and_then(|mantissa| Self::exactly(mantissa, scale.into()))
+            .ok_or_else(|| InvalidMoney(format!("{self} + {other}")))
+    }
+
+    /// `mantissa × 10^-scale`, in as few digits as it takes.
+    fn exactly(mut mantissa: i128, mut scale: i64) -> Option<Self> {
+        if mantissa == 0 {
+            return Some(Self::ZERO);
+        }
+        while scale > 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            scale -= 1;
+        }
+        if scale < 0 {
+            mantissa = shifted(mantissa, u32::try_from(-scale).ok()?)?;
+            scale = 0;
+        }
+        Decimal::try_from_i128_with_scale(mantissa, u32::try_from(scale).ok()?)
+            .ok()
+            .map(Self)
+    }
+}
+
+/// `mantissa × 10^digits`, where that fits.
+fn shifted(mantissa: i128, digits: u32) -> Option<i128> {
+    mantissa.checked_mul(10_i128.checked_pow(digits)?)
+}
+
+impl fmt::Display for Money {
+    /// At least two decimals, and as many as the amount has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.*}", self.0.scale().max(2) as usize, self.0)
+    }
+}
+
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shown(text: &str) -> String {
+        Money::parse(text).unwrap().to_string()
+    }
+
+    #[test]
+    fn an_amount_shows_two_decimals_or_as_many_as_it_has() {
+        for (text, expected) in [
+            ("5000", "5000.00"),
+            ("0.1", "0.10"),
+            ("19.999", "19.999"),
+            ("5.0000", "5.00"),
+            ("5.1200", "5.12"),
+            ("-0.5", "-0.50"),
+            ("-0", "0.00"),
+            ("100", "100.00"),
+            ("0.30000000000000004", "0.30000000000000004"),
+            ("1e-07", "0.0000001"),
+            ("1.5e+20", "150000000000000000000.00"),
+            ("1.25e1", "12.50"),
+            (
+                "79228162514264337593543950335",
+                "79228162514264337593543950335.00",
+            ),
+            ("5.00000000000000000000000000000000000000000", "5.00"),
+            ("0e0", "0.00"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_held_exactly_is_refused() {
+        for text in [
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "",
+            "$5.00",
+            "1e",
+            "e5",
+            "1e300",
+            "1e-300",
+            "1e99999999999999999999",
+            "1e9223372036854775807",
+            "1e-9223372036854775808",
+            "79228162514264337593543950336",
+            "0.00000000000000000000000000001",
+            "1.00000000000000000000000000001",
+        ] {
+            assert!(Money::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn products_and_sums_that_do_not_fit_are_refused() {
+        let largest = Money::parse("79228162514264337593543950335").unwrap();
+        let smallest = Money::parse("0.0000000000000000000000000001").unwrap();
+        assert!(largest.times(2).is_err());
+        assert!(largest.times(i64::MIN).is_err());
+        assert!(largest.plus(largest).is_err());
+        assert!(largest.plus(smallest).is_err());
+        assert_eq!(largest.times(1), Ok(largest));
+        assert_eq!(largest.plus(Money::ZERO), Ok(largest));
+        assert_eq!(shown("0.1").as_str(), "0.10");
+        assert_eq!(
+            Money::parse("0.05").unwrap().times(20).unwrap().to_string(),
+            "1.00"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_amount_or_refused(text in "[-+0-9.eENa ]{0,40}") {
+            if let Ok(money) = Money::parse(&text) {
+                prop_assert_eq!(Money::parse(&money.to_string()), Ok(money));
+            }
+        }
+
+        #[test]
+        fn arithmetic_is_that_of_integers(a in any::<i32>(), b in any::<i32>(), n in any::<i32>(), scale in 0_i64..=9) {
+            let money = |units: i64| Money::parse(&format!("{units}e-{scale}")).unwrap();
+            let (a, b, n) = (i64::from(a), i64::from(b), i64::from(n));
+            prop_assert_eq!(money(a).plus(money(b)).unwrap(), money(a + b));
+            prop_assert_eq!(money(a).times(n).unwrap(), money(a * n));
+        }
+    }
+}

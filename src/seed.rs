@@ -1,0 +1,155 @@
+//! Data to try the service with, and data to measure it with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{Connection, PgConnection, raw_sql};
+use tokio::sync::mpsc;
+
+use crate::admin::{AdminError, migrate, tenants};
+use crate::tenancy::{Database, InvalidSchemaName, SchemaName, dedicated};
+
+const DEMO: &str = include_str!("../seeds/demo.sql");
+const DEMO_TENANTS: [&str; 2] = ["client1", "client2"];
+
+/// How much data to make: tenants `t1`, `t2`, …, each with users such as `t1-u1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BulkPlan {
+    /// Tenants.
+    pub tenants: u32,
+    /// Users of each tenant.
+    pub users: u32,
+    /// Items of each tenant.
+    pub items: u32,
+    /// Orders of each user.
+    pub orders: u32,
+}
+
+/// Why seeding failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The tenant could not be made.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Not a name for a tenant.
+    #[error(transparent)]
+    Name(#[from] InvalidSchemaName),
+}
+
+impl From<sqlx::Error> for SeedError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Admin(error.into())
+    }
+}
+
+/// Makes the demo: two users, whose tenants sell the same items at different prices. What is there
+/// already stays as it is.
+///
+/// # Errors
+///
+/// [`SeedError`]; the rows come all or none.
+pub async fn demo(database: &Database) -> Result<(), SeedError> {
+    migrate::shared(database).await?;
+    for name in DEMO_TENANTS {
+        tenants::create_if_missing(database, &SchemaName::parse(name)?).await?;
+    }
+    let mut connection = database.dedicated().await.map_err(AdminError::from)?;
+    let mut transaction = connection.begin().await?;
+    raw_sql(DEMO).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Fills the tenants of `plan`, several side by side, and tells of each when it is done. A tenant
+/// comes all or none, and what is there already stays, so a run that was stopped can be run again.
+/// It stops at the first failure, and when the receiver is dropped.
+///
+/// # Errors
+///
+/// [`SeedError`] where the shared tables could not be made.
+pub async fn bulk(
+    database: &Database,
+    plan: BulkPlan,
+    side_by_side: usize,
+) -> Result<mpsc::Receiver<Result<(), SeedError>>, SeedError> {
+    migrate::shared(database).await?;
+    let (done, receiver) = mpsc::channel(1);
+    let next = Arc::new(AtomicU32::new(1));
+    for _ in 0..side_by_side {
+        let (database, done, next) = (database.clone(), done.clone(), Arc::clone(&next));
+        tokio::spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number > plan.tenants {
+                    return;
+                }
+                let filled = fill(&database, &format!("t{number}"), plan).await;
+                let failed = filled.is_err();
+                if done.send(filled).await.is_err() || failed {
+                    next.store(plan.tenants + 1, Ordering::Relaxed);
+                    return;
+                }
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+async fn fill(database: &Database, name: &str, plan: BulkPlan) -> Result<(), SeedError> {
+    let schema = SchemaName::parse(name)?;
+    tenants::create_if_missing(database, &schema).await?;
+    let mut connection = database.dedicated().await.map_err(AdminError::from)?;
+    dedicated::enter(&mut connection, &schema)
+        .await
+        .map_err(AdminError::from)?;
+    let mut transaction = connection.begin().await?;
+    insert(&mut transaction, name, plan).await?;
+    transaction.commit().await?;
+    raw_sql("ANALYZE items; ANALYZE orders")
+        .execute(&mut connection)
+        .await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// The same numbers every time; prices differ from tenant to tenant.
+async fn insert(connection: &mut PgConnection, name: &str, plan: BulkPlan) -> Result<(), sqlx::Error> {
+    let [users, items, orders] = [plan.users, plan.items, plan.orders].map(i64::from);
+    sqlx::query(
+        "INSERT INTO public.users (id, creation_timestamp, name, mail, organization_id)
+         SELECT $1 || '-u' || n, timestamp '2024-01-01' + n * interval '1 minute',
+                'User ' || n || ' of ' || $1, 'u' || n || '@' || $1 || '.example.com', $1
+         FROM generate_series(1, $2) AS n
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(name)
+    .bind(users)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO items (id, creation_timestamp, description, price)
+         SELECT n::text, timestamp '2024-01-01', 'Item ' || n,
+                (100 + abs(hashtext($1 || ' ' || n)::bigint) % 100000)::numeric / 100
+         FROM generate_series(1, $2) AS n
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(name)
+    .bind(items)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO orders (id, creation_timestamp, quantity, user_id, item_id)
+         SELECT ((u - 1) * $3 + n)::text, timestamp '2024-01-01' + (n * 1000 + u) * interval '1 minute',
+                1 + (u + n) % 20, $1 || '-u' || u, (1 + (u * 7 + n * 13) % $4)::text
+         FROM generate_series(1, $2) AS u, generate_series(1, $3) AS n
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(name)
+    .bind(users)
+    .bind(orders)
+    .bind(items)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What administration does on a connection of its own: whatever is set on it ends with it.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "schemas cannot be bound as parameters: they are named by SchemaName::quoted"
+)]
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, PgConnection, raw_sql};
+
+use super::{DatabaseError, SchemaName};
+
+/// Between two tries at an advisory lock. Waiting inside the database would hold up another
+/// session's `CREATE INDEX CONCURRENTLY`.
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+
+/// Makes `schema` the place where unqualified names are created and looked up.
+pub(crate) async fn enter(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DatabaseError> {
+    let statement = format!("SET search_path TO {}, pg_temp", schema.quoted());
+    raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
+
+/// Makes `public` that place.
+pub(crate) async fn enter_public(connection: &mut PgConnection) -> Result<(), DatabaseError> {
+    raw_sql("SET search_path TO public, pg_temp")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether `schema` exists.
+pub(crate) async fn exists(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<bool, DatabaseError> {
+    let found = sqlx::query("SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1")
+        .bind(schema.as_str())
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Creates `schema`, which must not exist.
+pub(crate) async fn create(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DatabaseError> {
+    let statement = format!("CREATE SCHEMA {}", schema.quoted());
+    raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
+
+/// Waits until no other session of this program works on `what`. The lock ends with the connection
+/// (PostgreSQL manual, section 13.3.5).
+pub(crate) async fn lock(connection: &mut PgConnection, what: &str) -> Result<(), DatabaseError> {
+    loop {
+        let locked: bool = sqlx::query_scalar(
+            "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('tenant-orders ' || $1, 0))",
+        )
+        .bind(what)
+        .fetch_one(&mut *connection)
+        .await?;
+        if locked {
+            return Ok(());
+        }
+        tokio::time::sleep(LOCK_RETRY).await;
+    }
+}

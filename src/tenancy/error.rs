@@ -1,0 +1,87 @@
+//! What went wrong at the database, told by SQLSTATE (PostgreSQL manual, appendix A).
+
+/// A failure at the database, sorted by what its caller can do about it.
+///
+/// The cause is for the log alone: it may hold SQL and names.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// No connection: the pool is exhausted, the server is down, starting, full or failing over.
+    /// Trying again later may help.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// The statement was cancelled by its time limit.
+    #[error("the database did not answer in time")]
+    TimedOut(#[source] sqlx::Error),
+    /// What the statement names is missing, of another kind, or not ours to read.
+    #[error("a table or a column is missing or not readable")]
+    Unreadable(#[source] sqlx::Error),
+    /// A value is out of the range of its type.
+    #[error("a value in the database is invalid")]
+    InvalidData(#[source] sqlx::Error),
+    /// Anything else.
+    #[error("unexpected database error")]
+    Unexpected(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                Some(code) => by_sqlstate(code)(error),
+                None => Self::Unexpected(error),
+            },
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => Self::Unavailable(error),
+            _ => Self::Unexpected(error),
+        }
+    }
+}
+
+fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
+    match code {
+        // query_canceled, lock_not_available
+        "57014" | "55P03" => return DatabaseError::TimedOut,
+        _ => {}
+    }
+    match code.get(..2) {
+        // connection, wrong password or role, no such database, transaction rolled back (as on a
+        // standby), out of resources, operator intervention, system error
+        Some("08" | "28" | "3D" | "40" | "53" | "57" | "58") => DatabaseError::Unavailable,
+        // no such schema, table, column, function; no right to it
+        Some("3F" | "42") => DatabaseError::Unreadable,
+        Some("22") => DatabaseError::InvalidData,
+        _ => DatabaseError::Unexpected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_of_sqlstate_has_its_meaning() {
+        let sorted = |code| by_sqlstate(code)(sqlx::Error::PoolTimedOut).to_string();
+        for (code, expected) in [
+            ("08006", "the database is unavailable"),
+            ("53300", "the database is unavailable"),
+            ("57P01", "the database is unavailable"),
+            ("57P03", "the database is unavailable"),
+            ("40001", "the database is unavailable"),
+            ("57014", "the database did not answer in time"),
+            ("55P03", "the database did not answer in time"),
+            ("42P01", "a table or a column is missing or not readable"),
+            ("42501", "a table or a column is missing or not readable"),
+            ("3F000", "a table or a column is missing or not readable"),
+            ("22003", "a value in the database is invalid"),
+            ("XX000", "unexpected database error"),
+            ("é", "unexpected database error"),
+        ] {
+            assert_eq!(sorted(code), expected, "{code}");
+        }
+    }
+}

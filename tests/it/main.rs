@@ -1,0 +1,20 @@
+//! The service against a real PostgreSQL: one cluster for all tests, a database for each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+mod command_line;
+mod embedded;
+mod existing_database;
+mod isolation;
+mod migrations;
+mod orders;
+mod problems;

@@ -1,0 +1,189 @@
+//! One cluster for all tests, thrown away when this process ends, and a database for each test.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sqlx::{Connection, Executor, PgConnection};
+use tenant_orders::config::{DatabaseUrl, PoolSettings};
+use tenant_orders::embedded::{Binaries, DataDir};
+use tenant_orders::seed;
+use tenant_orders::tenancy::Database;
+
+/// Nothing here has to survive a power cut.
+const FAST_AND_FORGETFUL: &str = "
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+autovacuum = off
+";
+
+/// The tables as databases have them that are older than this service: see the file.
+const EXISTING: &str = include_str!("existing.sql");
+
+static CLUSTER: OnceLock<PathBuf> = OnceLock::new();
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// A database of a test's own.
+pub(crate) struct TestDatabase {
+    name: String,
+}
+
+impl TestDatabase {
+    /// With the demo in it, made by our own migrations.
+    pub(crate) async fn demo() -> Self {
+        Self::from_template("demo").await
+    }
+
+    /// With the demo's data, made by somebody else, years ago.
+    pub(crate) async fn existing() -> Self {
+        Self::from_template("existing").await
+    }
+
+    /// With nothing in it.
+    pub(crate) async fn empty() -> Self {
+        Self::from_template("template1").await
+    }
+
+    async fn from_template(template: &str) -> Self {
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut connection = connect("postgres").await;
+        create(&mut connection, &name, template).await;
+        Self { name }
+    }
+
+    /// As the superuser.
+    pub(crate) fn url(&self) -> String {
+        url(&self.name, "postgres")
+    }
+
+    pub(crate) fn url_as(&self, role: &str) -> String {
+        url(&self.name, role)
+    }
+
+    pub(crate) async fn connect(&self) -> PgConnection {
+        connect(&self.name).await
+    }
+
+    /// Runs one or more statements as the superuser.
+    pub(crate) async fn execute(&self, statements: impl Into<String>) {
+        let mut connection = self.connect().await;
+        execute(&mut connection, statements.into()).await;
+        connection.close().await.unwrap();
+    }
+
+    /// What one row of one text column says.
+    pub(crate) async fn text(&self, statement: &str) -> String {
+        let mut connection = self.connect().await;
+        let text = sqlx::query_scalar(sqlx_text(statement)).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        text
+    }
+
+    pub(crate) fn database(&self) -> Database {
+        self.database_with(&PoolSettings::default())
+    }
+
+    pub(crate) fn database_with(&self, settings: &PoolSettings) -> Database {
+        Database::open(&DatabaseUrl::from(self.url()), settings).unwrap()
+    }
+}
+
+/// A folder for a cluster of a test's own, removed when this process has ended and its server too.
+pub(crate) fn data_dir_for_a_test() -> PathBuf {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("tenant-orders-test-{}-{number}", std::process::id()));
+    remove_when_this_process_ends(&path);
+    path
+}
+
+fn cluster() -> &'static Path {
+    CLUSTER.get_or_init(|| {
+        // On a thread of its own, since a runtime cannot be started inside a test's.
+        std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(start())
+        })
+        .join()
+        .unwrap()
+    })
+}
+
+async fn start() -> PathBuf {
+    let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
+    let binaries = match Binaries::find(&data_dir) {
+        Some(binaries) => binaries,
+        None => Binaries::fetch(&data_dir).await.unwrap(),
+    };
+    data_dir.make_cluster(&binaries).unwrap();
+    let folder = data_dir.cluster();
+    let mut configuration = OpenOptions::new().append(true).open(folder.join("postgresql.conf")).unwrap();
+    configuration.write_all(FAST_AND_FORGETFUL.as_bytes()).unwrap();
+    let server = data_dir.start(&binaries).unwrap();
+    std::mem::forget(server); // it stops with this process
+
+    let mut connection = PgConnection::connect(&url_at(&folder, "postgres", "postgres")).await.unwrap();
+    create(&mut connection, "demo", "template1").await;
+    create(&mut connection, "existing", "template1").await;
+    connection.close().await.unwrap();
+
+    let demo = DatabaseUrl::from(url_at(&folder, "demo", "postgres"));
+    let database = Database::open(&demo, &PoolSettings::default()).unwrap();
+    seed::demo(&database).await.unwrap();
+    database.close().await;
+
+    let mut connection = PgConnection::connect(&url_at(&folder, "existing", "postgres")).await.unwrap();
+    connection.execute(EXISTING).await.unwrap();
+    connection.close().await.unwrap();
+    folder
+}
+
+fn remove_when_this_process_ends(path: &Path) {
+    const REMOVER: &str = r#"
+        while read -r _; do :; done
+        while [ -e "$0/cluster/postmaster.pid" ]; do sleep 0.1; done
+        rm -rf "$0""#;
+    let remover = Command::new("sh")
+        .args(["-c", REMOVER])
+        .arg(path)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::mem::forget(remover); // holds its standard input open
+}
+
+async fn create(connection: &mut PgConnection, name: &str, template: &str) {
+    execute(connection, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+}
+
+async fn connect(database: &str) -> PgConnection {
+    PgConnection::connect(&url(database, "postgres")).await.unwrap()
+}
+
+async fn execute(connection: &mut PgConnection, statements: String) {
+    if let Err(error) = connection.execute(sqlx_text(&statements)).await {
+        panic!("{statements}\n{error}");
+    }
+}
+
+fn url(database: &str, role: &str) -> String {
+    url_at(cluster(), database, role)
+}
+
+fn url_at(socket: &Path, database: &str, role: &str) -> String {
+    let socket = utf8_percent_encode(socket.to_str().unwrap(), NON_ALPHANUMERIC);
+    format!("postgres:///{database}?host={socket}&port=5432&user={role}")
+}
+
+#[expect(clippy::disallowed_types, reason = "the statements are the tests' own")]
+fn sqlx_text(statement: &str) -> impl sqlx::SqlSafeStr + use<> {
+    sqlx::AssertSqlSafe(statement.to_owned())
+}

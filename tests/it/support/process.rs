@@ -1,0 +1,112 @@
+//! The service as its users run it: the binary, its output, its signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Long enough for a cluster to be made on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) struct ServiceProcess {
+    child: Child,
+    errors: Receiver<String>,
+    told: Vec<String>,
+}
+
+impl ServiceProcess {
+    pub(crate) fn command() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenant-orders"));
+        command.current_dir(std::env::temp_dir()).env_remove("DATABASE_URL").env("PORT", "0");
+        command
+    }
+
+    pub(crate) fn embedded(data_dir: &Path) -> Self {
+        Self::spawn(Self::command().env("DATA_DIR", data_dir))
+    }
+
+    pub(crate) fn over(database_url: &str) -> Self {
+        Self::spawn(Self::command().env("DATABASE_URL", database_url))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, errors) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, errors, told: Vec::new() }
+    }
+
+    /// Waits for the line that tells where it listens.
+    pub(crate) fn url(&mut self) -> String {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.errors.recv_timeout(left) else {
+                panic!("it did not listen; it told:\n{}", self.told.join("\n"));
+            };
+            let url = line.split_once("listening on ").map(|(_, url)| url.split('"').next().unwrap().to_owned());
+            self.told.push(line);
+            if let Some(url) = url {
+                return url;
+            }
+        }
+    }
+
+    /// What it has told so far, and what it tells until it ends.
+    pub(crate) fn all_it_told(&mut self) -> String {
+        while let Ok(line) = self.errors.recv() {
+            self.told.push(line);
+        }
+        self.told.join("\n")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it did not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn stop(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        self.wait()
+    }
+}
+
+impl Drop for ServiceProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command to its end: its exit status, standard output and standard error.
+pub(crate) fn finished(command: &mut Command) -> (Option<i32>, String, String) {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut output, mut errors) = (String::new(), String::new());
+    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    (child.wait().unwrap().code(), output, errors)
+}

@@ -1,0 +1,95 @@
+//! The service in process: the whole router, without a socket.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::Value;
+use tenant_orders::config::RequestSettings;
+use tenant_orders::http;
+use tenant_orders::tenancy::Database;
+use tower::ServiceExt;
+
+use super::TestDatabase;
+
+#[derive(Clone)]
+pub(crate) struct Service {
+    router: Router,
+}
+
+impl Service {
+    pub(crate) fn new(database: Database) -> Self {
+        Self::with(database, Duration::from_secs(10), 1024)
+    }
+
+    pub(crate) fn with(database: Database, request_timeout: Duration, max_concurrent_requests: usize) -> Self {
+        let settings = RequestSettings {
+            request_timeout,
+            max_concurrent_requests: NonZeroUsize::new(max_concurrent_requests).unwrap(),
+        };
+        Self { router: http::router(database, &settings) }
+    }
+
+    pub(crate) fn over(database: &TestDatabase) -> Self {
+        Self::new(database.database())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn request(&self, method: Method, path: &str) -> Answer {
+        self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body: body.to_vec() }
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The body of a 200.
+    pub(crate) fn ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        self.json()
+    }
+
+    /// Checks that this is a whole and well-formed problem, and tells its body.
+    pub(crate) fn problem(&self, status: u16, name: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let body = self.json();
+        assert_eq!(body["status"], status);
+        assert_eq!(body["type"], format!("/problems/{name}"));
+        assert_eq!(body["request_id"].as_str(), self.header("x-request-id"));
+        for member in ["title", "detail", "instance"] {
+            assert!(!body[member].as_str().unwrap().is_empty(), "{member}");
+        }
+        assert_eq!(self.header("retry-after").is_some(), matches!(name, "overloaded" | "database-unavailable"));
+        body
+    }
+}
