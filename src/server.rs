@@ -51,10 +51,10 @@ pub async fn run(
         stopping.notified().await;
         tokio::time::sleep(settings.shutdown_timeout).await;
     };
-    let served = tokio::select! {
-        served = serving => served.map_err(ServeError::from),
-        () = deadline => Err(ServeError::StopTimedOut(settings.shutdown_timeout)),
-    };
+    tokio::select! {
+        served = serving => served?,
+        () = deadline => return Err(ServeError::StopTimedOut(settings.shutdown_timeout)),
+    }
     if tokio::time::timeout(CLOSE_TIMEOUT, database.close())
         .await
         .is_err()
@@ -62,7 +62,7 @@ pub async fn run(
         tracing::warn!("not every database connection came back in time");
     }
     tracing::info!("stopped");
-    served
+    Ok(())
 }
 
 /// Counts the requests to stop: Ctrl-C, and SIGTERM where there is such a thing. From here on

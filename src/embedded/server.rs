@@ -16,8 +16,9 @@ use crate::config::DatabaseUrl;
 const SUPERVISOR: &str = r#"
 pg_ctl=$1 cluster=$2 log=$3
 exec 3>&1 1>&2
-if "$pg_ctl" -D "$cluster" status >/dev/null; then
-    "$pg_ctl" -D "$cluster" -m fast -w stop || exit 1
+running() { "$pg_ctl" -D "$cluster" status >/dev/null; }
+if running; then
+    "$pg_ctl" -D "$cluster" -m fast -w stop || ! running || exit 1
 fi
 "$pg_ctl" -D "$cluster" -l "$log" -w -t 300 start 3>&- || exit 1
 echo ready >&3

@@ -26,7 +26,7 @@ pub struct Database {
 /// The database's URL cannot be used. The cause names the part, not the password.
 #[derive(Debug, thiserror::Error)]
 #[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
-pub struct InvalidDatabaseUrl(#[source] sqlx::Error);
+pub struct InvalidDatabaseUrl(#[source] Option<sqlx::Error>);
 
 impl Database {
     /// Makes the pool. No connection is opened before the first is needed, so the database may be
@@ -36,8 +36,15 @@ impl Database {
     ///
     /// [`InvalidDatabaseUrl`] where `url` is not one.
     pub fn open(url: &DatabaseUrl, settings: &PoolSettings) -> Result<Self, InvalidDatabaseUrl> {
-        let dedicated = PgConnectOptions::from_str(url.expose())
-            .map_err(InvalidDatabaseUrl)?
+        let url = url.expose();
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
+            return Err(InvalidDatabaseUrl(None));
+        }
+        let dedicated = PgConnectOptions::from_str(url)
+            .map_err(|error| InvalidDatabaseUrl(Some(error)))?
             .application_name("tenant-orders");
         let statement_timeout = settings.statement_timeout.as_millis().to_string();
         let pooled = dedicated

@@ -50,6 +50,11 @@ impl TestDatabase {
         Self::from_template("template1").await
     }
 
+    /// With nothing in it, and an encoding that lacks most of Unicode.
+    pub(crate) async fn latin1() -> Self {
+        Self::from_template("template0 ENCODING 'LATIN1' LOCALE 'C'").await
+    }
+
     async fn from_template(template: &str) -> Self {
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut connection = connect("postgres").await;
@@ -80,7 +85,10 @@ impl TestDatabase {
     /// What one row of one text column says.
     pub(crate) async fn text(&self, statement: &str) -> String {
         let mut connection = self.connect().await;
-        let text = sqlx::query_scalar(sqlx_text(statement)).fetch_one(&mut connection).await.unwrap();
+        let text = sqlx::query_scalar(sqlx_text(statement))
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
         text
     }
@@ -106,7 +114,10 @@ fn cluster() -> &'static Path {
     CLUSTER.get_or_init(|| {
         // On a thread of its own, since a runtime cannot be started inside a test's.
         std::thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(start())
         })
         .join()
@@ -122,12 +133,17 @@ async fn start() -> PathBuf {
     };
     data_dir.make_cluster(&binaries).unwrap();
     let folder = data_dir.cluster();
-    let mut configuration = OpenOptions::new().append(true).open(folder.join("postgresql.conf")).unwrap();
+    let mut configuration = OpenOptions::new()
+        .append(true)
+        .open(folder.join("postgresql.conf"))
+        .unwrap();
     configuration.write_all(FAST_AND_FORGETFUL.as_bytes()).unwrap();
     let server = data_dir.start(&binaries).unwrap();
     std::mem::forget(server); // it stops with this process
 
-    let mut connection = PgConnection::connect(&url_at(&folder, "postgres", "postgres")).await.unwrap();
+    let mut connection = PgConnection::connect(&url_at(&folder, "postgres", "postgres"))
+        .await
+        .unwrap();
     create(&mut connection, "demo", "template1").await;
     create(&mut connection, "existing", "template1").await;
     connection.close().await.unwrap();
@@ -137,7 +153,9 @@ async fn start() -> PathBuf {
     seed::demo(&database).await.unwrap();
     database.close().await;
 
-    let mut connection = PgConnection::connect(&url_at(&folder, "existing", "postgres")).await.unwrap();
+    let mut connection = PgConnection::connect(&url_at(&folder, "existing", "postgres"))
+        .await
+        .unwrap();
     connection.execute(EXISTING).await.unwrap();
     connection.close().await.unwrap();
     folder
@@ -183,7 +201,6 @@ fn url_at(socket: &Path, database: &str, role: &str) -> String {
     format!("postgres:///{database}?host={socket}&port=5432&user={role}")
 }
 
-#[expect(clippy::disallowed_types, reason = "the statements are the tests' own")]
 fn sqlx_text(statement: &str) -> impl sqlx::SqlSafeStr + use<> {
     sqlx::AssertSqlSafe(statement.to_owned())
 }

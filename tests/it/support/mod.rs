@@ -1,5 +1,6 @@
 //! What tests stand on: a cluster, databases, the service in process, the service as a process.
 
+pub(crate) mod client;
 mod cluster;
 mod process;
 mod service;

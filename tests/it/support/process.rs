@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Long enough for a cluster to be made on a busy machine.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Long enough for a cluster to be made and started on a busy machine.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) struct ServiceProcess {
     child: Child,
@@ -21,7 +21,10 @@ pub(crate) struct ServiceProcess {
 impl ServiceProcess {
     pub(crate) fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenant-orders"));
-        command.current_dir(std::env::temp_dir()).env_remove("DATABASE_URL").env("PORT", "0");
+        command
+            .current_dir(std::env::temp_dir())
+            .env_remove("DATABASE_URL")
+            .env("PORT", "0");
         command
     }
 
@@ -34,7 +37,12 @@ impl ServiceProcess {
     }
 
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let (sender, errors) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -42,18 +50,24 @@ impl ServiceProcess {
                 let _ = sender.send(line);
             }
         });
-        Self { child, errors, told: Vec::new() }
+        Self {
+            child,
+            errors,
+            told: Vec::new(),
+        }
     }
 
     /// Waits for the line that tells where it listens.
     pub(crate) fn url(&mut self) -> String {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.errors.recv_timeout(left) else {
                 panic!("it did not listen; it told:\n{}", self.told.join("\n"));
             };
-            let url = line.split_once("listening on ").map(|(_, url)| url.split('"').next().unwrap().to_owned());
+            let url = line
+                .split_once("listening on ")
+                .map(|(_, url)| url.split('"').next().unwrap().to_owned());
             self.told.push(line);
             if let Some(url) = url {
                 return url;
@@ -74,14 +88,7 @@ impl ServiceProcess {
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it did not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        ended(&mut self.child).expect("it did not end")
     }
 
     pub(crate) fn stop(&mut self, signal: Signal) -> ExitStatus {
@@ -105,8 +112,37 @@ pub(crate) fn finished(command: &mut Command) -> (Option<i32>, String, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let (mut output, mut errors) = (String::new(), String::new());
-    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-    (child.wait().unwrap().code(), output, errors)
+    let output = read_aside(child.stdout.take().unwrap());
+    let errors = read_aside(child.stderr.take().unwrap());
+    let status = ended(&mut child);
+    let [output, errors] = [output, errors].map(|text| text.join().unwrap());
+    (
+        status
+            .unwrap_or_else(|| panic!("it did not end; it told:\n{output}{errors}"))
+            .code(),
+        output,
+        errors,
+    )
+}
+
+fn read_aside(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).unwrap();
+        text
+    })
+}
+
+/// Waits for the end of `child`; one that does not end is killed.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + TIMEOUT;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
 }

@@ -24,12 +24,18 @@ impl Service {
         Self::with(database, Duration::from_secs(10), 1024)
     }
 
-    pub(crate) fn with(database: Database, request_timeout: Duration, max_concurrent_requests: usize) -> Self {
+    pub(crate) fn with(
+        database: Database,
+        request_timeout: Duration,
+        max_concurrent_requests: usize,
+    ) -> Self {
         let settings = RequestSettings {
             request_timeout,
             max_concurrent_requests: NonZeroUsize::new(max_concurrent_requests).unwrap(),
         };
-        Self { router: http::router(database, &settings) }
+        Self {
+            router: http::router(database, &settings),
+        }
     }
 
     pub(crate) fn over(database: &TestDatabase) -> Self {
@@ -41,14 +47,25 @@ impl Service {
     }
 
     pub(crate) async fn request(&self, method: Method, path: &str) -> Answer {
-        self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
+        self.send(
+            Request::builder()
+                .method(method)
+                .uri(path)
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        Answer { status: parts.status, headers: parts.headers, body: body.to_vec() }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_vec(),
+        }
     }
 }
 
@@ -89,7 +106,10 @@ impl Answer {
         for member in ["title", "detail", "instance"] {
             assert!(!body[member].as_str().unwrap().is_empty(), "{member}");
         }
-        assert_eq!(self.header("retry-after").is_some(), matches!(name, "overloaded" | "database-unavailable"));
+        assert_eq!(
+            self.header("retry-after").is_some(),
+            matches!(name, "overloaded" | "database-unavailable")
+        );
         body
     }
 }

@@ -1,0 +1,227 @@
+//! The program as its users run it: usage, settings, start, stop.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use nix::sys::signal::Signal;
+use sqlx::{Connection, Executor};
+
+use crate::support::client;
+use crate::support::{ServiceProcess, TestDatabase, finished};
+
+#[test]
+fn wrong_usage_is_named_and_ends_with_2() {
+    for (arguments, told) in [
+        (vec!["--port", "many"], "--port"),
+        (vec!["--acquire-timeout", "5"], "--acquire-timeout"),
+        (vec!["--request-timeout", "0s"], "--request-timeout"),
+        (
+            vec!["--max-concurrent-requests", "0"],
+            "--max-concurrent-requests",
+        ),
+        (
+            vec!["--database-max-connections", "0"],
+            "--database-max-connections",
+        ),
+        (vec!["--log-filter", "a=b=c"], "--log-filter"),
+        (vec!["--log-format", "xml"], "--log-format"),
+        (vec!["launch"], "launch"),
+        (vec!["seed"], "seed"),
+        (vec!["seed", "bulk", "--tenants", "0"], "--tenants"),
+    ] {
+        let (status, _, errors) = finished(ServiceProcess::command().args(&arguments));
+        assert_eq!(status, Some(2), "{arguments:?}");
+        assert!(errors.contains(told), "{arguments:?}: {errors}");
+    }
+    let (status, _, errors) = finished(ServiceProcess::command().env("STATEMENT_TIMEOUT", "soon"));
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("soon"), "{errors}");
+}
+
+#[test]
+fn help_and_version_are_told_and_hold_no_secret() {
+    let (status, output, _) = finished(
+        ServiceProcess::command()
+            .arg("--help")
+            .env("DATABASE_URL", "postgres://me:hush@db.example.com/x"),
+    );
+    assert_eq!(status, Some(0));
+    assert!(!output.contains("hush"), "{output}");
+    for setting in [
+        "DATABASE_URL",
+        "DATA_DIR",
+        "HOST",
+        "PORT",
+        "DATABASE_MAX_CONNECTIONS",
+        "DATABASE_STATEMENT_CACHE",
+        "ACQUIRE_TIMEOUT",
+        "STATEMENT_TIMEOUT",
+        "REQUEST_TIMEOUT",
+        "SHUTDOWN_TIMEOUT",
+        "MAX_CONCURRENT_REQUESTS",
+        "LOG_FORMAT",
+        "RUST_LOG",
+        "migrate",
+        "seed",
+        "serve",
+    ] {
+        assert!(output.contains(setting), "{setting}");
+    }
+    assert_eq!(
+        finished(ServiceProcess::command().arg("--version")).1,
+        concat!("tenant-orders ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn a_url_that_is_none_is_refused_without_telling_it() {
+    for url in [
+        "mysql://me:hush@db/x",
+        "me:hush@db",
+        "postgres://me:hush@db:port/x",
+    ] {
+        let (status, _, errors) = finished(ServiceProcess::command().env("DATABASE_URL", url));
+        assert_eq!(status, Some(1), "{url}");
+        assert!(errors.contains("DATABASE_URL"), "{errors}");
+        assert!(!errors.contains("hush"), "{errors}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (status, _, errors) = finished(
+        ServiceProcess::command()
+            .env("PORT", &port)
+            .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing"),
+    );
+    assert_eq!(status, Some(1));
+    assert!(
+        errors.contains(&format!("cannot listen on 127.0.0.1:{port}")),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_command_on_a_database_that_is_down_fails_and_says_why() {
+    for arguments in [vec!["migrate"], vec!["seed", "demo"], vec!["seed", "bulk"]] {
+        let (status, _, errors) = finished(
+            ServiceProcess::command()
+                .args(&arguments)
+                .env("DATABASE_URL", "postgres://me:hush@127.0.0.1:1/nothing"),
+        );
+        assert_eq!(status, Some(1), "{arguments:?}");
+        assert!(
+            errors.starts_with("error: the database is unavailable\n"),
+            "{errors}"
+        );
+        assert!(errors.contains("refused"), "{errors}");
+        assert!(!errors.contains("hush"), "{errors}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_while_the_database_is_down() {
+    let mut service = ServiceProcess::spawn(
+        ServiceProcess::command()
+            .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing")
+            .env("ACQUIRE_TIMEOUT", "100ms"),
+    );
+    let url = service.url();
+    assert_eq!(client::get(format!("{url}/livez")).await.unwrap().status, 200);
+    assert_eq!(client::get(format!("{url}/readyz")).await.unwrap().status, 503);
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_logged_once_with_its_cause_and_request_id() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute("INSERT INTO public.users (id, organization_id) VALUES ('x', 'missing')")
+        .await;
+    let mut service = ServiceProcess::spawn(
+        ServiceProcess::command()
+            .env("DATABASE_URL", database.url())
+            .env("LOG_FORMAT", "json"),
+    );
+    let url = service.url();
+    let request = Request::get(format!("{url}/users/x/orders")).header("x-request-id", "the-one");
+    let answer = client::send(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.status, 503);
+    service.signal(Signal::SIGTERM);
+    let told = service.all_it_told();
+    let failures: Vec<serde_json::Value> = told
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &serde_json::Value| line["level"] == "WARN" || line["level"] == "ERROR")
+        .collect();
+    assert_eq!(failures.len(), 1, "{told}");
+    assert_eq!(failures[0]["problem"], "tenant-unavailable");
+    assert_eq!(failures[0]["span"]["request_id"], "the-one");
+    let cause = failures[0]["cause"].as_str().unwrap();
+    assert!(
+        cause.contains("\"missing\"") && cause.contains("relation \"orders\" does not exist"),
+        "{cause}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_the_requests_under_way() {
+    let database = TestDatabase::demo().await;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut service = ServiceProcess::over(&database.url());
+        let url = service.url();
+        let mut blocker = database.connect().await;
+        let mut lock = blocker.begin().await.unwrap();
+        lock.execute("LOCK client1.items").await.unwrap();
+        let under_way = tokio::spawn(client::get(format!("{url}/users/1/orders")));
+        wait_until_blocked(&database).await;
+        service.signal(signal);
+        // No more are taken on, and the one under way is still waited for.
+        while client::get(format!("{url}/livez")).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!under_way.is_finished());
+        lock.rollback().await.unwrap();
+        let answer = under_way.await.unwrap().unwrap();
+        assert_eq!(answer.ok()["total_due"], "60000.00");
+        assert_eq!(service.wait().code(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_takes_too_long_or_is_asked_for_twice_cuts_off_and_says_so() {
+    let database = TestDatabase::demo().await;
+    let mut blocker = database.connect().await;
+    let mut lock = blocker.begin().await.unwrap();
+    lock.execute("LOCK client1.items").await.unwrap();
+    for (timeout, signals, told) in [("100ms", 1, "were cut off"), ("1h", 2, "second signal")] {
+        let mut service = ServiceProcess::spawn(
+            ServiceProcess::command()
+                .env("DATABASE_URL", database.url())
+                .env("SHUTDOWN_TIMEOUT", timeout),
+        );
+        let url = service.url();
+        let under_way = tokio::spawn(client::get(format!("{url}/users/1/orders")));
+        wait_until_blocked(&database).await;
+        service.signal(Signal::SIGTERM);
+        if signals == 2 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            service.signal(Signal::SIGTERM);
+        }
+        assert_eq!(service.wait().code(), Some(1));
+        assert!(under_way.await.unwrap().is_err());
+        let all = service.all_it_told();
+        assert!(all.contains(told), "{all}");
+    }
+}
+
+async fn wait_until_blocked(database: &TestDatabase) {
+    let blocked = "SELECT count(*)::text FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
+    while database.text(blocked).await != "1" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,98 @@
+//! A database that is older than this service is served as it is, and stays as it is.
+
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use sqlx::Connection;
+
+use crate::support::client;
+use crate::support::{ServiceProcess, TestDatabase, finished};
+
+/// Everything that is stored in the database: each row of each table and of each catalog, but for
+/// what the whole cluster shares.
+async fn everything(database: &TestDatabase) -> Vec<(String, String)> {
+    let mut connection = database.connect().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'r' AND NOT c.relisshared ORDER BY 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert!(tables.len() > 50);
+    let mut contents = Vec::new();
+    for table in tables {
+        let rows =
+            format!("SELECT COALESCE(md5(string_agg(t::text, chr(10) ORDER BY t::text)), '') FROM {table} t");
+        contents.push((table, database.text(&rows).await));
+    }
+    connection.close().await.unwrap();
+    contents
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_served_through_a_role_that_may_only_read_and_not_a_row_changes() {
+    let database = TestDatabase::existing().await;
+    let name = database.text("SELECT current_database()::text").await;
+    database
+        .execute(format!(
+            "REVOKE ALL ON DATABASE {name} FROM PUBLIC; CREATE ROLE reader LOGIN;
+             GRANT CONNECT ON DATABASE {name} TO reader;
+             GRANT USAGE ON SCHEMA client1, client2 TO reader;
+             GRANT SELECT (id, name, organization_id) ON public.users TO reader;
+             GRANT SELECT ON ALL TABLES IN SCHEMA client1, client2 TO reader;"
+        ))
+        .await;
+    let before = everything(&database).await;
+
+    let mut service = ServiceProcess::over(&database.url_as("reader"));
+    let url = service.url();
+    let get = async |path: &str| client::get(format!("{url}{path}")).await.unwrap();
+    let rich = get("/users/1/orders").await.ok();
+    let poor = get("/users/2/orders?limit=1").await.ok();
+    assert_eq!(rich["total_due"], "60000.00");
+    assert_eq!(rich["orders"][0]["unit_price"], "5000.00");
+    assert_eq!(rich["orders"][1]["line_total"], "10000.00");
+    assert_eq!(poor["total_due"], "10500.00");
+    assert_eq!(poor["orders"].as_array().unwrap().len(), 1);
+    assert_eq!(get("/readyz").await.status, 200);
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+
+    assert_eq!(everything(&database).await, before);
+}
+
+#[tokio::test]
+async fn migrating_it_leaves_tenants_that_others_made_alone_and_says_so() {
+    let database = TestDatabase::existing().await;
+    let migrate = || {
+        let mut command: Command = ServiceProcess::command();
+        command.arg("migrate").env("DATABASE_URL", database.url());
+        command
+    };
+    let (status, output, errors) = finished(&mut migrate());
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        output,
+        "public: migrated from version 0 to 1\n0 schemas were up to date already\n"
+    );
+    assert!(
+        errors.contains("client1: error: the schema has tables but no record of migrations"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("2 of 2 tenants failed: client1, client2"),
+        "{errors}"
+    );
+    assert_eq!(
+        database
+            .text("SELECT price::text FROM client1.items WHERE id = '1'")
+            .await,
+        "5000"
+    );
+    assert_eq!(
+        database
+            .text("SELECT to_regclass('client1._sqlx_migrations')::text IS NULL || ''")
+            .await,
+        "true"
+    );
+}

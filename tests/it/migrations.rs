@@ -1,0 +1,175 @@
+//! Migrations and seeds, by the commands that run them.
+
+use crate::support::{Service, ServiceProcess, TestDatabase, finished};
+
+fn run(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, String, String) {
+    finished(
+        ServiceProcess::command()
+            .args(arguments)
+            .env("DATABASE_URL", database.url()),
+    )
+}
+
+#[tokio::test]
+async fn an_empty_database_becomes_the_demo() {
+    let database = TestDatabase::empty().await;
+    assert_eq!(
+        run(&database, &["migrate"]).1,
+        "public: migrated from version 0 to 1\n0 schemas were up to date already\n"
+    );
+    for _ in 0..2 {
+        let (status, _, errors) = run(&database, &["seed", "demo"]);
+        assert_eq!(
+            (status, errors.as_str()),
+            (
+                Some(0),
+                "the demo is there: users 1 (tenant client1) and 2 (tenant client2)\n"
+            )
+        );
+    }
+    let (status, output, errors) = run(&database, &["migrate"]);
+    assert_eq!(
+        (status, output.as_str(), errors.as_str()),
+        (Some(0), "3 schemas were up to date already\n", "")
+    );
+    let service = Service::over(&database);
+    assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
+    assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
+    let columns = "SELECT string_agg(format('%s.%s %s', table_name, column_name, data_type), ', ' ORDER BY table_name, ordinal_position)
+                   FROM information_schema.columns WHERE table_schema = 'client1' AND table_name <> '_sqlx_migrations'";
+    assert_eq!(
+        database.text(columns).await,
+        "items.id character varying, items.creation_timestamp timestamp without time zone, \
+         items.description character varying, items.price numeric, orders.id character varying, \
+         orders.creation_timestamp timestamp without time zone, orders.quantity integer, \
+         orders.user_id character varying, orders.item_id character varying"
+    );
+    assert_eq!(
+        database.text("SELECT indexdef FROM pg_indexes WHERE schemaname = 'client1' AND indexname = 'orders_user_id_idx'").await,
+        "CREATE INDEX orders_user_id_idx ON client1.orders USING btree (user_id, creation_timestamp DESC NULLS LAST, id)"
+    );
+}
+
+#[tokio::test]
+async fn exact_prices_are_the_floats_as_they_are_written() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "DELETE FROM client1._sqlx_migrations WHERE version = 2; DROP INDEX client1.orders_user_id_idx;
+             ALTER TABLE client1.items ALTER price TYPE double precision;
+             INSERT INTO client1.items (id, price) VALUES ('a', 0.1 + 0.2::float8), ('b', 1e-7), ('c', 123456789012345680), ('d', 'NaN'), ('e', NULL);",
+        )
+        .await;
+    let (status, output, errors) = run(&database, &["migrate", "--tenant", "client1"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    assert_eq!(
+        output,
+        "client1: migrated from version 1 to 2\n1 schemas were up to date already\n"
+    );
+    assert_eq!(
+        database
+            .text("SELECT string_agg(price::text, ' ' ORDER BY id) FROM client1.items WHERE id >= 'a'")
+            .await,
+        "0.30000000000000004 0.0000001 123456789012345680 NaN"
+    );
+}
+
+#[tokio::test]
+async fn a_migration_that_was_changed_is_refused() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute("UPDATE client1._sqlx_migrations SET checksum = 'x' WHERE version = 1")
+        .await;
+    let (status, output, errors) = run(&database, &["migrate"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(output, "2 schemas were up to date already\n");
+    assert!(
+        errors.contains("migration 1 was previously applied but has been modified"),
+        "{errors}"
+    );
+    assert!(errors.contains("1 of 2 tenants failed: client1"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_tenant_that_does_not_exist_is_not_migrated() {
+    let (status, _, errors) = run(
+        &TestDatabase::demo().await,
+        &["migrate", "--tenant", "nobody", "--tenant", "client2"],
+    );
+    assert_eq!(status, Some(1));
+    assert!(
+        errors.contains("nobody: error: there is no schema of this name"),
+        "{errors}"
+    );
+    assert!(errors.contains("1 of 2 tenants failed: nobody"), "{errors}");
+    assert_eq!(
+        run(&TestDatabase::demo().await, &["migrate", "--tenant", "public"]).0,
+        Some(2)
+    );
+}
+
+#[tokio::test]
+async fn migrations_at_once_do_each_migration_once() {
+    let database = TestDatabase::empty().await;
+    let url = database.url();
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            let url = url.clone();
+            std::thread::spawn(move || {
+                finished(
+                    ServiceProcess::command()
+                        .args(["seed", "demo"])
+                        .env("DATABASE_URL", url),
+                )
+            })
+        })
+        .collect();
+    for run in runs {
+        let (status, _, errors) = run.join().unwrap();
+        assert_eq!(status, Some(0), "{errors}");
+    }
+    assert_eq!(
+        database
+            .text("SELECT count(*)::text FROM client1._sqlx_migrations")
+            .await,
+        "2"
+    );
+    assert_eq!(
+        database.text("SELECT count(*)::text FROM client1.orders").await,
+        "2"
+    );
+}
+
+#[tokio::test]
+async fn bulk_data_is_as_much_as_was_asked_for_and_comes_once() {
+    let database = TestDatabase::empty().await;
+    let bulk = [
+        "seed",
+        "bulk",
+        "--tenants",
+        "3",
+        "--users",
+        "4",
+        "--items",
+        "5",
+        "--orders",
+        "6",
+    ];
+    for _ in 0..2 {
+        let (status, _, errors) = run(&database, &bulk);
+        assert_eq!(status, Some(0), "{errors}");
+        assert!(errors.ends_with("3 of 3 tenants\n"), "{errors}");
+    }
+    let counts = "SELECT format('%s users, %s items, %s orders', (SELECT count(*) FROM public.users),
+                         (SELECT count(*) FROM t1.items), (SELECT count(*) FROM t3.orders))";
+    assert_eq!(database.text(counts).await, "12 users, 5 items, 24 orders");
+    let service = Service::over(&database);
+    let mut totals = std::collections::BTreeSet::new();
+    for tenant in ["t1", "t2", "t3"] {
+        let page = service.get(&format!("/users/{tenant}-u4/orders")).await.ok();
+        assert_eq!(page["user"]["organization_id"], tenant);
+        assert_eq!(page["orders"].as_array().unwrap().len(), 6);
+        totals.insert(page["total_due"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(totals.len(), 3, "prices differ from tenant to tenant");
+}
