@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +16,7 @@ const LONGEST_DURATION: Duration = Duration::from_hours(24);
 
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {
     /// The PostgreSQL database to use. Without one, an embedded PostgreSQL is started
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
@@ -25,10 +25,6 @@ pub struct DatabaseSettings {
     /// Where the embedded PostgreSQL keeps its data [default: the platform's data folder]
     #[arg(long, env = "DATA_DIR", value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
-
-    /// How connections are made and kept.
-    #[command(flatten)]
-    pub pool: PoolSettings,
 }
 
 impl DatabaseSettings {
@@ -50,6 +46,7 @@ impl DatabaseSettings {
 
 /// How connections to the database are made and kept.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connections")]
 pub struct PoolSettings {
     /// Connections in the pool; by default twice the cores, at least 4
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = default_max_connections(),
@@ -87,6 +84,7 @@ impl Default for PoolSettings {
 
 /// What a request may take.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Service")]
 pub struct RequestSettings {
     /// How long a request may take before it is answered 504
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
@@ -104,10 +102,11 @@ pub struct RequestSettings {
 
 /// Where the service listens and how it stops.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Service")]
 pub struct ServeSettings {
-    /// The address to listen on
+    /// The address or name to listen on
     #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub host: IpAddr,
+    pub host: String,
 
     /// The port to listen on; 0 takes a free one
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080)]
@@ -124,10 +123,15 @@ pub struct ServeSettings {
     /// Where the database is.
     #[command(flatten)]
     pub database: DatabaseSettings,
+
+    /// How connections to it are made and kept.
+    #[command(flatten)]
+    pub pool: PoolSettings,
 }
 
 /// What is logged and how.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
 pub struct LogSettings {
     /// How log lines look [default: pretty on a terminal, else json]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", global = true)]
@@ -147,6 +151,12 @@ impl LogSettings {
         } else {
             LogFormat::Json
         })
+    }
+
+    /// Whether log lines may be coloured: on a terminal, unless `NO_COLOR` says otherwise.
+    #[must_use]
+    pub fn coloured(&self) -> bool {
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
     /// The filter; its text was checked when it was read.

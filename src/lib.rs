@@ -13,6 +13,7 @@
 //! that have no database at hand, and [`cli`] the commands that put these together.
 
 pub mod admin;
+mod causes;
 pub mod cli;
 pub mod config;
 #[cfg(all(feature = "embedded", unix))]

@@ -92,6 +92,14 @@ impl DatabaseSource {
     }
 
     /// Stops the embedded server, if there is one, and waits until it has stopped.
+    #[cfg_attr(
+        not(all(feature = "embedded", unix)),
+        expect(
+            clippy::unused_self,
+            clippy::unnecessary_wraps,
+            reason = "there is nothing to stop"
+        )
+    )]
     pub(super) fn close(self) -> Result<(), SourceError> {
         #[cfg(all(feature = "embedded", unix))]
         if let Some(embedded) = self.embedded {

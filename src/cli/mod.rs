@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::admin::{AdminError, migrate};
-use crate::config::{DatabaseSettings, LogSettings, ServeSettings};
+use crate::config::{DatabaseSettings, LogSettings, PoolSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError};
 use crate::tenancy::{Database, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
@@ -90,7 +90,7 @@ pub enum CommandError {
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: String,
         /// Why.
         source: std::io::Error,
     },
@@ -133,13 +133,18 @@ impl Cli {
             None => serve(self.serve).await,
             Some(Command::Serve(settings)) => serve(settings).await,
             Some(Command::Migrate(arguments)) => {
-                with_database(&arguments.database, async |database| {
-                    migrate_tenants(database, &arguments.tenants).await
+                with_database(&arguments.database, &PoolSettings::default(), async |database| {
+                    let summary = migrate_tenants(database, &arguments.tenants).await?;
+                    output::current(summary.current);
+                    summary.into_result()
                 })
                 .await
             }
             Some(Command::Seed(SeedCommand::Demo(settings))) => {
-                with_database(&settings, async |database| Ok(seed::demo(database).await?)).await?;
+                with_database(&settings, &PoolSettings::default(), async |database| {
+                    Ok(seed::demo(database).await?)
+                })
+                .await?;
                 output::step("the demo is there: users 1 (tenant client1) and 2 (tenant client2)");
                 Ok(())
             }
@@ -150,7 +155,7 @@ impl Cli {
                     items: arguments.items,
                     orders: arguments.orders,
                 };
-                with_database(&arguments.database, async |database| {
+                with_database(&arguments.database, &PoolSettings::default(), async |database| {
                     seed_bulk(database, plan).await
                 })
                 .await
@@ -162,10 +167,11 @@ impl Cli {
 /// Does `work` with the database that the settings name, and leaves nothing of it running.
 async fn with_database(
     settings: &DatabaseSettings,
+    pool: &PoolSettings,
     work: impl AsyncFnOnce(&Database) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let source = DatabaseSource::open(settings).await?;
-    let worked = match Database::open(source.url(), &settings.pool) {
+    let worked = match Database::open(source.url(), pool) {
         Ok(database) => work(&database).await,
         Err(error) => Err(error.into()),
     };
@@ -174,18 +180,18 @@ async fn with_database(
 
 async fn serve(settings: ServeSettings) -> Result<(), CommandError> {
     // First of all, so that an address in use is told before anything is started.
-    let address = std::net::SocketAddr::new(settings.host, settings.port);
-    let listener = TcpListener::bind(address)
+    let listener = TcpListener::bind((settings.host.as_str(), settings.port))
         .await
-        .map_err(|source| CommandError::Listen { address, source })?;
+        .map_err(|source| CommandError::Listen {
+            address: format!("{}:{}", settings.host, settings.port),
+            source,
+        })?;
     let is_embedded = settings.database.url().is_none();
-    with_database(&settings.database, async |database| {
+    with_database(&settings.database, &settings.pool, async |database| {
         if is_embedded {
             seed::demo(database).await?;
-            migrate_tenants(database, &[]).await?;
-            let address = listener
-                .local_addr()
-                .map_err(|source| CommandError::Listen { address, source })?;
+            migrate_tenants(database, &[]).await?.into_result()?;
+            let address = listener.local_addr().map_err(ServeError::from)?;
             output::step("serving the demo; try");
             output::step(&format!("  curl http://{address}/users/1/orders"));
         }
@@ -199,7 +205,31 @@ async fn serve(settings: ServeSettings) -> Result<(), CommandError> {
     .await
 }
 
-async fn migrate_tenants(database: &Database, only: &[SchemaName]) -> Result<(), CommandError> {
+/// What came of migrating.
+struct MigrationSummary {
+    /// Schemas that there was nothing to do for.
+    current: usize,
+    /// Tenants that could not be migrated.
+    failed: Vec<String>,
+    /// All tenants that were to be migrated.
+    tenants: usize,
+}
+
+impl MigrationSummary {
+    fn into_result(self) -> Result<(), CommandError> {
+        if self.failed.is_empty() {
+            return Ok(());
+        }
+        Err(CommandError::TenantsFailed {
+            failed: self.failed,
+            of: self.tenants,
+        })
+    }
+}
+
+/// Migrates what is shared and then tenants, all or `only` some; one that fails does not stop the
+/// others.
+async fn migrate_tenants(database: &Database, only: &[SchemaName]) -> Result<MigrationSummary, CommandError> {
     let mut current = 0;
     match migrate::shared(database).await? {
         migrated if migrated.is_current() => current += 1,
@@ -221,13 +251,10 @@ async fn migrate_tenants(database: &Database, only: &[SchemaName]) -> Result<(),
             }
         }
     }
-    output::current(current);
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(CommandError::TenantsFailed {
+    Ok(MigrationSummary {
+        current,
         failed,
-        of: tenants.len(),
+        tenants: tenants.len(),
     })
 }
 

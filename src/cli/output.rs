@@ -7,11 +7,11 @@
 )]
 
 use std::error::Error;
-use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::admin::migrate::Migrated;
+use crate::causes;
 use crate::config::{LogFormat, LogSettings};
 
 /// Starts the log, on standard error.
@@ -19,7 +19,7 @@ pub fn start_log(settings: &LogSettings) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(settings.filter())
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(settings.coloured());
     match settings.format() {
         LogFormat::Pretty => log.with_target(false).init(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
@@ -28,17 +28,8 @@ pub fn start_log(settings: &LogSettings) {
 
 /// Tells why the process fails, with all causes.
 pub fn failure(error: &dyn Error) {
-    eprintln!("error: {error}");
-    let mut shown = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if text != shown {
-            eprintln!("  because: {text}");
-        }
-        shown = text;
-        next = cause.source();
-    }
+    let texts = causes::texts(error);
+    eprintln!("error: {}", texts.join("\n  because: "));
 }
 
 /// Tells what is going on.
@@ -80,14 +71,21 @@ impl Progress {
 
     pub(super) fn advance(&self) {
         self.0.inc(1);
-        if self.0.is_hidden() && self.0.position().is_multiple_of(self.1) {
+        if self.0.is_hidden() && self.is_tenth() {
             self.line();
         }
     }
 
     pub(super) fn finish(&self) {
+        let told = self.0.is_hidden() && self.is_tenth();
         self.0.finish_and_clear();
-        self.line();
+        if !told {
+            self.line();
+        }
+    }
+
+    fn is_tenth(&self) -> bool {
+        self.0.position().is_multiple_of(self.1)
     }
 
     fn line(&self) {

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tower_http::request_id::RequestId;
 
+use crate::causes;
 use crate::orders::ListError;
 use crate::tenancy::DatabaseError;
 
@@ -150,15 +151,10 @@ impl Problem {
         if !self.status.is_server_error() {
             return;
         }
-        let mut cause = String::new();
-        let mut next = self.cause.as_deref().map(|cause| cause as &dyn Error);
-        while let Some(error) = next {
-            if !cause.is_empty() {
-                cause.push_str(": ");
-            }
-            cause.push_str(&error.to_string());
-            next = error.source();
-        }
+        let cause = self
+            .cause
+            .as_ref()
+            .map(|cause| causes::texts(cause.as_ref()).join(": "));
         if self.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(problem = self.name, cause, "request failed");
         } else {

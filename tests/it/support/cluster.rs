@@ -164,7 +164,7 @@ async fn start() -> PathBuf {
 fn remove_when_this_process_ends(path: &Path) {
     const REMOVER: &str = r#"
         while read -r _; do :; done
-        while [ -e "$0/cluster/postmaster.pid" ]; do sleep 0.1; done
+        for _ in $(seq 300); do [ -e "$0/cluster/postmaster.pid" ] || break; sleep 0.1; done
         rm -rf "$0""#;
     let remover = Command::new("sh")
         .args(["-c", REMOVER])
