@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -23,7 +24,7 @@ pub struct DatabaseSettings {
     database_url: Option<DatabaseUrl>,
 
     /// Where the embedded PostgreSQL keeps its data [default: the platform's data folder]
-    #[arg(long, env = "DATA_DIR", value_name = "FOLDER")]
+    #[arg(long, env = "DATA_DIR", value_name = "FOLDER", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     data_dir: Option<PathBuf>,
 }
 

@@ -89,6 +89,27 @@ fn a_url_that_is_none_is_refused_without_telling_it() {
 }
 
 #[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let too_long = "x".repeat(110);
+    let (status, _, errors) = finished(
+        ServiceProcess::command()
+            .arg("migrate")
+            .env("DATABASE_URL", "")
+            .env("DATA_DIR", &too_long),
+    );
+    assert_eq!(status, Some(1));
+    assert!(errors.contains("set DATA_DIR to a shorter one"), "{errors}");
+    let (status, _, errors) = finished(
+        ServiceProcess::command()
+            .arg("migrate")
+            .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing")
+            .env("DATA_DIR", ""),
+    );
+    assert_eq!(status, Some(1));
+    assert!(errors.contains("the database is unavailable"), "{errors}");
+}
+
+#[test]
 fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
