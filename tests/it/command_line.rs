@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use nix::sys::signal::Signal;
-use sqlx::{Connection, Executor};
 
 use crate::support::client;
 use crate::support::{ServiceProcess, TestDatabase, finished};
@@ -194,18 +193,16 @@ async fn a_stop_finishes_the_requests_under_way() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut service = ServiceProcess::over(&database.url());
         let url = service.url();
-        let mut blocker = database.connect().await;
-        let mut lock = blocker.begin().await.unwrap();
-        lock.execute("LOCK client1.items").await.unwrap();
+        let lock = database.lock("client1.items").await;
         let under_way = tokio::spawn(client::get(format!("{url}/users/1/orders")));
-        wait_until_blocked(&database).await;
+        database.service_is_blocked().await;
         service.signal(signal);
         // No more are taken on, and the one under way is still waited for.
         while client::get(format!("{url}/livez")).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(!under_way.is_finished());
-        lock.rollback().await.unwrap();
+        lock.release().await;
         let answer = under_way.await.unwrap().unwrap();
         assert_eq!(answer.ok()["total_due"], "60000.00");
         assert_eq!(service.wait().code(), Some(0));
@@ -215,9 +212,7 @@ async fn a_stop_finishes_the_requests_under_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_that_takes_too_long_or_is_asked_for_twice_cuts_off_and_says_so() {
     let database = TestDatabase::demo().await;
-    let mut blocker = database.connect().await;
-    let mut lock = blocker.begin().await.unwrap();
-    lock.execute("LOCK client1.items").await.unwrap();
+    let _lock = database.lock("client1.items").await;
     for (timeout, signals, told) in [("100ms", 1, "were cut off"), ("1h", 2, "second signal")] {
         let mut service = ServiceProcess::spawn(
             ServiceProcess::command()
@@ -226,7 +221,7 @@ async fn a_stop_that_takes_too_long_or_is_asked_for_twice_cuts_off_and_says_so()
         );
         let url = service.url();
         let under_way = tokio::spawn(client::get(format!("{url}/users/1/orders")));
-        wait_until_blocked(&database).await;
+        database.service_is_blocked().await;
         service.signal(Signal::SIGTERM);
         if signals == 2 {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -236,13 +231,5 @@ async fn a_stop_that_takes_too_long_or_is_asked_for_twice_cuts_off_and_says_so()
         assert!(under_way.await.unwrap().is_err());
         let all = service.all_it_told();
         assert!(all.contains(told), "{all}");
-    }
-}
-
-async fn wait_until_blocked(database: &TestDatabase) {
-    let blocked = "SELECT count(*)::text FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
-    while database.text(blocked).await != "1" {
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -110,9 +110,7 @@ async fn a_request_that_is_cut_off_leaves_nothing_behind() {
         ..PoolSettings::default()
     };
     let pool = database.database_with(&settings);
-    let mut blocker = database.connect().await;
-    let mut lock = blocker.begin().await.unwrap();
-    lock.execute("LOCK client1.orders").await.unwrap();
+    let lock = database.lock("client1.orders").await;
     let impatient = Service::with(pool.clone(), Duration::from_millis(50), 1024);
     for _ in 0..5 {
         impatient.get("/users/1/orders").await.problem(504, "timeout");
@@ -121,7 +119,7 @@ async fn a_request_that_is_cut_off_leaves_nothing_behind() {
     let service = Service::new(pool);
     let hung_up = tokio::time::timeout(Duration::from_millis(50), service.get("/users/1/orders")).await;
     assert!(hung_up.is_err());
-    lock.rollback().await.unwrap();
+    lock.release().await;
     for (number, name) in HOSTILE_NAMES.iter().enumerate() {
         let page = service.get(&format!("/users/h{number}/orders")).await.ok();
         assert_eq!(page["orders"][0]["item"]["description"], *name);

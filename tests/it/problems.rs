@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use sqlx::{Connection, Executor};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::tenancy::Database;
 
@@ -371,23 +370,11 @@ async fn a_statement_that_takes_too_long_is_a_timeout() {
         ..PoolSettings::default()
     };
     let service = Service::new(database.database_with(&settings));
-    let mut blocker = database.connect().await;
-    for (table, path) in [
-        ("client1.items", "/users/1/orders"),
-        ("public.users", "/users/1/orders"),
-    ] {
-        let mut transaction = blocker.begin().await.unwrap();
-        sqlx::raw_sql(if table == "client1.items" {
-            "LOCK client1.items"
-        } else {
-            "LOCK public.users"
-        })
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-        service.get(path).await.problem(504, "timeout");
-        transaction.rollback().await.unwrap();
-        assert_eq!(service.get(path).await.ok()["total_due"], "60000.00");
+    for table in ["client1.items", "public.users"] {
+        let lock = database.lock(table).await;
+        service.get("/users/1/orders").await.problem(504, "timeout");
+        lock.release().await;
+        assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
     }
 }
 
@@ -395,9 +382,7 @@ async fn a_statement_that_takes_too_long_is_a_timeout() {
 async fn a_request_that_takes_too_long_is_a_timeout() {
     let database = TestDatabase::demo().await;
     let service = Service::with(database.database(), Duration::from_millis(100), 1024);
-    let mut blocker = database.connect().await;
-    let mut transaction = blocker.begin().await.unwrap();
-    transaction.execute("LOCK client1.items").await.unwrap();
+    let _lock = database.lock("client1.items").await;
     service.get("/users/1/orders").await.problem(504, "timeout");
     assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
 }
@@ -411,19 +396,17 @@ async fn an_exhausted_pool_is_unavailable() {
         ..PoolSettings::default()
     };
     let service = Service::new(database.database_with(&settings));
-    let mut blocker = database.connect().await;
-    let mut transaction = blocker.begin().await.unwrap();
-    transaction.execute("LOCK client1.items").await.unwrap();
+    let lock = database.lock("client1.items").await;
     let waiting = tokio::spawn({
         let service = service.clone();
         async move { service.get("/users/1/orders").await }
     });
-    wait_for_a_blocked_statement(&database).await;
+    database.service_is_blocked().await;
     service
         .get("/users/2/orders")
         .await
         .problem(503, "database-unavailable");
-    transaction.rollback().await.unwrap();
+    lock.release().await;
     waiting.await.unwrap().ok();
     service.get("/users/2/orders").await.ok();
 }
@@ -432,27 +415,17 @@ async fn an_exhausted_pool_is_unavailable() {
 async fn more_requests_than_the_limit_are_refused_at_once() {
     let database = TestDatabase::demo().await;
     let service = Service::with(database.database(), Duration::from_secs(10), 1);
-    let mut blocker = database.connect().await;
-    let mut transaction = blocker.begin().await.unwrap();
-    transaction.execute("LOCK client1.items").await.unwrap();
+    let lock = database.lock("client1.items").await;
     let waiting = tokio::spawn({
         let service = service.clone();
         async move { service.get("/users/1/orders").await }
     });
-    wait_for_a_blocked_statement(&database).await;
+    database.service_is_blocked().await;
     service.get("/users/2/orders").await.problem(503, "overloaded");
     for exempt in ["/livez", "/readyz"] {
         assert_eq!(service.get(exempt).await.status, 200);
     }
-    transaction.rollback().await.unwrap();
+    lock.release().await;
     waiting.await.unwrap().ok();
     service.get("/users/2/orders").await.ok();
-}
-
-async fn wait_for_a_blocked_statement(database: &TestDatabase) {
-    let blocked = "SELECT count(*)::text FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while database.text(blocked).await == "0" {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::{Connection, Executor, PgConnection};
@@ -93,12 +94,37 @@ impl TestDatabase {
         text
     }
 
+    /// Locks a table against everybody, until the lock is released.
+    pub(crate) async fn lock(&self, table: &str) -> TableLock {
+        let mut connection = self.connect().await;
+        execute(&mut connection, format!("BEGIN; LOCK {table}")).await;
+        TableLock(connection)
+    }
+
+    /// Waits until the service waits for a lock.
+    pub(crate) async fn service_is_blocked(&self) {
+        let blocked = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database()
+                       AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
+        while self.text(blocked).await == "0" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) fn database(&self) -> Database {
         self.database_with(&PoolSettings::default())
     }
 
     pub(crate) fn database_with(&self, settings: &PoolSettings) -> Database {
         Database::open(&DatabaseUrl::from(self.url()), settings).unwrap()
+    }
+}
+
+/// A table that nobody else can read.
+pub(crate) struct TableLock(PgConnection);
+
+impl TableLock {
+    pub(crate) async fn release(self) {
+        self.0.close().await.unwrap();
     }
 }
 
