@@ -127,18 +127,23 @@ async fn a_request_that_is_cut_off_leaves_nothing_behind() {
     assert_nothing_is_left_behind(&database).await;
 }
 
+/// The service's backends, of which there is one where the pool has one connection.
+const BACKENDS: &str = "SELECT COALESCE(string_agg(pid::text, ' '), '') FROM pg_stat_activity
+                        WHERE datname = current_database() AND application_name = 'tenant-orders'";
+
+fn with_one_connection(database: &TestDatabase) -> Service {
+    Service::new(database.database_with(&PoolSettings {
+        database_max_connections: 1,
+        ..PoolSettings::default()
+    }))
+}
+
 #[tokio::test]
 async fn work_that_ended_well_gives_its_connection_back() {
     let database = TestDatabase::demo().await;
-    let settings = PoolSettings {
-        database_max_connections: 1,
-        ..PoolSettings::default()
-    };
-    let service = Service::new(database.database_with(&settings));
-    let backend = "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity
-                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let service = with_one_connection(&database);
     service.get("/users/1/orders").await.ok();
-    let before = database.text(backend).await;
+    let before = database.text(BACKENDS).await;
     for _ in 0..10 {
         service.get("/users/1/orders").await.ok();
         service.get("/users/2/orders?limit=1").await.ok();
@@ -147,7 +152,26 @@ async fn work_that_ended_well_gives_its_connection_back() {
             .await
             .problem(404, "user-not-found");
     }
-    assert_eq!(database.text(backend).await, before);
+    assert_eq!(database.text(BACKENDS).await, before);
+}
+
+#[tokio::test]
+async fn a_client_who_hangs_up_costs_no_connection() {
+    let database = TestDatabase::demo().await;
+    let service = with_one_connection(&database);
+    service.get("/users/1/orders").await.ok();
+    let before = database.text(BACKENDS).await;
+    let lock = database.lock("client1.items").await;
+    let client = tokio::spawn({
+        let service = service.clone();
+        async move { service.get("/users/1/orders").await }
+    });
+    database.service_is_blocked().await;
+    client.abort();
+    assert!(client.await.is_err());
+    lock.release().await;
+    service.get("/users/2/orders").await.ok();
+    assert_eq!(database.text(BACKENDS).await, before);
 }
 
 #[tokio::test]
@@ -156,21 +180,15 @@ async fn an_error_in_a_tenants_scope_closes_its_connection() {
     database
         .execute("INSERT INTO public.users (id, organization_id) VALUES ('x', 'missing')")
         .await;
-    let settings = PoolSettings {
-        database_max_connections: 1,
-        ..PoolSettings::default()
-    };
-    let service = Service::new(database.database_with(&settings));
-    let backend = "SELECT COALESCE(max(pid), 0)::text FROM pg_stat_activity
-                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let service = with_one_connection(&database);
     service.get("/users/1/orders").await.ok();
-    let before = database.text(backend).await;
+    let before = database.text(BACKENDS).await;
     service
         .get("/users/x/orders")
         .await
         .problem(503, "tenant-unavailable");
     service.get("/users/1/orders").await.ok();
-    assert_ne!(database.text(backend).await, before);
+    assert_ne!(database.text(BACKENDS).await, before);
 }
 
 /// Waits for what happens behind the answers, and looks for what must not stay.
