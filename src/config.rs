@@ -139,7 +139,7 @@ pub struct LogSettings {
     log_format: Option<LogFormat>,
 
     /// What is logged: a level, or levels by module, such as info,sqlx=debug
-    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx::postgres::notice=warn", value_parser = log_filter, global = true)]
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter, global = true)]
     log_filter: String,
 }
 
@@ -160,10 +160,11 @@ impl LogSettings {
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
-    /// The filter; its text was checked when it was read.
+    /// The filter; its text was checked when it was read. What PostgreSQL remarks on migrations, such
+    /// as that a table exists already, is left out unless it is asked for.
     #[must_use]
     pub fn filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.log_filter)
+        EnvFilter::new(format!("sqlx::postgres::notice=warn,{}", self.log_filter))
     }
 }
 

@@ -7,11 +7,17 @@ use tenant_orders::cli::{Cli, output};
 
 fn main() -> ExitCode {
     // Before anything reads the environment, and before there is a second thread.
-    if let Err(error) = dotenvy::dotenv()
-        && !error.not_found()
-    {
-        output::failure(&error);
-        return ExitCode::from(2);
+    match dotenvy::dotenv() {
+        // Its text may be a secret.
+        Err(dotenvy::Error::LineParse(..)) => {
+            output::refuse("the file .env has a line that is not of the form NAME=value");
+            return ExitCode::from(2);
+        }
+        Err(error) if !error.not_found() => {
+            output::refuse(&format!("the file .env cannot be read: {error}"));
+            return ExitCode::from(2);
+        }
+        _ => {}
     }
     let cli = Cli::parse();
     output::start_log(&cli.log);
@@ -26,7 +32,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::failure(&error);
-            ExitCode::FAILURE
+            ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }
 }

@@ -61,8 +61,8 @@ pub async fn demo(database: &Database) -> Result<(), SeedError> {
     Ok(())
 }
 
-/// Fills the tenants of `plan`, several side by side, and tells of each when it is done. A tenant
-/// comes all or none, and what is there already stays, so a run that was stopped can be run again.
+/// Fills the tenants of `plan`, several side by side, and tells of each when it is done. A tenant's
+/// rows come all or none, and what is there already stays, so a run that was stopped can be run again.
 /// It stops at the first failure, and when the receiver is dropped.
 ///
 /// # Errors
@@ -140,7 +140,7 @@ async fn insert(connection: &mut PgConnection, name: &str, plan: BulkPlan) -> Re
     .await?;
     sqlx::query(
         "INSERT INTO orders (id, creation_timestamp, quantity, user_id, item_id)
-         SELECT ((u - 1) * $3 + n)::text, timestamp '2024-01-01' + (n * 1000 + u) * interval '1 minute',
+         SELECT u || '-' || n, timestamp '2024-01-01' + (n * 1000 + u) * interval '1 minute',
                 1 + (u + n) % 20, $1 || '-u' || u, (1 + (u * 7 + n * 13) % $4)::text
          FROM generate_series(1, $2) AS u, generate_series(1, $3) AS n
          ON CONFLICT (id) DO NOTHING",

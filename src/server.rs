@@ -12,6 +12,8 @@ use crate::config::ServeSettings;
 use crate::http;
 use crate::tenancy::Database;
 
+/// So many signals end the process at once.
+const IMPATIENT: u32 = 3;
 /// Connections that were at work when the requests ended have this long to come back.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -66,7 +68,7 @@ pub async fn run(
 }
 
 /// Counts the requests to stop: Ctrl-C, and SIGTERM where there is such a thing. From here on
-/// neither ends the process by itself.
+/// neither ends the process by itself, but the third does, whatever the process is at.
 ///
 /// # Errors
 ///
@@ -78,6 +80,9 @@ pub fn stop_signals() -> io::Result<StopSignals> {
         loop {
             signals.next().await;
             count.send_modify(|count| *count += 1);
+            if *count.borrow() >= IMPATIENT {
+                std::process::exit(1);
+            }
         }
     });
     Ok(StopSignals(received))

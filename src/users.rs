@@ -33,7 +33,7 @@ pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<User>, 
     let row = match found {
         Ok(Some(row)) => row,
         // The id has a character that the database's encoding lacks, so nobody has it.
-        Ok(None) | Err(DatabaseError::InvalidData(_)) => return Ok(None),
+        Ok(None) | Err(DatabaseError::Unencodable(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
     Ok(Some(User {
@@ -41,6 +41,18 @@ pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<User>, 
         name: row.try_get(1)?,
         organization_id: row.try_get(2)?,
     }))
+}
+
+/// Whether there are no users at all.
+///
+/// # Errors
+///
+/// [`DatabaseError`].
+pub(crate) async fn are_none(database: &Database) -> Result<bool, DatabaseError> {
+    let some = database
+        .fetch_optional("SELECT id::text FROM public.users LIMIT 1", |statement| statement)
+        .await?;
+    Ok(some.is_none())
 }
 
 /// Whether a connection answers and `public.users` can be read.
@@ -51,7 +63,7 @@ pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<User>, 
 pub(crate) async fn check(database: &Database) -> Result<(), DatabaseError> {
     database
         .fetch_optional(
-            "SELECT id, name, organization_id FROM public.users LIMIT 0",
+            "SELECT id::text, name::text, organization_id::text FROM public.users LIMIT 0",
             |statement| statement,
         )
         .await?;

@@ -35,7 +35,7 @@ pub async fn shared(database: &Database) -> Result<Migrated, AdminError> {
     let mut connection = database.dedicated().await?;
     dedicated::lock(&mut connection, "public").await?;
     dedicated::enter_public(&mut connection).await?;
-    let migrated = run(&mut connection, &sqlx::migrate!("migrations/shared")).await?;
+    let migrated = run(&mut connection, sqlx::migrate!("migrations/shared")).await?;
     connection.close().await?;
     Ok(migrated)
 }
@@ -62,14 +62,17 @@ pub(super) async fn tenant_on(
     schema: &SchemaName,
 ) -> Result<Migrated, AdminError> {
     dedicated::enter(connection, schema).await?;
-    let has_tables: bool =
-        sqlx::query_scalar("SELECT to_regclass('items') IS NOT NULL OR to_regclass('orders') IS NOT NULL")
-            .fetch_one(&mut *connection)
-            .await?;
-    if has_tables && !has_ledger(connection).await? {
+    let holds_something: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                        WHERE n.nspname = $1)",
+    )
+    .bind(schema.as_str())
+    .fetch_one(&mut *connection)
+    .await?;
+    if holds_something && !has_ledger(connection).await? {
         return Err(AdminError::Unadopted);
     }
-    run(connection, &sqlx::migrate!("migrations/tenant")).await
+    run(connection, sqlx::migrate!("migrations/tenant")).await
 }
 
 /// The schemas that are tenants: users point at them, or they hold a tenant's tables of our making.
@@ -100,9 +103,10 @@ pub async fn all_tenants(database: &Database) -> Result<Vec<SchemaName>, AdminEr
     Ok(tenants)
 }
 
-async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<Migrated, AdminError> {
+async fn run(connection: &mut PgConnection, mut migrator: Migrator) -> Result<Migrated, AdminError> {
     let from = version(connection).await?;
-    // Without sqlx's own lock, which is one for the whole database: the caller locks the schema.
+    // sqlx's own lock is one for the whole database: the caller has locked the schema.
+    migrator.set_locking(false);
     migrator.run_direct(None, connection, false).await?;
     let to = version(connection).await?;
     Ok(Migrated { from, to })

@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use crate::admin::{AdminError, migrate};
 use crate::config::{DatabaseSettings, LogSettings, PoolSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
-use crate::server::{self, ServeError};
+use crate::server::{self, ServeError, StopSignals};
 use crate::tenancy::{Database, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
+use crate::users;
 use database::{DatabaseSource, SourceError};
 
 /// Serves the orders of each user out of their tenant's schema.
@@ -100,6 +101,9 @@ pub enum CommandError {
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// A signal came before the work was done.
+    #[error("stopped by a signal; what was done stays")]
+    Stopped,
     /// A second signal came before the requests under way were finished.
     #[error("stopped at once by a second signal: requests under way were cut off")]
     Interrupted,
@@ -122,27 +126,39 @@ pub enum CommandError {
     },
 }
 
+impl CommandError {
+    /// Whether the command was not as it should be, rather than what it set out to do.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Url(_))
+    }
+}
+
 impl Cli {
-    /// Runs the command.
+    /// Runs the command. From here on, a signal to stop is obeyed between two steps of the work.
     ///
     /// # Errors
     ///
     /// [`CommandError`].
     pub async fn run(self) -> Result<(), CommandError> {
+        let signals = server::stop_signals().map_err(CommandError::Signals)?;
         match self.command {
-            None => serve(self.serve).await,
-            Some(Command::Serve(settings)) => serve(settings).await,
+            None => serve(self.serve, signals).await,
+            Some(Command::Serve(settings)) => serve(settings, signals).await,
             Some(Command::Migrate(arguments)) => {
                 with_database(&arguments.database, &PoolSettings::default(), async |database| {
-                    let summary = migrate_tenants(database, &arguments.tenants).await?;
-                    output::current(summary.current);
-                    summary.into_result()
+                    unless_stopped(&signals, async {
+                        let summary = migrate_tenants(database, &arguments.tenants).await?;
+                        output::current(summary.current);
+                        summary.into_result()
+                    })
+                    .await
                 })
                 .await
             }
             Some(Command::Seed(SeedCommand::Demo(settings))) => {
                 with_database(&settings, &PoolSettings::default(), async |database| {
-                    Ok(seed::demo(database).await?)
+                    unless_stopped(&signals, async { Ok(seed::demo(database).await?) }).await
                 })
                 .await?;
                 output::step("the demo is there: users 1 (tenant client1) and 2 (tenant client2)");
@@ -156,7 +172,7 @@ impl Cli {
                     orders: arguments.orders,
                 };
                 with_database(&arguments.database, &PoolSettings::default(), async |database| {
-                    seed_bulk(database, plan).await
+                    unless_stopped(&signals, seed_bulk(database, plan)).await
                 })
                 .await
             }
@@ -178,7 +194,19 @@ async fn with_database(
     worked.and(source.close().map_err(CommandError::from))
 }
 
-async fn serve(settings: ServeSettings) -> Result<(), CommandError> {
+/// Does `work`, or gives it up at the first signal.
+async fn unless_stopped<T>(
+    signals: &StopSignals,
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    tokio::select! {
+        biased;
+        () = signals.clone().received(1) => Err(CommandError::Stopped),
+        worked = work => worked,
+    }
+}
+
+async fn serve(settings: ServeSettings, signals: StopSignals) -> Result<(), CommandError> {
     // First of all, so that an address in use is told before anything is started.
     let listener = TcpListener::bind((settings.host.as_str(), settings.port))
         .await
@@ -186,23 +214,38 @@ async fn serve(settings: ServeSettings) -> Result<(), CommandError> {
             address: format!("{}:{}", settings.host, settings.port),
             source,
         })?;
+    let mut pool = settings.pool.clone();
+    // What a request does not wait for any more need not go on.
+    pool.statement_timeout = pool.statement_timeout.min(settings.request.request_timeout);
     let is_embedded = settings.database.url().is_none();
-    with_database(&settings.database, &settings.pool, async |database| {
+    let served = with_database(&settings.database, &pool, async |database| {
         if is_embedded {
-            seed::demo(database).await?;
-            migrate_tenants(database, &[]).await?.into_result()?;
+            unless_stopped(&signals, prepare_demo(database)).await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
             output::step("serving the demo; try");
             output::step(&format!("  curl http://{address}/users/1/orders"));
         }
-        let signals = server::stop_signals().map_err(CommandError::Signals)?;
         let serving = server::run(listener, database.clone(), &settings, signals.clone().received(1));
         tokio::select! {
             served = serving => Ok(served?),
-            () = signals.received(2) => Err(CommandError::Interrupted),
+            () = signals.clone().received(2) => Err(CommandError::Interrupted),
         }
     })
-    .await
+    .await;
+    match served {
+        Err(CommandError::Stopped) => Ok(()), // before there was anything to finish
+        served => served,
+    }
+}
+
+/// Makes the demo in a database that is new, and migrates one that is not. A tenant that cannot be
+/// migrated is reported, and served as it is.
+async fn prepare_demo(database: &Database) -> Result<(), CommandError> {
+    migrate_tenants(database, &[]).await?;
+    if users::are_none(database).await.map_err(AdminError::from)? {
+        seed::demo(database).await?;
+    }
+    Ok(())
 }
 
 /// What came of migrating.

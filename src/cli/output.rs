@@ -1,12 +1,9 @@
-//! Everything that is written for a person to read, and the log.
-
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the one place that prints"
-)]
+//! Everything that is written for a person to read, and the log. What nobody reads any more, as when
+//! a pipe was closed, is lost and stops nothing.
 
 use std::error::Error;
+use std::fmt::Arguments;
+use std::io::Write;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -19,6 +16,7 @@ pub fn start_log(settings: &LogSettings) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(settings.filter())
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .with_ansi(settings.coloured());
     match settings.format() {
         LogFormat::Pretty => log.with_target(false).init(),
@@ -29,31 +27,46 @@ pub fn start_log(settings: &LogSettings) {
 /// Tells why the process fails, with all causes.
 pub fn failure(error: &dyn Error) {
     let texts = causes::texts(error);
-    eprintln!("error: {}", texts.join("\n  because: "));
+    tell(format_args!("error: {}", texts.join("\n  because: ")));
+}
+
+/// Tells why the process does not begin.
+pub fn refuse(reason: &str) {
+    tell(format_args!("error: {reason}"));
+}
+
+/// What a program could read: to standard output.
+fn answer(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// All else: to standard error.
+fn tell(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Tells what is going on.
 pub(super) fn step(text: &str) {
-    eprintln!("{text}");
+    tell(format_args!("{text}"));
 }
 
 /// Tells what a migration did to a schema.
 pub(super) fn migrated(schema: &str, migrated: Migrated) {
-    println!(
+    answer(format_args!(
         "{schema}: migrated from version {} to {}",
         migrated.from, migrated.to
-    );
+    ));
 }
 
 /// Tells how many schemas a migration had nothing to do for.
 pub(super) fn current(schemas: usize) {
-    println!("{schemas} schemas were up to date already");
+    answer(format_args!("{schemas} up to date already"));
 }
 
 /// Tells why a schema was not migrated.
 pub(super) fn not_migrated(schema: &str, error: &dyn Error) {
-    eprint!("{schema}: ");
-    failure(error);
+    let texts = causes::texts(error);
+    tell(format_args!("{schema}: error: {}", texts.join("\n  because: ")));
 }
 
 /// How far long work has come: a bar on a terminal, a line every tenth elsewhere.
@@ -90,6 +103,6 @@ impl Progress {
 
     fn line(&self) {
         let (done, of) = (self.0.position(), self.0.length().unwrap_or_default());
-        eprintln!("{done} of {of} {}", self.0.message());
+        tell(format_args!("{done} of {of} {}", self.0.message()));
     }
 }

@@ -1,11 +1,13 @@
 //! Whom PostgreSQL runs as: it refuses root.
 
 use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::{Uid, User, geteuid};
 
 /// Tried in this order: the one made for it, and the one that every system has.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
@@ -19,16 +21,27 @@ pub(super) enum Account {
     Other(User),
 }
 
+/// Where we are root, the folder's files are another's to replace by links: we must not follow those.
+pub(super) const NOT_THROUGH_A_LINK: i32 = nix::libc::O_NOFOLLOW;
+
 impl Account {
-    /// The account to use; none where we are root and there is no other.
-    pub(super) fn choose() -> Option<Self> {
+    /// The account to use for `folder`: its owner, where it is there already. None where we are root
+    /// and there is no other.
+    pub(super) fn choose(folder: &Path) -> Option<Self> {
         if !geteuid().is_root() {
             return Some(Self::Own);
         }
-        UNPRIVILEGED
-            .iter()
-            .find_map(|name| User::from_name(name).ok().flatten())
-            .map(Self::Other)
+        let owner = fs::metadata(folder)
+            .ok()
+            .map(|folder| Uid::from_raw(folder.uid()))
+            .filter(|owner| !owner.is_root())
+            .and_then(|owner| User::from_uid(owner).ok().flatten());
+        let by_name = || {
+            UNPRIVILEGED
+                .iter()
+                .find_map(|name| User::from_name(name).ok().flatten())
+        };
+        owner.or_else(by_name).map(Self::Other)
     }
 
     /// The account's name, where it is not ours.
@@ -39,13 +52,11 @@ impl Account {
         }
     }
 
-    /// Gives a file or folder to the account.
-    pub(super) fn own(&self, path: &Path) -> std::io::Result<()> {
+    /// Gives an open file or folder to the account.
+    pub(super) fn own(&self, file: &File) -> std::io::Result<()> {
         match self {
             Self::Own => Ok(()),
-            Self::Other(user) => {
-                std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-            }
+            Self::Other(user) => fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
         }
     }
 

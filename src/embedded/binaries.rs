@@ -14,6 +14,8 @@ use crate::config;
 
 /// The major version that is fetched for a new cluster.
 const FETCHED_MAJOR: u32 = 17;
+/// Older ones lack what our statements use.
+const OLDEST_MAJOR: u32 = 12;
 const FETCH_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Folders whose children, or a folder inside them, hold server programs: by parent, prefix of the
@@ -66,8 +68,11 @@ impl Binaries {
         folders.extend(children(data_dir.path(), "postgresql-").map(|child| child.join("bin")));
         folders
             .into_iter()
+            .filter(|folder| folder.is_absolute())
             .filter_map(Self::at)
-            .find(|binaries| wanted.is_none_or(|major| major == binaries.major))
+            .find(|binaries| {
+                binaries.major >= OLDEST_MAJOR && wanted.is_none_or(|major| major == binaries.major)
+            })
     }
 
     /// Downloads programs into the data folder (some 10 MB).

@@ -2,13 +2,15 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 
-use super::account::Account;
+use nix::unistd::geteuid;
+
+use super::account::{Account, NOT_THROUGH_A_LINK};
 
 /// What root uses, whose own data folder nobody else can reach.
 const SYSTEM_DATA_DIR: &str = "/var/lib/tenant-orders";
@@ -38,6 +40,9 @@ pub enum DataDirError {
     /// Its socket's path would be longer than the system takes.
     #[error("the path {} is too long for a unix socket inside: set DATA_DIR to a shorter one", .0.display())]
     PathTooLong(PathBuf),
+    /// PostgreSQL's own programs hand the path to a shell.
+    #[error("the path {} has a character that PostgreSQL's programs do not take: set DATA_DIR to another", .0.display())]
+    PathNotTaken(PathBuf),
     /// Another process has claimed it.
     #[error("{} is in use by another tenant-orders{owner}: stop that one, or set DATA_DIR to another folder", path.display())]
     InUse {
@@ -74,10 +79,9 @@ impl DataDir {
     ///
     /// [`DataDirError`], above all where another process has claimed it.
     pub fn claim(path: Option<&Path>) -> Result<Self, DataDirError> {
-        let account = Account::choose().ok_or(DataDirError::NoAccount)?;
         let path = match path {
             Some(path) => path.to_owned(),
-            None if account.other_name().is_some() => SYSTEM_DATA_DIR.into(),
+            None if geteuid().is_root() => SYSTEM_DATA_DIR.into(),
             None => choose_native_strategy()
                 .map_err(|_| DataDirError::NoDefault)?
                 .data_dir()
@@ -88,15 +92,22 @@ impl DataDir {
             source,
         };
         let path = std::path::absolute(&path).map_err(failed)?;
+        let account = Account::choose(&path).ok_or(DataDirError::NoAccount)?;
+        if path
+            .to_str()
+            .is_none_or(|path| path.contains(['"', '$', '`', '\\', '\n', '\'']))
+        {
+            return Err(DataDirError::PathNotTaken(path));
+        }
         if path.join("cluster/.s.PGSQL.5432").as_os_str().len() > MAX_SOCKET_PATH {
             return Err(DataDirError::PathTooLong(path));
         }
         if !path.exists() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&path)
-                .and_then(|()| account.own(&path))
+            path.parent()
+                .map_or(Ok(()), fs::create_dir_all)
+                .and_then(|()| DirBuilder::new().mode(0o700).create(&path))
+                .and_then(|()| File::open(&path))
+                .and_then(|folder| account.own(&folder))
                 .map_err(failed)?;
         }
         let claim = lock(&path)?;
@@ -152,6 +163,7 @@ fn lock(folder: &Path) -> Result<File, DataDirError> {
         .truncate(false)
         .read(true)
         .write(true)
+        .custom_flags(NOT_THROUGH_A_LINK)
         .open(&path)
         .map_err(failed)?;
     match file.try_lock() {
@@ -182,7 +194,7 @@ fn check_reach(path: &Path, account: &Account) -> Result<(), DataDirError> {
         return Ok(());
     };
     let reached = account
-        .command("sh", Path::new("/"))
+        .command("/bin/sh", Path::new("/"))
         .args(["-c", r#"test -w "$0" && test -x "$0""#])
         .arg(path)
         .stdin(Stdio::null())

@@ -2,12 +2,16 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::account::NOT_THROUGH_A_LINK;
 use super::{Binaries, DataDir, DataDirError};
 use crate::config::DatabaseUrl;
 
@@ -15,12 +19,15 @@ use crate::config::DatabaseUrl;
 /// process does, even by SIGKILL. Before it starts the server it stops one that outlived both.
 const SUPERVISOR: &str = r#"
 pg_ctl=$1 cluster=$2 log=$3
+trap '' HUP INT TERM PIPE
 exec 3>&1 1>&2
-running() { "$pg_ctl" -D "$cluster" status >/dev/null; }
-if running; then
-    "$pg_ctl" -D "$cluster" -m fast -w stop || ! running || exit 1
+if [ -e "$cluster/postmaster.pid" ]; then
+    "$pg_ctl" -D "$cluster" -m fast -w stop || exit 1
 fi
-"$pg_ctl" -D "$cluster" -l "$log" -w -t 300 start 3>&- || exit 1
+if ! "$pg_ctl" -D "$cluster" -l "$log" -w -t 300 start 3>&-; then
+    "$pg_ctl" -D "$cluster" -m immediate -w stop
+    exit 1
+fi
 echo ready >&3
 exec 3>&-
 while read -r _; do :; done
@@ -39,12 +46,14 @@ listen_addresses = ''
 unix_socket_directories = '.'
 unix_socket_permissions = 0700
 port = 5432
+max_connections = 200
 ";
 
 /// A running server. Stop it by [`EmbeddedPostgres::stop`]; dropped, it stops by itself soon after.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     supervisor: Child,
+    pg_ctl: PathBuf,
     url: DatabaseUrl,
     data_dir: DataDir,
 }
@@ -58,13 +67,13 @@ pub enum ServerError {
         /// What it was to do.
         action: &'static str,
         /// The log's file.
-        log: std::path::PathBuf,
+        log: PathBuf,
         /// The last lines that this run added to it.
         tail: String,
     },
     /// The server of an earlier run does not stop.
     #[error("the server of an earlier run is still stopping in {}", .0.display())]
-    StillStopping(std::path::PathBuf),
+    StillStopping(PathBuf),
     /// Anything else.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -93,6 +102,7 @@ impl DataDir {
             ])
             .arg("--pgdata")
             .arg(&unfinished)
+            .process_group(0) // out of reach of the terminal's Ctrl-C
             .stdin(Stdio::null())
             .stdout(log.child_output(self)?)
             .stderr(log.child_output(self)?)
@@ -103,6 +113,7 @@ impl DataDir {
         }
         OpenOptions::new()
             .append(true)
+            .custom_flags(NOT_THROUGH_A_LINK)
             .open(unfinished.join("postgresql.conf"))
             .and_then(|mut file| file.write_all(CONFIGURATION.as_bytes()))
             .and_then(|()| fs::rename(&unfinished, self.cluster()))
@@ -116,9 +127,10 @@ impl DataDir {
     /// [`ServerError`].
     pub fn start(self, binaries: &Binaries) -> Result<EmbeddedPostgres, ServerError> {
         let log = self.open_log()?;
+        self.forget_stale_server()?;
         let mut supervisor = self
             .account
-            .command("sh", self.path())
+            .command("/bin/sh", self.path())
             .args(["-c", SUPERVISOR, "tenant-orders-supervisor"])
             .arg(binaries.program("pg_ctl"))
             .arg(self.cluster())
@@ -141,13 +153,30 @@ impl DataDir {
         let socket = self.cluster();
         let socket = utf8_percent_encode(&socket.to_string_lossy(), NON_ALPHANUMERIC).to_string();
         let url = DatabaseUrl::from(format!(
-            "postgres:///postgres?host={socket}&port=5432&user=postgres"
+            "postgres:///postgres?host={socket}&port=5432&user=postgres&sslmode=disable"
         ));
         Ok(EmbeddedPostgres {
             supervisor,
+            pg_ctl: binaries.program("pg_ctl"),
             url,
             data_dir: self,
         })
+    }
+
+    /// Removes the pid files of a server that no longer runs. Its process id may be somebody else's by
+    /// now, whom PostgreSQL's programs would take for the server. Whether one runs, its socket tells.
+    fn forget_stale_server(&self) -> Result<(), DataDirError> {
+        let cluster = self.cluster();
+        if UnixStream::connect(cluster.join(".s.PGSQL.5432")).is_ok() {
+            return Ok(());
+        }
+        for file in ["postmaster.pid", ".s.PGSQL.5432.lock"] {
+            match fs::remove_file(cluster.join(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.failed(error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Opens the log and holds its lock, which children inherit: so an earlier run's server that is
@@ -158,9 +187,10 @@ impl DataDir {
             .create(true)
             .append(true)
             .read(true)
+            .custom_flags(NOT_THROUGH_A_LINK)
             .open(&path)
             .map_err(|error| self.failed(error))?;
-        self.account.own(&path).map_err(|error| self.failed(error))?;
+        self.account.own(&file).map_err(|error| self.failed(error))?;
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
         loop {
             match file.try_lock() {
@@ -207,11 +237,23 @@ impl EmbeddedPostgres {
         if stopped.success() {
             return Ok(());
         }
-        Err(ServerError::Failed {
-            action: "stop",
-            log: self.data_dir.log(),
-            tail: String::new(),
-        })
+        // The supervisor was killed, so the server still runs.
+        let log = self.data_dir.open_log()?;
+        let stopped = self
+            .data_dir
+            .account
+            .command(&self.pg_ctl, self.data_dir.path())
+            .args(["-m", "fast", "-w", "stop", "-D"])
+            .arg(self.data_dir.cluster())
+            .stdin(Stdio::null())
+            .stdout(log.child_output(&self.data_dir)?)
+            .stderr(log.child_output(&self.data_dir)?)
+            .status()
+            .map_err(|error| self.data_dir.failed(error))?;
+        if stopped.success() {
+            return Ok(());
+        }
+        Err(log.failure(&self.data_dir, "stop"))
     }
 }
 

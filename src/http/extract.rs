@@ -54,9 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
         };
         let after = match parameters.cursor {
             None => None,
-            Some(cursor) => Some(cursor.parse().map_err(|_| {
-                Problem::bad_request("The parameter cursor must be the next_cursor of an earlier answer.")
-            })?),
+            Some(cursor) => Some(cursor.parse().map_err(|_| Problem::bad_cursor())?),
         };
         Ok(Self(PageRequest { limit, after }))
     }

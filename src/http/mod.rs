@@ -7,6 +7,7 @@ mod problem;
 mod request_id;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -25,7 +26,7 @@ use problem::Problem;
 
 /// All routes, over `database`. Requests run as tasks: this needs a Tokio runtime.
 ///
-/// Probes are exempt from the limits on requests: they must answer when nothing else does.
+/// Probes are exempt from the limit on requests at once: they must answer when nothing else does.
 pub fn router(database: Database, settings: &RequestSettings) -> Router {
     let limits = Limits {
         permits: Arc::new(Semaphore::new(
@@ -33,12 +34,15 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
         )),
         timeout: settings.request_timeout,
     };
-    let api = Router::new()
-        .route("/users/{id}/orders", get(orders::list))
-        .layer(from_fn_with_state(limits, limited));
     let probes = Router::new()
         .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz));
+        .route("/readyz", get(health::readyz))
+        .layer(from_fn_with_state(limits.timeout, timed));
+    // Problems are completed inside the task too, so that one behind a client who hung up is logged.
+    let api = Router::new()
+        .route("/users/{id}/orders", get(orders::list))
+        .layer(from_fn(problem::complete))
+        .layer(from_fn_with_state(limits, limited));
     // The last layer is the outermost.
     let router = Router::new()
         .merge(api)
@@ -65,7 +69,7 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
 #[derive(Clone)]
 struct Limits {
     permits: Arc<Semaphore>,
-    timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 /// Runs the request in a task of its own, so that a client who hangs up cancels nothing half-way:
@@ -77,15 +81,20 @@ async fn limited(State(limits): State<Limits>, request: Request, next: Next) -> 
         .try_acquire_owned()
         .map_err(|_| Problem::overloaded())?;
     let work = async move {
-        let response = tokio::time::timeout(limits.timeout, next.run(request)).await;
+        let response = timed(State(limits.timeout), request, next).await;
         drop(permit);
         response
     };
-    match tokio::spawn(work.instrument(Span::current())).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(elapsed)) => Err(Problem::timeout(elapsed)),
-        Err(panicked) => Err(Problem::internal(panicked)),
-    }
+    tokio::spawn(work.instrument(Span::current()))
+        .await
+        .unwrap_or_else(|panicked| Err(Problem::internal(panicked)))
+}
+
+/// Cancels what takes too long.
+async fn timed(State(timeout): State<Duration>, request: Request, next: Next) -> Result<Response, Problem> {
+    tokio::time::timeout(timeout, next.run(request))
+        .await
+        .map_err(Problem::timeout)
 }
 
 fn request_span(request: &Request) -> Span {

@@ -57,6 +57,10 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", detail)
     }
 
+    pub(super) const fn bad_cursor() -> Self {
+        Self::bad_request("The parameter cursor must be the next_cursor of an earlier answer.")
+    }
+
     pub(super) const fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -140,7 +144,7 @@ impl Problem {
             StatusCode::INTERNAL_SERVER_ERROR,
             "tenant-data-invalid",
             "Invalid tenant data",
-            "The data of the user's organization holds a value that cannot be told exactly.",
+            "The data of the user's organization holds a value that cannot be represented exactly.",
         )
         .because(cause)
     }
@@ -165,10 +169,15 @@ impl Problem {
 
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
-        use DatabaseError::{InvalidData, TimedOut, Unavailable, Unexpected, Unreadable};
+        use DatabaseError::{InvalidData, TimedOut, Unavailable, Unencodable, Unexpected, Unreadable};
         use ListError::{Data, Lookup, NoTenant, Tenant, UserNotFound};
         let problem: fn(ListError) -> Self = match &error {
             UserNotFound => return Self::user_not_found(),
+            // The user's id was found, so it is the cursor's.
+            Tenant {
+                source: Unencodable(_),
+                ..
+            } => return Self::bad_cursor(),
             // Without the shared table nobody can be looked up: the database is not ready yet.
             Lookup(Unavailable(_) | Unreadable(_))
             | Tenant {
@@ -189,7 +198,7 @@ impl From<ListError> for Problem {
                 source: InvalidData(_),
                 ..
             } => Self::tenant_data_invalid,
-            Lookup(InvalidData(_) | Unexpected(_))
+            Lookup(InvalidData(_) | Unencodable(_) | Unexpected(_))
             | Tenant {
                 source: Unexpected(_),
                 ..

@@ -122,7 +122,7 @@ pub async fn list_for_user(
         .map_err(ListError::Lookup)?
         .ok_or(ListError::UserNotFound)?;
     let tenant = SchemaName::parse(&user.organization_id)?;
-    let selection = select_in_tenant(database, &tenant, user_id, page)
+    let selection = select_in_tenant(database, &tenant, &user.id, page)
         .await
         .map_err(|source| ListError::Tenant {
             tenant: user.organization_id.clone(),
@@ -157,10 +157,7 @@ impl OrdersPage {
             .map(OrderLine::try_from)
             .collect::<Result<Vec<_>, _>>()?;
         let total_due = match total_due {
-            None => orders
-                .iter()
-                .filter_map(|line| line.line_total)
-                .try_fold(Money::ZERO, Money::plus)?,
+            None => Money::sum(orders.iter().filter_map(|line| line.line_total))?,
             Some(None) => Money::ZERO, // there is nothing to pay for
             Some(Some(total_due)) => Money::parse(&total_due)?,
         };

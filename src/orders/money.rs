@@ -28,6 +28,13 @@ impl Money {
     /// [`InvalidMoney`] for `NaN`, an infinity, anything else, and more digits than fit.
     pub fn parse(text: &str) -> Result<Self, InvalidMoney> {
         let invalid = || InvalidMoney(text.to_owned());
+        // Of which the library takes more than PostgreSQL writes, such as underscores.
+        if !text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+        {
+            return Err(invalid());
+        }
         let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let exponent: i32 = exponent.parse().map_err(|_| invalid())?;
         let digits = if digits.contains('.') {
@@ -53,19 +60,18 @@ impl Money {
             .ok_or_else(|| InvalidMoney(format!("{self} × {quantity}")))
     }
 
-    /// The sum of both amounts.
+    /// The sum of all `amounts`. On the way it may be larger than what an amount holds.
     ///
     /// # Errors
     ///
     /// [`InvalidMoney`] where the sum has more digits than fit.
-    pub fn plus(self, other: Self) -> Result<Self, InvalidMoney> {
-        let scale = self.0.scale().max(other.0.scale());
-        let aligned = |amount: Self| shifted(amount.0.mantissa(), scale - amount.0.scale());
-        aligned(self)
-            .zip(aligned(other))
-            .and_then(|(a, b)| a.checked_add(b))
-            .and_then(|mantissa| Self::exactly(mantissa, scale.into()))
-            .ok_or_else(|| InvalidMoney(format!("{self} + {other}")))
+    pub fn sum(amounts: impl Iterator<Item = Self> + Clone) -> Result<Self, InvalidMoney> {
+        let scale = amounts.clone().map(|amount| amount.0.scale()).max().unwrap_or(0);
+        amounts
+            .map(|amount| shifted(amount.0.mantissa(), scale - amount.0.scale()))
+            .try_fold(0_i128, |sum, amount| sum.checked_add(amount?))
+            .and_then(|sum| Self::exactly(sum, scale.into()))
+            .ok_or_else(|| InvalidMoney("the sum".to_owned()))
     }
 
     /// `mantissa × 10^-scale`, in as few digits as it takes.
@@ -148,6 +154,7 @@ mod tests {
             "-Infinity",
             "",
             "$5.00",
+            "1_000",
             "1e",
             "e5",
             "1e300",
@@ -169,14 +176,28 @@ mod tests {
         let smallest = Money::parse("0.0000000000000000000000000001").unwrap();
         assert!(largest.times(2).is_err());
         assert!(largest.times(i64::MIN).is_err());
-        assert!(largest.plus(largest).is_err());
-        assert!(largest.plus(smallest).is_err());
+        assert!(Money::sum([largest, largest].into_iter()).is_err());
+        assert!(Money::sum([largest, smallest].into_iter()).is_err());
         assert_eq!(largest.times(1), Ok(largest));
-        assert_eq!(largest.plus(Money::ZERO), Ok(largest));
-        assert_eq!(shown("0.1").as_str(), "0.10");
+        assert_eq!(Money::sum([largest, Money::ZERO].into_iter()), Ok(largest));
+        assert_eq!(Money::sum(std::iter::empty()), Ok(Money::ZERO));
         assert_eq!(
             Money::parse("0.05").unwrap().times(20).unwrap().to_string(),
             "1.00"
+        );
+    }
+
+    #[test]
+    fn a_sum_may_pass_through_more_digits_than_it_has() {
+        let amounts = [
+            "123456789012340",
+            "0.00000123456789012345",
+            "-0.00000123456789012345",
+        ];
+        let amounts = amounts.map(|text| Money::parse(text).unwrap());
+        assert_eq!(
+            Money::sum(amounts.into_iter()).unwrap().to_string(),
+            "123456789012340.00"
         );
     }
 
@@ -192,7 +213,7 @@ mod tests {
         fn arithmetic_is_that_of_integers(a in any::<i32>(), b in any::<i32>(), n in any::<i32>(), scale in 0_i64..=9) {
             let money = |units: i64| Money::parse(&format!("{units}e-{scale}")).unwrap();
             let (a, b, n) = (i64::from(a), i64::from(b), i64::from(n));
-            prop_assert_eq!(money(a).plus(money(b)).unwrap(), money(a + b));
+            prop_assert_eq!(Money::sum([money(a), money(b)].into_iter()).unwrap(), money(a + b));
             prop_assert_eq!(money(a).times(n).unwrap(), money(a * n));
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Tables are named unqualified: the transaction's search path decides whose they are. Every column
 //! is cast to a fixed type, so that a migration which changes a column's type does not change the
-//! type of a prepared statement's result.
+//! type of a prepared statement's result, and both sides of every operator to one type that has this
+//! operator in `pg_catalog`, which is searched first: so no operator of a tenant's own takes its place.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -14,9 +15,9 @@ use crate::tenancy::{DatabaseError, TenantTransaction};
 const NEWEST: &str = "\
 SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text,
        i.description::text, i.price::text
-FROM orders o LEFT JOIN items i ON i.id = o.item_id
-WHERE o.user_id = $1
-ORDER BY o.creation_timestamp DESC NULLS LAST, o.id
+FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+WHERE o.user_id::text = $1
+ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
 LIMIT $2";
 
 /// A page behind a cursor, and the total due of all the user's orders. A row without an order
@@ -25,22 +26,22 @@ LIMIT $2";
 const PAGE_AND_TOTAL: &str = "\
 SELECT page.*, total.due
 FROM (
-    SELECT sum(i.price::text::numeric * o.quantity::bigint)::text AS due
-    FROM orders o LEFT JOIN items i ON i.id = o.item_id
-    WHERE o.user_id = $1
+    SELECT sum(i.price::text::numeric * o.quantity::bigint::numeric)::text AS due
+    FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+    WHERE o.user_id::text = $1
 ) AS total
 LEFT JOIN (
     SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text,
            i.description::text, i.price::text
-    FROM orders o LEFT JOIN items i ON i.id = o.item_id
-    WHERE o.user_id = $1
+    FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+    WHERE o.user_id::text = $1
       AND CASE WHEN $3::text IS NULL THEN TRUE
-               WHEN $4::text IS NULL THEN o.creation_timestamp IS NULL AND o.id > $3
+               WHEN $4::text IS NULL THEN o.creation_timestamp IS NULL AND o.id::text > $3
                ELSE o.creation_timestamp IS NULL
-                    OR o.creation_timestamp < $4::timestamp
-                    OR (o.creation_timestamp = $4::timestamp AND o.id > $3)
+                    OR o.creation_timestamp::timestamp < $4::timestamp
+                    OR (o.creation_timestamp::timestamp = $4::timestamp AND o.id::text > $3)
           END
-    ORDER BY o.creation_timestamp DESC NULLS LAST, o.id
+    ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
     LIMIT $2
 ) AS page ON TRUE
 ORDER BY page.creation_timestamp DESC NULLS LAST, page.id";

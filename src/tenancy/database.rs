@@ -20,6 +20,7 @@ const TRUSTED_IDLE_TIME: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Database {
     pool: PgPool,
+    statement_timeout: Duration,
     dedicated: PgConnectOptions,
 }
 
@@ -64,7 +65,11 @@ impl Database {
                 })
             })
             .connect_lazy_with(pooled);
-        Ok(Self { pool, dedicated })
+        Ok(Self {
+            pool,
+            statement_timeout: settings.statement_timeout,
+            dedicated,
+        })
     }
 
     /// Runs one statement over schema-qualified, shared tables, in no tenant's scope.
@@ -73,7 +78,7 @@ impl Database {
         statement: &'static str,
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
-        let mut lease = Lease::new(self.pool.acquire().await?);
+        let mut lease = self.lease().await?;
         let row = bind(sqlx::query(statement))
             .fetch_optional(lease.connection())
             .await?;
@@ -83,8 +88,11 @@ impl Database {
 
     /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's.
     pub(crate) async fn begin_tenant(&self, schema: &SchemaName) -> Result<TenantTransaction, DatabaseError> {
-        let lease = Lease::new(self.pool.acquire().await?);
-        TenantTransaction::begin(lease, schema).await
+        TenantTransaction::begin(self.lease().await?, schema).await
+    }
+
+    async fn lease(&self) -> Result<Lease, DatabaseError> {
+        Ok(Lease::new(self.pool.acquire().await?, self.statement_timeout))
     }
 
     /// Opens a connection outside the pool, for administration: it has no statement timeout.

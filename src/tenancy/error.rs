@@ -15,6 +15,9 @@ pub enum DatabaseError {
     /// What the statement names is missing, of another kind, or not ours to read.
     #[error("a table or a column is missing or not readable")]
     Unreadable(#[source] sqlx::Error),
+    /// A parameter has a character that the database's encoding lacks, so no row has it.
+    #[error("a parameter cannot be written in the database's encoding")]
+    Unencodable(#[source] sqlx::Error),
     /// A value is out of the range of its type.
     #[error("a value in the database is invalid")]
     InvalidData(#[source] sqlx::Error),
@@ -46,6 +49,10 @@ fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
     match code {
         // query_canceled, lock_not_available
         "57014" | "55P03" => return DatabaseError::TimedOut,
+        // object_not_in_prerequisite_state, such as a materialized view without rows
+        "55000" => return DatabaseError::Unreadable,
+        // character_not_in_repertoire, untranslatable_character
+        "22021" | "22P05" => return DatabaseError::Unencodable,
         _ => {}
     }
     match code.get(..2) {
@@ -77,6 +84,11 @@ mod tests {
             ("42P01", "a table or a column is missing or not readable"),
             ("42501", "a table or a column is missing or not readable"),
             ("3F000", "a table or a column is missing or not readable"),
+            ("55000", "a table or a column is missing or not readable"),
+            (
+                "22P05",
+                "a parameter cannot be written in the database's encoding",
+            ),
             ("22003", "a value in the database is invalid"),
             ("XX000", "unexpected database error"),
             ("é", "unexpected database error"),

@@ -74,17 +74,67 @@ fn help_and_version_are_told_and_hold_no_secret() {
 }
 
 #[test]
-fn a_url_that_is_none_is_refused_without_telling_it() {
+fn a_database_url_that_cannot_be_used_is_refused_and_not_shown() {
     for url in [
         "mysql://me:hush@db/x",
         "me:hush@db",
         "postgres://me:hush@db:port/x",
     ] {
         let (status, _, errors) = finished(ServiceProcess::command().env("DATABASE_URL", url));
-        assert_eq!(status, Some(1), "{url}");
+        assert_eq!(status, Some(2), "{url}");
         assert!(errors.contains("DATABASE_URL"), "{errors}");
         assert!(!errors.contains("hush"), "{errors}");
     }
+}
+
+/// Both ends of a closed pipe: what is written to it is lost, and a write to it fails.
+fn nobody_reads() -> std::process::Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_though_nobody_reads_its_log() {
+    let database = TestDatabase::demo().await;
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let mut service = ServiceProcess::command()
+        .env("DATABASE_URL", database.url())
+        .env("PORT", port.to_string())
+        .stdout(nobody_reads())
+        .stderr(nobody_reads())
+        .spawn()
+        .unwrap();
+    let url = format!("http://127.0.0.1:{port}/users/1/orders");
+    let mut answer = client::get(url.clone()).await;
+    while answer.is_err() && service.try_wait().unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        answer = client::get(url.clone()).await;
+    }
+    assert_eq!(answer.unwrap().ok()["total_due"], "60000.00");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(service.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    assert_eq!(service.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_broken_env_file_is_named_and_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join(".env"),
+        "DATABASE_URL='postgres://me:hush@db/x\n",
+    )
+    .unwrap();
+    let (status, _, errors) = finished(ServiceProcess::command().current_dir(folder.path()));
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("the file .env"), "{errors}");
+    assert!(!errors.contains("hush"), "{errors}");
 }
 
 #[test]

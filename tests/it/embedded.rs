@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sqlx::Connection;
 
 use crate::support::client;
 use crate::support::{ServiceProcess, data_dir_for_a_test, finished};
@@ -105,6 +106,113 @@ async fn it_starts_serves_and_stops_again_and_again_however_it_ended() {
     assert_eq!(processes(&data_dir), [0; 0]);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_while_it_starts_leaves_nothing_behind() {
+    let data_dir = data_dir_for_a_test();
+    for (delay, signal) in [
+        (50, Signal::SIGTERM),
+        (300, Signal::SIGINT),
+        (600, Signal::SIGTERM),
+        (900, Signal::SIGKILL),
+        (100, Signal::SIGKILL),
+    ] {
+        let mut service = ServiceProcess::embedded(&data_dir);
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        let status = service.stop(signal);
+        if signal != Signal::SIGKILL && delay > 50 {
+            assert_eq!(status.code(), Some(0));
+            assert_eq!(processes(&data_dir), [0; 0]);
+        }
+        assert_all_processes_end(&data_dir);
+    }
+    let mut service = ServiceProcess::embedded(&data_dir);
+    assert_eq!(total_due(&service.url()).await, "60000.00");
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_stops_postgresql_though_its_supervisor_was_killed() {
+    let data_dir = data_dir_for_a_test();
+    let mut service = ServiceProcess::embedded(&data_dir);
+    service.url();
+    let postmaster = std::fs::read_to_string(data_dir.join("cluster/postmaster.pid")).unwrap();
+    let postmaster = postmaster.lines().next().unwrap();
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        for pid in processes(&data_dir) {
+            if pid.to_string() != postmaster {
+                kill(Pid::from_raw(pid), signal).unwrap();
+            }
+        }
+    }
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+    assert_all_processes_end(&data_dir);
+}
+
+/// The process id in a stale pid file may be somebody else's by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_innocent_process_is_not_taken_for_postgresql() {
+    let data_dir = data_dir_for_a_test();
+    let mut service = ServiceProcess::embedded(&data_dir);
+    service.url();
+    let pid_file = data_dir.join("cluster/postmaster.pid");
+    let stale = std::fs::read_to_string(&pid_file).unwrap();
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&data_dir).unwrap());
+    let mut innocent =
+        std::os::unix::process::CommandExt::uid(&mut std::process::Command::new("sleep"), owner)
+            .arg("60")
+            .spawn()
+            .unwrap();
+    let (_, rest) = stale.split_once('\n').unwrap();
+    std::fs::write(&pid_file, format!("{}\n{rest}", innocent.id())).unwrap();
+    std::os::unix::fs::chown(&pid_file, Some(owner), None).unwrap();
+
+    let mut service = ServiceProcess::embedded(&data_dir);
+    assert_eq!(total_due(&service.url()).await, "60000.00");
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+    assert!(innocent.try_wait().unwrap().is_none(), "it was killed");
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_do_to_its_database_does_not_keep_it_from_starting() {
+    let data_dir = data_dir_for_a_test();
+    let mut service = ServiceProcess::embedded(&data_dir);
+    service.url();
+    let socket = data_dir.join("cluster");
+    let changes = "CREATE SCHEMA old; CREATE TABLE old.items (); CREATE TABLE old.orders ();
+                   INSERT INTO public.users (id, organization_id) VALUES ('x', 'old');
+                   DROP TABLE client2.orders; DELETE FROM client1.orders WHERE id = '2'";
+    let url = format!(
+        "postgres:///postgres?host={}&port=5432&user=postgres",
+        socket.display()
+    );
+    let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(changes).execute(&mut connection).await.unwrap();
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+    let mut service = ServiceProcess::embedded(&data_dir);
+    assert_eq!(
+        total_due(&service.url()).await,
+        "50000.00",
+        "what was deleted does not come back"
+    );
+}
+
+#[test]
+fn a_folder_below_folders_that_are_not_there_is_made() {
+    let data_dir = data_dir_for_a_test().join("below/further/below");
+    let (status, _, errors) = finished(
+        ServiceProcess::command()
+            .args(["seed", "demo"])
+            .env("DATA_DIR", &data_dir),
+    );
+    assert_eq!(status, Some(0), "{errors}");
+}
+
 #[test]
 fn a_folder_in_use_is_refused_and_its_user_named() {
     let data_dir = data_dir_for_a_test();
@@ -154,7 +262,7 @@ fn commands_work_on_the_embedded_database_too() {
     assert_eq!(status, Some(0), "{errors}");
     let (status, output, errors) = run(&["migrate"]);
     assert_eq!(status, Some(0), "{errors}");
-    assert_eq!(output, "3 schemas were up to date already\n");
+    assert_eq!(output, "3 up to date already\n");
     #[cfg(target_os = "linux")]
     assert_eq!(processes(&data_dir), [0; 0]);
 }

@@ -191,6 +191,57 @@ async fn an_error_in_a_tenants_scope_closes_its_connection() {
     assert_ne!(database.text(BACKENDS).await, before);
 }
 
+/// What a tenant defines in its own schema changes nothing about what our statements mean.
+#[tokio::test]
+async fn a_tenants_own_operators_and_functions_are_not_used() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "CREATE FUNCTION client1.yes(varchar, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+             CREATE FUNCTION client1.yes(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+             CREATE FUNCTION client1.much(numeric, bigint) RETURNS numeric LANGUAGE sql AS 'SELECT 666::numeric';
+             CREATE OPERATOR client1.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client1.yes);
+             CREATE OPERATOR client1.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = client1.yes);
+             CREATE OPERATOR client1.> (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client1.yes);
+             CREATE OPERATOR client1.* (LEFTARG = numeric, RIGHTARG = bigint, FUNCTION = client1.much);
+             CREATE FUNCTION client1.sum(numeric) RETURNS numeric LANGUAGE sql AS 'SELECT 666::numeric';
+             INSERT INTO public.users (id, organization_id) VALUES ('x', 'client1');
+             INSERT INTO client1.orders (id, user_id, item_id, quantity) VALUES ('9', 'x', '1', 1);",
+        )
+        .await;
+    let service = Service::over(&database);
+    for path in ["/users/x/orders", "/users/x/orders?cursor=W251bGwsIjEiXQ"] {
+        let page = service.get(path).await.ok();
+        assert_eq!(page["orders"].as_array().unwrap().len(), 1);
+        assert_eq!(page["orders"][0]["id"], "9");
+        assert_eq!(page["total_due"], "5000.00");
+    }
+}
+
+#[tokio::test]
+async fn there_are_never_more_connections_than_the_pool_may_have() {
+    let database = TestDatabase::demo().await;
+    let settings = PoolSettings {
+        database_max_connections: 2,
+        acquire_timeout: Duration::from_millis(50),
+        statement_timeout: Duration::from_secs(2),
+        ..PoolSettings::default()
+    };
+    let impatient = Service::with(
+        database.database_with(&settings),
+        Duration::from_millis(100),
+        1024,
+    );
+    let lock = database.lock("client1.items").await;
+    for _ in 0..8 {
+        let answer = impatient.get("/users/1/orders").await;
+        assert!([503, 504].contains(&answer.status.as_u16()));
+        let backends = database.text(BACKENDS).await;
+        assert!(backends.split(' ').count() <= 2, "{backends}");
+    }
+    lock.release().await;
+}
+
 /// Waits for what happens behind the answers, and looks for what must not stay.
 async fn assert_nothing_is_left_behind(database: &TestDatabase) {
     let busy = "SELECT count(*)::text FROM pg_stat_activity

@@ -1,5 +1,6 @@
 //! The service against a real PostgreSQL: one cluster for all tests, a database for each.
 
+#![cfg(feature = "embedded")] // it brings the PostgreSQL to test against
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

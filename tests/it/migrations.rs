@@ -15,7 +15,7 @@ async fn an_empty_database_becomes_the_demo() {
     let database = TestDatabase::empty().await;
     assert_eq!(
         run(&database, &["migrate"]).1,
-        "public: migrated from version 0 to 1\n0 schemas were up to date already\n"
+        "public: migrated from version 0 to 1\n0 up to date already\n"
     );
     for _ in 0..2 {
         let (status, _, errors) = run(&database, &["seed", "demo"]);
@@ -30,7 +30,7 @@ async fn an_empty_database_becomes_the_demo() {
     let (status, output, errors) = run(&database, &["migrate"]);
     assert_eq!(
         (status, output.as_str(), errors.as_str()),
-        (Some(0), "3 schemas were up to date already\n", "")
+        (Some(0), "3 up to date already\n", "")
     );
     let service = Service::over(&database);
     assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
@@ -64,7 +64,7 @@ async fn exact_prices_are_the_floats_as_they_are_written() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
         output,
-        "client1: migrated from version 1 to 2\n1 schemas were up to date already\n"
+        "client1: migrated from version 1 to 2\n1 up to date already\n"
     );
     assert_eq!(
         database
@@ -82,12 +82,37 @@ async fn a_migration_that_was_changed_is_refused() {
         .await;
     let (status, output, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(1));
-    assert_eq!(output, "2 schemas were up to date already\n");
+    assert_eq!(output, "2 up to date already\n");
     assert!(
         errors.contains("migration 1 was previously applied but has been modified"),
         "{errors}"
     );
     assert!(errors.contains("1 of 2 tenants failed: client1"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_schema_that_holds_something_else_is_left_as_it_is() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "CREATE SCHEMA other; CREATE TABLE other.things ();
+             INSERT INTO public.users (id, organization_id) VALUES ('x', 'other')",
+        )
+        .await;
+    let (status, _, errors) = run(&database, &["migrate"]);
+    assert_eq!(status, Some(1));
+    assert!(errors.contains("1 of 3 tenants failed: other"), "{errors}");
+    let tables = "SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'other'::regnamespace";
+    assert_eq!(database.text(tables).await, "things");
+}
+
+/// sqlx locks by the database, which would make tenants queue.
+#[tokio::test]
+async fn migrations_do_not_wait_for_the_lock_of_the_whole_database() {
+    let database = TestDatabase::demo().await;
+    let mut other = database.connect().await;
+    sqlx::migrate::Migrate::lock(&mut other).await.unwrap();
+    assert_eq!(run(&database, &["migrate"]).0, Some(0));
 }
 
 #[tokio::test]

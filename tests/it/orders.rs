@@ -125,6 +125,23 @@ async fn money_is_exact_whatever_the_type_of_the_column() {
 }
 
 #[tokio::test]
+async fn the_total_is_the_same_whatever_the_page_though_parts_of_the_sum_are_larger() {
+    let database = shop().await;
+    database
+        .execute(
+            "INSERT INTO shop.items (id, price) VALUES ('a', 123456789012.34), ('b', 0.00000123456789012345);
+             INSERT INTO shop.orders (id, quantity, user_id, item_id) VALUES
+                ('1', 1000, 'u', 'a'), ('2', 1, 'u', 'b'), ('3', -1, 'u', 'b');",
+        )
+        .await;
+    let service = Service::over(&database);
+    for limit in [1, 2, 3, 100] {
+        let page = service.get(&format!("/users/u/orders?limit={limit}")).await.ok();
+        assert_eq!(page["total_due"], "123456789012340.00", "limit {limit}");
+    }
+}
+
+#[tokio::test]
 async fn what_has_no_price_or_quantity_adds_nothing() {
     let database = shop().await;
     database

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tenant_orders::config::program_folders;
 
 /// Long enough for a cluster to be made and started on a busy machine.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -23,7 +24,9 @@ impl ServiceProcess {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenant-orders"));
         command
             .current_dir(std::env::temp_dir())
-            .env_remove("DATABASE_URL")
+            .env_clear()
+            .env("PATH", std::env::join_paths(program_folders()).unwrap())
+            .env("HOME", std::env::temp_dir())
             .env("PORT", "0");
         command
     }
