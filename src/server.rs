@@ -2,16 +2,29 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::config::ServeSettings;
 use crate::http;
 use crate::tenancy::Database;
 
+/// A connection on which no whole request head came in for so long is closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// After a failure to accept, as when there are too many open files.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// A stop waits so long for the rest of a request whose head came in only in part.
+const HALF_A_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// So many signals end the process at once.
 const IMPATIENT: u32 = 3;
 /// Connections that were at work when the requests ended have this long to come back.
@@ -20,7 +33,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why serving ended in a way it should not.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The listener has no address, or accepting failed for good.
+    /// The listener has no address.
     #[error("the listener failed")]
     Listener(#[from] io::Error),
     /// Requests were still under way when the time for stopping was over.
@@ -29,34 +42,44 @@ pub enum ServeError {
 }
 
 /// Serves `database` on `listener` until `shutdown` is done, then finishes the requests under way
-/// and closes the pool. Dropping the future cuts off whatever is under way.
+/// and closes the pool.
 ///
 /// # Errors
 ///
-/// [`ServeError`] where the listener fails or requests outlast the time for stopping.
+/// [`ServeError`] where the listener has no address or requests outlast the time for stopping. Those
+/// go on until the runtime ends.
 pub async fn run(
     listener: TcpListener,
     database: Database,
     settings: &ServeSettings,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     tracing::info!("listening on http://{}", listener.local_addr()?);
-    let router = http::router(database.clone(), &settings.request);
-    let stopping = Arc::new(Notify::new());
-    let stop_began = Arc::clone(&stopping);
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-        shutdown.await;
-        tracing::info!("stopping: finishing the requests under way");
-        stop_began.notify_one();
-    });
-    let deadline = async {
-        stopping.notified().await;
-        tokio::time::sleep(settings.shutdown_timeout).await;
+    let (under_way, mut requests) = watch::channel(0_usize);
+    let connections = Connections {
+        router: http::router(database.clone(), &settings.request)
+            .layer(from_fn_with_state(under_way, counted)),
+        graceful: GracefulShutdown::new(),
     };
     tokio::select! {
-        served = serving => served?,
-        () = deadline => return Err(ServeError::StopTimedOut(settings.shutdown_timeout)),
+        () = connections.accept_all(&listener) => {}
+        () = shutdown => {}
     }
+    tracing::info!("stopping: finishing the requests under way");
+    // Who is in the queue already came before the stop.
+    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        connections.serve(stream);
+    }
+    drop(listener);
+    let finished = async {
+        tokio::select! {
+            () = connections.graceful.shutdown() => {}
+            () = no_requests(&mut requests) => {}
+        }
+    };
+    tokio::time::timeout(settings.shutdown_timeout, finished)
+        .await
+        .map_err(|_| ServeError::StopTimedOut(settings.shutdown_timeout))?;
     if tokio::time::timeout(CLOSE_TIMEOUT, database.close())
         .await
         .is_err()
@@ -65,6 +88,71 @@ pub async fn run(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits until there are no requests under way, and none begins any more.
+async fn no_requests(requests: &mut watch::Receiver<usize>) {
+    loop {
+        if requests.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(HALF_A_REQUEST_TIMEOUT).await;
+        if *requests.borrow() == 0 {
+            return;
+        }
+    }
+}
+
+/// Counts the request while it is under way, also where its client hangs up.
+async fn counted(State(under_way): State<watch::Sender<usize>>, request: Request, next: Next) -> Response {
+    under_way.send_modify(|count| *count += 1);
+    let _counted = Counted(under_way);
+    next.run(request).await
+}
+
+struct Counted(watch::Sender<usize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+struct Connections {
+    router: Router,
+    graceful: GracefulShutdown,
+}
+
+impl Connections {
+    async fn accept_all(&self, listener: &TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.serve(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        // An answer is one write: to wait for more of it would only delay it.
+        let _ = stream.set_nodelay(true);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(
+                TokioIo::new(stream),
+                TowerToHyperService::new(self.router.clone()),
+            );
+        let connection = self.graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+        });
+    }
 }
 
 /// Counts the requests to stop: Ctrl-C, and SIGTERM where there is such a thing. From here on

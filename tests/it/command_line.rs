@@ -259,6 +259,26 @@ async fn a_stop_finishes_the_requests_under_way() {
     }
 }
 
+#[test]
+fn half_a_request_does_not_hold_up_a_stop() {
+    use std::io::Write;
+    let mut service = ServiceProcess::over("postgres://nobody@127.0.0.1:1/nothing");
+    let address = service.url().strip_prefix("http://").unwrap().to_owned();
+    let halves = [
+        "",
+        "G",
+        "GET /livez HTTP/1.1\r\nhost: x\r\n",
+        "PRI * HTTP/2.0\r\n\r\n",
+    ];
+    let connections = halves.map(|half| {
+        let mut connection = std::net::TcpStream::connect(&address).unwrap();
+        connection.write_all(half.as_bytes()).unwrap();
+        connection
+    });
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+    drop(connections);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_that_takes_too_long_or_is_asked_for_twice_cuts_off_and_says_so() {
     let database = TestDatabase::demo().await;
