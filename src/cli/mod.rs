@@ -1,19 +1,19 @@
 //! The commands.
 
 mod database;
+mod migrate;
 pub mod output;
+mod serve;
 
 use std::num::NonZeroUsize;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::net::TcpListener;
 
-use crate::admin::{AdminError, migrate};
+use crate::admin::AdminError;
 use crate::config::{DatabaseSettings, LogSettings, PoolSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
 use crate::tenancy::{Database, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
-use crate::users;
 use database::{DatabaseSource, SourceError};
 
 /// Serves the orders of each user out of their tenant's schema.
@@ -143,12 +143,12 @@ impl Cli {
     pub async fn run(self) -> Result<(), CommandError> {
         let signals = server::stop_signals().map_err(CommandError::Signals)?;
         match self.command {
-            None => serve(self.serve, signals).await,
-            Some(Command::Serve(settings)) => serve(settings, signals).await,
+            None => serve::serve(self.serve, signals).await,
+            Some(Command::Serve(settings)) => serve::serve(settings, signals).await,
             Some(Command::Migrate(arguments)) => {
                 with_database(&arguments.database, &PoolSettings::default(), async |database| {
                     unless_stopped(&signals, async {
-                        let summary = migrate_tenants(database, &arguments.tenants).await?;
+                        let summary = migrate::migrate_tenants(database, &arguments.tenants).await?;
                         output::current(summary.current);
                         summary.into_result()
                     })
@@ -204,101 +204,6 @@ async fn unless_stopped<T>(
         () = signals.clone().received(1) => Err(CommandError::Stopped),
         worked = work => worked,
     }
-}
-
-async fn serve(settings: ServeSettings, signals: StopSignals) -> Result<(), CommandError> {
-    // First of all, so that an address in use is told before anything is started.
-    let listener = TcpListener::bind((settings.host.as_str(), settings.port))
-        .await
-        .map_err(|source| CommandError::Listen {
-            address: format!("{}:{}", settings.host, settings.port),
-            source,
-        })?;
-    let mut pool = settings.pool.clone();
-    // What a request does not wait for any more need not go on.
-    pool.statement_timeout = pool.statement_timeout.min(settings.request.request_timeout);
-    let is_embedded = settings.database.url().is_none();
-    let served = with_database(&settings.database, &pool, async |database| {
-        if is_embedded {
-            unless_stopped(&signals, prepare_demo(database)).await?;
-            let address = listener.local_addr().map_err(ServeError::from)?;
-            output::step("serving the demo; try");
-            output::step(&format!("  curl http://{address}/users/1/orders"));
-        }
-        let serving = server::run(listener, database.clone(), &settings, signals.clone().received(1));
-        tokio::select! {
-            served = serving => Ok(served?),
-            () = signals.clone().received(2) => Err(CommandError::Interrupted),
-        }
-    })
-    .await;
-    match served {
-        Err(CommandError::Stopped) => Ok(()), // before there was anything to finish
-        served => served,
-    }
-}
-
-/// Makes the demo in a database that is new, and migrates one that is not. A tenant that cannot be
-/// migrated is reported, and served as it is.
-async fn prepare_demo(database: &Database) -> Result<(), CommandError> {
-    migrate_tenants(database, &[]).await?;
-    if users::are_none(database).await.map_err(AdminError::from)? {
-        seed::demo(database).await?;
-    }
-    Ok(())
-}
-
-/// What came of migrating.
-struct MigrationSummary {
-    /// Schemas that there was nothing to do for.
-    current: usize,
-    /// Tenants that could not be migrated.
-    failed: Vec<String>,
-    /// All tenants that were to be migrated.
-    tenants: usize,
-}
-
-impl MigrationSummary {
-    fn into_result(self) -> Result<(), CommandError> {
-        if self.failed.is_empty() {
-            return Ok(());
-        }
-        Err(CommandError::TenantsFailed {
-            failed: self.failed,
-            of: self.tenants,
-        })
-    }
-}
-
-/// Migrates what is shared and then tenants, all or `only` some; one that fails does not stop the
-/// others.
-async fn migrate_tenants(database: &Database, only: &[SchemaName]) -> Result<MigrationSummary, CommandError> {
-    let mut current = 0;
-    match migrate::shared(database).await? {
-        migrated if migrated.is_current() => current += 1,
-        migrated => output::migrated("public", migrated),
-    }
-    let tenants = if only.is_empty() {
-        migrate::all_tenants(database).await?
-    } else {
-        only.to_vec()
-    };
-    let mut failed = Vec::new();
-    for tenant in &tenants {
-        match migrate::tenant(database, tenant).await {
-            Ok(migrated) if migrated.is_current() => current += 1,
-            Ok(migrated) => output::migrated(tenant.as_str(), migrated),
-            Err(error) => {
-                output::not_migrated(tenant.as_str(), &error);
-                failed.push(tenant.as_str().to_owned());
-            }
-        }
-    }
-    Ok(MigrationSummary {
-        current,
-        failed,
-        tenants: tenants.len(),
-    })
 }
 
 async fn seed_bulk(database: &Database, plan: BulkPlan) -> Result<(), CommandError> {

@@ -169,7 +169,9 @@ impl Problem {
 
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
-        use DatabaseError::{InvalidData, TimedOut, Unavailable, Unencodable, Unexpected, Unreadable};
+        use DatabaseError::{
+            InvalidData, NoConnection, TimedOut, Unavailable, Unencodable, Unexpected, Unreadable,
+        };
         use ListError::{Data, Lookup, NoTenant, Tenant, UserNotFound};
         let problem: fn(ListError) -> Self = match &error {
             UserNotFound => return Self::user_not_found(),
@@ -179,9 +181,9 @@ impl From<ListError> for Problem {
                 ..
             } => return Self::bad_cursor(),
             // Without the shared table nobody can be looked up: the database is not ready yet.
-            Lookup(Unavailable(_) | Unreadable(_))
+            Lookup(Unavailable(_) | NoConnection { .. } | Unreadable(_))
             | Tenant {
-                source: Unavailable(_),
+                source: Unavailable(_) | NoConnection { .. },
                 ..
             } => Self::database_unavailable,
             Lookup(TimedOut(_))

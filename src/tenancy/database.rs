@@ -92,7 +92,15 @@ impl Database {
     }
 
     async fn lease(&self) -> Result<Lease, DatabaseError> {
-        Ok(Lease::new(self.pool.acquire().await?, self.statement_timeout))
+        let connection = self.pool.acquire().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => DatabaseError::NoConnection {
+                most: self.pool.options().get_max_connections(),
+                made: self.pool.size(),
+                idle: self.pool.num_idle(),
+            },
+            error => error.into(),
+        })?;
+        Ok(Lease::new(connection, self.statement_timeout))
     }
 
     /// Opens a connection outside the pool, for administration: it has no statement timeout.

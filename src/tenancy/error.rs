@@ -9,6 +9,16 @@ pub enum DatabaseError {
     /// Trying again later may help.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// No connection became free, or could be made, in time. Trying again later may help.
+    #[error("no connection in time: of at most {most} there are {made}, {idle} of them idle")]
+    NoConnection {
+        /// How many the pool may have.
+        most: u32,
+        /// How many it has; none where the server does not take any.
+        made: u32,
+        /// How many wait to be used.
+        idle: usize,
+    },
     /// The statement was cancelled by its time limit.
     #[error("the database did not answer in time")]
     TimedOut(#[source] sqlx::Error),

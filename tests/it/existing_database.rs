@@ -30,22 +30,26 @@ async fn everything(database: &TestDatabase) -> Vec<(String, String)> {
     contents
 }
 
+/// What the README tells people to grant: the role, then an empty line, then one tenant's part.
+fn role_of_the_readme() -> String {
+    let (_, block) = include_str!("../../README.md").split_once("```sql\n").unwrap();
+    let (grants, _) = block.split_once("```").unwrap();
+    assert_eq!(grants.matches("GRANT").count(), 3);
+    grants.to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_served_through_a_role_that_may_only_read_and_not_a_row_changes() {
     let database = TestDatabase::existing().await;
     let name = database.text("SELECT current_database()::text").await;
+    let grants = role_of_the_readme().replace("DATABASE shop", &format!("DATABASE {name}"));
+    let (_, of_a_tenant) = grants.split_once("\n\n").unwrap();
     database
-        .execute(format!(
-            "REVOKE ALL ON DATABASE {name} FROM PUBLIC; CREATE ROLE reader LOGIN;
-             GRANT CONNECT ON DATABASE {name} TO reader;
-             GRANT USAGE ON SCHEMA client1, client2 TO reader;
-             GRANT SELECT (id, name, organization_id) ON public.users TO reader;
-             GRANT SELECT ON ALL TABLES IN SCHEMA client1, client2 TO reader;"
-        ))
+        .execute(grants.clone() + &of_a_tenant.replace("client1", "client2"))
         .await;
     let before = everything(&database).await;
 
-    let mut service = ServiceProcess::over(&database.url_as("reader"));
+    let mut service = ServiceProcess::over(&database.url_as("orders_reader"));
     let url = service.url();
     let get = async |path: &str| client::get(format!("{url}{path}")).await.unwrap();
     let rich = get("/users/1/orders").await.ok();

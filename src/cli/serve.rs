@@ -1,0 +1,53 @@
+//! `serve`: the service, over the database that is named or over a demo of its own.
+
+use tokio::net::TcpListener;
+
+use super::migrate::migrate_tenants;
+use super::{CommandError, output, unless_stopped, with_database};
+use crate::admin::AdminError;
+use crate::config::ServeSettings;
+use crate::server::{self, ServeError, StopSignals};
+use crate::tenancy::Database;
+use crate::{seed, users};
+
+pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Result<(), CommandError> {
+    // First of all, so that an address in use is told before anything is started.
+    let listener = TcpListener::bind((settings.host.as_str(), settings.port))
+        .await
+        .map_err(|source| CommandError::Listen {
+            address: format!("{}:{}", settings.host, settings.port),
+            source,
+        })?;
+    let mut pool = settings.pool.clone();
+    // What a request does not wait for any more need not go on.
+    pool.statement_timeout = pool.statement_timeout.min(settings.request.request_timeout);
+    let is_embedded = settings.database.url().is_none();
+    let served = with_database(&settings.database, &pool, async |database| {
+        if is_embedded {
+            unless_stopped(&signals, prepare_demo(database)).await?;
+            let address = listener.local_addr().map_err(ServeError::from)?;
+            output::step("serving the demo; try");
+            output::step(&format!("  curl http://{address}/users/1/orders"));
+        }
+        let serving = server::run(listener, database.clone(), &settings, signals.clone().received(1));
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = signals.clone().received(2) => Err(CommandError::Interrupted),
+        }
+    })
+    .await;
+    match served {
+        Err(CommandError::Stopped) => Ok(()), // before there was anything to finish
+        served => served,
+    }
+}
+
+/// Makes the demo in a database that is new, and migrates one that is not. A tenant that cannot be
+/// migrated is reported, and served as it is.
+async fn prepare_demo(database: &Database) -> Result<(), CommandError> {
+    migrate_tenants(database, &[]).await?;
+    if users::are_none(database).await.map_err(AdminError::from)? {
+        seed::demo(database).await?;
+    }
+    Ok(())
+}
