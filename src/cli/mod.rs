@@ -13,7 +13,7 @@ use crate::admin::AdminError;
 use crate::config::{DatabaseSettings, LogSettings, PoolSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Database, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
+use crate::tenancy::{Database, InvalidDatabaseUrl, SchemaName};
 use database::{DatabaseSource, SourceError};
 
 /// Serves the orders of each user out of their tenant's schema.
@@ -84,7 +84,7 @@ pub enum CommandError {
     /// There is no database to use.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The database's URL is none.
+    /// The database's URL cannot be used.
     #[error(transparent)]
     Url(#[from] InvalidDatabaseUrl),
     /// The address to listen on is taken or not ours.
@@ -113,9 +113,6 @@ pub enum CommandError {
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
-    /// A name is no tenant's.
-    #[error(transparent)]
-    Name(#[from] InvalidSchemaName),
     /// Some tenants were not migrated.
     #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
     TenantsFailed {
@@ -135,7 +132,8 @@ impl CommandError {
 }
 
 impl Cli {
-    /// Runs the command. From here on, a signal to stop is obeyed between two steps of the work.
+    /// Runs the command. A first signal to stop lets it finish what must not be left half-done, above
+    /// all an embedded PostgreSQL; a second cuts off requests; a third ends the process.
     ///
     /// # Errors
     ///

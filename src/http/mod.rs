@@ -73,8 +73,7 @@ struct Limits {
 }
 
 /// Runs the request in a task of its own, so that a client who hangs up cancels nothing half-way:
-/// a cancelled database section costs its connection. What is too much is refused at once, and
-/// what takes too long is cancelled here and nowhere else.
+/// a cancelled database section costs its connection. What is too much is refused at once.
 async fn limited(State(limits): State<Limits>, request: Request, next: Next) -> Result<Response, Problem> {
     let permit = limits
         .permits

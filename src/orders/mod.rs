@@ -83,7 +83,7 @@ pub enum ListError {
         /// What went wrong.
         source: DatabaseError,
     },
-    /// A value of the tenant's cannot be told exactly.
+    /// A value of the tenant's cannot be represented exactly.
     #[error("could not tell the orders of tenant {tenant:?}")]
     Data {
         /// The tenant's name, for the log.
@@ -93,7 +93,7 @@ pub enum ListError {
     },
 }
 
-/// A tenant's data holds a value that cannot be told exactly.
+/// A tenant's data holds a value that cannot be represented exactly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTenantData {
     /// A price, a line total or the total due.

@@ -13,7 +13,7 @@ pub struct Money(Decimal);
 
 /// An amount is no number, or one that cannot be held exactly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no amount that can be held exactly")]
+#[error("{0} is no amount that can be represented exactly")]
 pub struct InvalidMoney(String);
 
 impl Money {
