@@ -111,16 +111,18 @@ async fn it_starts_serves_and_stops_again_and_again_however_it_ended() {
 async fn a_signal_while_it_starts_leaves_nothing_behind() {
     let data_dir = data_dir_for_a_test();
     for (delay, signal) in [
-        (50, Signal::SIGTERM),
+        (0, Signal::SIGTERM),
         (300, Signal::SIGINT),
+        (0, Signal::SIGKILL),
+        (200, Signal::SIGKILL),
         (600, Signal::SIGTERM),
         (900, Signal::SIGKILL),
-        (100, Signal::SIGKILL),
     ] {
         let mut service = ServiceProcess::embedded(&data_dir);
+        service.line_with("using an embedded PostgreSQL");
         tokio::time::sleep(Duration::from_millis(delay)).await;
         let status = service.stop(signal);
-        if signal != Signal::SIGKILL && delay > 50 {
+        if signal != Signal::SIGKILL {
             assert_eq!(status.code(), Some(0));
             assert_eq!(processes(&data_dir), [0; 0]);
         }

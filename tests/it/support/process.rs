@@ -62,18 +62,22 @@ impl ServiceProcess {
 
     /// Waits for the line that tells where it listens.
     pub(crate) fn url(&mut self) -> String {
+        let line = self.line_with("listening on ");
+        let (_, url) = line.split_once("listening on ").unwrap();
+        url.split('"').next().unwrap().to_owned()
+    }
+
+    /// Waits for a line that holds `text`.
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.errors.recv_timeout(left) else {
-                panic!("it did not listen; it told:\n{}", self.told.join("\n"));
+                panic!("it did not tell {text:?}, but:\n{}", self.told.join("\n"));
             };
-            let url = line
-                .split_once("listening on ")
-                .map(|(_, url)| url.split('"').next().unwrap().to_owned());
-            self.told.push(line);
-            if let Some(url) = url {
-                return url;
+            self.told.push(line.clone());
+            if line.contains(text) {
+                return line;
             }
         }
     }
