@@ -5,7 +5,7 @@
 /// The cause is for the log alone: it may hold SQL and names.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// No connection: the pool is exhausted, the server is down, starting, full or failing over.
+    /// No connection: the server is down, starting, full or failing over.
     /// Trying again later may help.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
