@@ -54,7 +54,8 @@ pub struct PoolSettings {
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub database_max_connections: u32,
 
-    /// Prepared statements that a connection keeps; each tenant takes one or two
+    /// Prepared statements that a connection keeps; each tenant takes one or two. None behind a
+    /// pooler
     #[arg(
         long,
         env = "DATABASE_STATEMENT_CACHE",
@@ -62,6 +63,16 @@ pub struct PoolSettings {
         default_value_t = 512
     )]
     pub database_statement_cache: usize,
+
+    /// What stands between the service and PostgreSQL
+    #[arg(
+        long,
+        env = "DATABASE_POOLER",
+        value_name = "KIND",
+        value_enum,
+        default_value_t
+    )]
+    pub database_pooler: Pooler,
 
     /// How long a request waits for a connection
     #[arg(long, env = "ACQUIRE_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = duration)]
@@ -77,10 +88,21 @@ impl Default for PoolSettings {
         Self {
             database_max_connections: default_max_connections(),
             database_statement_cache: 512,
+            database_pooler: Pooler::None,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
         }
     }
+}
+
+/// What stands between the service and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Pooler {
+    /// Nothing that matters: each connection has a server connection of its own
+    #[default]
+    None,
+    /// PgBouncer or the like, which lends a server connection for one transaction at a time
+    Transaction,
 }
 
 /// What a request may take.

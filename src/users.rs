@@ -26,7 +26,7 @@ pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<User>, 
     }
     let found = database
         .fetch_optional(
-            "SELECT id::text, name::text, COALESCE(organization_id::text, '') FROM public.users WHERE id = $1",
+            "SELECT id::text, name::text, COALESCE(organization_id::text, '') FROM public.users WHERE id::text = $1",
             |statement| statement.bind(id),
         )
         .await;

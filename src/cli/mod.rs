@@ -13,7 +13,7 @@ use crate::admin::AdminError;
 use crate::config::{DatabaseSettings, LogSettings, PoolSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Database, InvalidDatabaseUrl, SchemaName};
+use crate::tenancy::{Database, DatabaseError, InvalidDatabaseUrl, SchemaName};
 use database::{DatabaseSource, SourceError};
 
 /// Serves the orders of each user out of their tenant's schema.
@@ -101,6 +101,9 @@ pub enum CommandError {
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Nothing can be served over such connections.
+    #[error("refusing to serve")]
+    Unfit(#[source] DatabaseError),
     /// A signal came before the work was done.
     #[error("stopped by a signal; what was done stays")]
     Stopped,
@@ -144,19 +147,16 @@ impl Cli {
             None => serve::serve(self.serve, signals).await,
             Some(Command::Serve(settings)) => serve::serve(settings, signals).await,
             Some(Command::Migrate(arguments)) => {
-                with_database(&arguments.database, &PoolSettings::default(), async |database| {
-                    unless_stopped(&signals, async {
-                        let summary = migrate::migrate_tenants(database, &arguments.tenants).await?;
-                        output::current(summary.current);
-                        summary.into_result()
-                    })
-                    .await
+                administer(&arguments.database, &signals, async |database| {
+                    let summary = migrate::migrate_tenants(database, &arguments.tenants).await?;
+                    output::current(summary.current);
+                    summary.into_result()
                 })
                 .await
             }
             Some(Command::Seed(SeedCommand::Demo(settings))) => {
-                with_database(&settings, &PoolSettings::default(), async |database| {
-                    unless_stopped(&signals, async { Ok(seed::demo(database).await?) }).await
+                administer(&settings, &signals, async |database| {
+                    Ok(seed::demo(database).await?)
                 })
                 .await?;
                 output::step("the demo is there: users 1 (tenant client1) and 2 (tenant client2)");
@@ -169,13 +169,29 @@ impl Cli {
                     items: arguments.items,
                     orders: arguments.orders,
                 };
-                with_database(&arguments.database, &PoolSettings::default(), async |database| {
-                    unless_stopped(&signals, seed_bulk(database, plan)).await
+                administer(&arguments.database, &signals, async |database| {
+                    seed_bulk(database, plan).await
                 })
                 .await
             }
         }
     }
+}
+
+/// Does `work` on a database that may be changed, or gives it up at the first signal.
+async fn administer(
+    settings: &DatabaseSettings,
+    signals: &StopSignals,
+    work: impl AsyncFnOnce(&Database) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    with_database(settings, &PoolSettings::default(), async |database| {
+        unless_stopped(signals, async {
+            database.require_direct().await.map_err(AdminError::from)?;
+            work(database).await
+        })
+        .await
+    })
+    .await
 }
 
 /// Does `work` with the database that the settings name, and leaves nothing of it running.

@@ -1,5 +1,7 @@
 //! `serve`: the service, over the database that is named or over a demo of its own.
 
+use std::time::Duration;
+
 use tokio::net::TcpListener;
 
 use super::migrate::migrate_tenants;
@@ -7,8 +9,13 @@ use super::{CommandError, output, unless_stopped, with_database};
 use crate::admin::AdminError;
 use crate::config::ServeSettings;
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::Database;
-use crate::{seed, users};
+use crate::tenancy::{Database, DatabaseError};
+use crate::{causes, seed, users};
+
+/// Between the first two questions whether the database is there.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two such questions at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Result<(), CommandError> {
     // First of all, so that an address in use is told before anything is started.
@@ -32,6 +39,7 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
         let serving = server::run(listener, database.clone(), &settings, signals.clone().received(1));
         tokio::select! {
             served = serving => Ok(served?),
+            unfit = refused(database) => Err(CommandError::Unfit(unfit)),
             () = signals.clone().received(2) => Err(CommandError::Interrupted),
         }
     })
@@ -50,4 +58,24 @@ async fn prepare_demo(database: &Database) -> Result<(), CommandError> {
         seed::demo(database).await?;
     }
     Ok(())
+}
+
+/// Waits for the database, and tells how that goes. Comes back only where it is one that must not be
+/// served.
+async fn refused(database: &Database) -> DatabaseError {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match users::check(database).await {
+            Ok(()) => break,
+            Err(error @ DatabaseError::NotIsolated(_)) => return error,
+            Err(error) => tracing::warn!(
+                cause = causes::texts(&error).join(": "),
+                "waiting for the database, asking again in {pause:?}"
+            ),
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+    tracing::info!("the database is ready");
+    std::future::pending().await
 }

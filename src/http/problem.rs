@@ -170,7 +170,8 @@ impl Problem {
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
         use DatabaseError::{
-            InvalidData, NoConnection, TimedOut, Unavailable, Unencodable, Unexpected, Unreadable,
+            InvalidData, NoConnection, NotIsolated, TimedOut, Unavailable, Unencodable, Unexpected,
+            Unreadable,
         };
         use ListError::{Data, Lookup, NoTenant, Tenant, UserNotFound};
         let problem: fn(ListError) -> Self = match &error {
@@ -181,9 +182,9 @@ impl From<ListError> for Problem {
                 ..
             } => return Self::bad_cursor(),
             // Without the shared table nobody can be looked up: the database is not ready yet.
-            Lookup(Unavailable(_) | NoConnection { .. } | Unreadable(_))
+            Lookup(Unavailable(_) | NoConnection { .. } | NotIsolated(_) | Unreadable(_))
             | Tenant {
-                source: Unavailable(_) | NoConnection { .. },
+                source: Unavailable(_) | NoConnection { .. } | NotIsolated(_),
                 ..
             } => Self::database_unavailable,
             Lookup(TimedOut(_))

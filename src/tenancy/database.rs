@@ -3,14 +3,17 @@
 #![expect(clippy::disallowed_types, reason = "the one holder of the pool")]
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use tokio::sync::OnceCell;
 
 use super::lease::Lease;
-use super::transaction::{Statement, TenantTransaction};
-use super::{DatabaseError, SchemaName};
+use super::session::{SearchPath, Session, Statement};
+use super::transaction::TenantTransaction;
+use super::{DatabaseError, SchemaName, self_test};
 use crate::config::{DatabaseUrl, PoolSettings};
 
 /// A connection that rested longer is tried before it is used: the server may have gone meanwhile.
@@ -20,7 +23,9 @@ const TRUSTED_IDLE_TIME: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Database {
     pool: PgPool,
-    statement_timeout: Duration,
+    session: Session,
+    /// Set once the connections were seen to keep tenants apart.
+    isolated: Arc<OnceCell<()>>,
     dedicated: PgConnectOptions,
 }
 
@@ -47,11 +52,7 @@ impl Database {
         let dedicated = PgConnectOptions::from_str(url)
             .map_err(|error| InvalidDatabaseUrl(Some(error)))?
             .application_name("tenant-orders");
-        let statement_timeout = settings.statement_timeout.as_millis().to_string();
-        let pooled = dedicated
-            .clone()
-            .statement_cache_capacity(settings.database_statement_cache)
-            .options([("statement_timeout", statement_timeout)]);
+        let session = Session::new(settings);
         let pool = PgPoolOptions::new()
             .max_connections(settings.database_max_connections)
             .acquire_timeout(settings.acquire_timeout)
@@ -64,10 +65,11 @@ impl Database {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(pooled);
+            .connect_lazy_with(session.connect_options(dedicated.clone()));
         Ok(Self {
             pool,
-            statement_timeout: settings.statement_timeout,
+            session,
+            isolated: Arc::default(),
             dedicated,
         })
     }
@@ -79,10 +81,16 @@ impl Database {
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
         let mut lease = self.lease().await?;
-        let row = bind(sqlx::query(statement))
-            .fetch_optional(lease.connection())
-            .await?;
-        lease.hand_back();
+        let statement = bind(lease.prepared(sqlx::query(statement)));
+        if !self.session.is_lent() {
+            let row = statement.fetch_optional(lease.connection()).await?;
+            lease.hand_back();
+            return Ok(row);
+        }
+        // A pooler may send what is prepared, and what is then run, to different servers.
+        lease.begin(SearchPath::Shared).await?;
+        let row = statement.fetch_optional(lease.connection()).await?;
+        lease.roll_back_unattended();
         Ok(row)
     }
 
@@ -91,21 +99,62 @@ impl Database {
         TenantTransaction::begin(self.lease().await?, schema).await
     }
 
+    /// A connection of the pool. The first one is lent when the self-test has passed.
     async fn lease(&self) -> Result<Lease, DatabaseError> {
+        if !self.isolated.initialized() {
+            let tested = self.isolated.get_or_try_init(|| self_test::run(self));
+            tokio::time::timeout(self.pool.options().get_acquire_timeout(), tested)
+                .await
+                .map_err(|_| self.no_connection())??;
+        }
+        self.acquire().await
+    }
+
+    /// A connection of the pool, tested or not.
+    pub(super) async fn acquire(&self) -> Result<Lease, DatabaseError> {
         let connection = self.pool.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => DatabaseError::NoConnection {
-                most: self.pool.options().get_max_connections(),
-                made: self.pool.size(),
-                idle: self.pool.num_idle(),
-            },
+            sqlx::Error::PoolTimedOut => self.no_connection(),
             error => error.into(),
         })?;
-        Ok(Lease::new(connection, self.statement_timeout))
+        Ok(Lease::new(connection, self.session))
+    }
+
+    fn no_connection(&self) -> DatabaseError {
+        DatabaseError::NoConnection {
+            most: self.pool.options().get_max_connections(),
+            made: self.pool.size(),
+            idle: self.pool.num_idle(),
+        }
+    }
+
+    /// A connection outside the pool that is set up as those of the pool are.
+    pub(super) async fn connect_as_pool_does(&self) -> Result<PgConnection, DatabaseError> {
+        Ok(self
+            .session
+            .connect_options(self.dedicated.clone())
+            .connect()
+            .await?)
+    }
+
+    /// Whether a pooler is known to be in between.
+    pub(super) fn expects_pooler(&self) -> bool {
+        self.session.is_lent()
     }
 
     /// Opens a connection outside the pool, for administration: it has no statement timeout.
     pub(crate) async fn dedicated(&self) -> Result<PgConnection, DatabaseError> {
         Ok(self.dedicated.connect().await?)
+    }
+
+    /// Makes sure that [`Database::dedicated`] gives connections of our own: administration sets things
+    /// for the session, which a pooler would hand to strangers.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NotIsolated`] where a pooler is in between, and others where there is no
+    /// connection.
+    pub async fn require_direct(&self) -> Result<(), DatabaseError> {
+        self_test::require_direct(self).await
     }
 
     /// Closes the pool: waits for the connections at work, lends out no more.

@@ -1,5 +1,7 @@
 //! What went wrong at the database, told by SQLSTATE (PostgreSQL manual, appendix A).
 
+use super::NotIsolated;
+
 /// A failure at the database, sorted by what its caller can do about it.
 ///
 /// The cause is for the log alone: it may hold SQL and names.
@@ -19,6 +21,9 @@ pub enum DatabaseError {
         /// How many wait to be used.
         idle: usize,
     },
+    /// Connections are not fit to carry tenants' transactions, which only a setting can change.
+    #[error("the connections to the database do not keep tenants apart")]
+    NotIsolated(#[from] NotIsolated),
     /// The statement was cancelled by its time limit.
     #[error("the database did not answer in time")]
     TimedOut(#[source] sqlx::Error),
@@ -63,6 +68,9 @@ fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
         "55000" => return DatabaseError::Unreadable,
         // character_not_in_repertoire, untranslatable_character
         "22021" | "22P05" => return DatabaseError::Unencodable,
+        // invalid_sql_statement_name, duplicate_prepared_statement: the server connection was
+        // exchanged under us
+        "26000" | "42P05" => return DatabaseError::Unavailable,
         _ => {}
     }
     match code.get(..2) {
@@ -89,6 +97,9 @@ mod tests {
             ("57P01", "the database is unavailable"),
             ("57P03", "the database is unavailable"),
             ("40001", "the database is unavailable"),
+            ("53100", "the database is unavailable"),
+            ("26000", "the database is unavailable"),
+            ("42P05", "the database is unavailable"),
             ("57014", "the database did not answer in time"),
             ("55P03", "the database did not answer in time"),
             ("42P01", "a table or a column is missing or not readable"),

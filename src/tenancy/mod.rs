@@ -23,10 +23,13 @@ pub(crate) mod dedicated;
 mod error;
 mod lease;
 mod schema_name;
+mod self_test;
+mod session;
 mod transaction;
 
 pub use database::{Database, InvalidDatabaseUrl};
 pub use error::DatabaseError;
 pub use schema_name::{InvalidSchemaName, SchemaName};
+pub use self_test::NotIsolated;
 
 pub(crate) use transaction::TenantTransaction;

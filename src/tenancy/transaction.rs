@@ -5,20 +5,13 @@
     reason = "the text of a tenant's statement is built here, from constants and an encoded name"
 )]
 
-use std::time::Duration;
-
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use sqlx::postgres::{PgArguments, PgRow, Postgres};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, raw_sql};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgRow;
 
-use super::{DatabaseError, SchemaName, lease::Lease};
-
-/// After this a rollback is given up and its connection closed.
-const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A statement whose parameters are to be bound.
-pub(crate) type Statement<'q> = Query<'q, Postgres, PgArguments>;
+use super::lease::Lease;
+use super::session::{SearchPath, Statement};
+use super::{DatabaseError, SchemaName};
 
 /// An open transaction in one tenant's schema.
 ///
@@ -31,17 +24,8 @@ pub(crate) struct TenantTransaction {
 
 impl TenantTransaction {
     /// Opens the transaction and sets its search path in one message.
-    ///
-    /// READ COMMITTED because a statement's snapshot is then taken after its locks: behind a table
-    /// rewrite, an older snapshot sees an empty table. `pg_temp` is named, and last, since a search
-    /// path that does not name it searches it first (PostgreSQL manual, section 20.11.1).
     pub(super) async fn begin(mut lease: Lease, schema: &SchemaName) -> Result<Self, DatabaseError> {
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; \
-             SET LOCAL search_path TO {}, pg_temp",
-            schema.quoted()
-        );
-        raw_sql(AssertSqlSafe(begin)).execute(lease.connection()).await?;
+        lease.begin(SearchPath::Tenant(schema)).await?;
         Ok(Self {
             lease,
             comment: comment(schema),
@@ -63,21 +47,18 @@ impl TenantTransaction {
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Vec<PgRow>, DatabaseError> {
         let text = format!("{}{statement}", self.comment);
-        let query = bind(sqlx::query(AssertSqlSafe(text)));
+        let query = bind(self.lease.prepared(sqlx::query(AssertSqlSafe(text))));
         Ok(query.fetch_all(self.lease.connection()).await?)
     }
 
-    /// Ends the transaction behind the caller's back: nothing was written, so nobody needs to wait
-    /// for the rollback.
-    pub(crate) fn end(mut self) {
-        tokio::spawn(async move {
-            let rollback = raw_sql("ROLLBACK").execute(self.lease.connection());
-            match tokio::time::timeout(ROLLBACK_TIMEOUT, rollback).await {
-                Ok(Ok(_)) => self.lease.hand_back(),
-                Ok(Err(error)) => tracing::debug!(%error, "rollback failed: connection closed"),
-                Err(_) => tracing::debug!("rollback timed out: connection closed"),
-            }
-        });
+    /// Ends the transaction, without making its caller wait: nothing was written.
+    pub(crate) fn end(self) {
+        self.lease.roll_back_unattended();
+    }
+
+    /// Ends the transaction, and waits until the server has done so.
+    pub(super) async fn roll_back(self) -> Result<(), DatabaseError> {
+        self.lease.roll_back().await
     }
 }
 

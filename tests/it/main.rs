@@ -7,6 +7,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::print_stdout,
     reason = "a test fails by panicking"
 )]
 
@@ -15,7 +16,10 @@ mod support;
 mod command_line;
 mod embedded;
 mod existing_database;
+mod failure;
 mod isolation;
 mod migrations;
 mod orders;
+mod pooler;
 mod problems;
+mod soak;

@@ -1,18 +1,22 @@
-//! One cluster for all tests, thrown away when this process ends, and a database for each test.
+//! PostgreSQL clusters, thrown away when this process ends: one for all tests, which gives each a
+//! database, and more for those that stop or kill theirs.
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
-use tenant_orders::embedded::{Binaries, DataDir};
+use tenant_orders::embedded::{Binaries, DataDir, EmbeddedPostgres};
 use tenant_orders::seed;
 use tenant_orders::tenancy::Database;
 
@@ -27,7 +31,7 @@ autovacuum = off
 /// The tables as databases have them that are older than this service: see the file.
 const EXISTING: &str = include_str!("existing.sql");
 
-static CLUSTER: OnceLock<PathBuf> = OnceLock::new();
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// A database of a test's own.
@@ -58,22 +62,26 @@ impl TestDatabase {
 
     async fn from_template(template: &str) -> Self {
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut connection = connect("postgres").await;
+        let mut connection = shared().connect("postgres").await;
         create(&mut connection, &name, template).await;
         Self { name }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// As the superuser.
     pub(crate) fn url(&self) -> String {
-        url(&self.name, "postgres")
+        self.url_as("postgres")
     }
 
     pub(crate) fn url_as(&self, role: &str) -> String {
-        url(&self.name, role)
+        shared().url(&self.name, role)
     }
 
     pub(crate) async fn connect(&self) -> PgConnection {
-        connect(&self.name).await
+        shared().connect(&self.name).await
     }
 
     /// Runs one or more statements as the superuser.
@@ -136,7 +144,134 @@ pub(crate) fn data_dir_for_a_test() -> PathBuf {
     path
 }
 
-fn cluster() -> &'static Path {
+/// A running PostgreSQL.
+pub(crate) struct Cluster {
+    folder: PathBuf,
+    server: Mutex<Option<EmbeddedPostgres>>,
+}
+
+impl Cluster {
+    /// A new one.
+    pub(crate) async fn start() -> Self {
+        let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
+        let binaries = match Binaries::find(&data_dir) {
+            Some(binaries) => binaries,
+            None => Binaries::fetch(&data_dir).await.unwrap(),
+        };
+        data_dir.make_cluster(&binaries).unwrap();
+        let mut configuration = OpenOptions::new()
+            .append(true)
+            .open(data_dir.cluster().join("postgresql.conf"))
+            .unwrap();
+        configuration.write_all(FAST_AND_FORGETFUL.as_bytes()).unwrap();
+        let folder = data_dir.path().to_owned();
+        let server = Mutex::new(Some(data_dir.start(&binaries).unwrap()));
+        Self { folder, server }
+    }
+
+    /// A hot standby of this one, with all that it holds.
+    pub(crate) fn standby(&self) -> Self {
+        let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
+        let binaries = Binaries::find(&data_dir).unwrap();
+        // Beside the programs themselves, which may have been found through links.
+        let pg_ctl = binaries.folder.join("pg_ctl").canonicalize().unwrap();
+        let copied = command_as_owner(data_dir.path(), pg_ctl.with_file_name("pg_basebackup"))
+            .args(["--username=postgres", "--wal-method=stream", "--checkpoint=fast"])
+            .arg("--write-recovery-conf")
+            .arg("--host")
+            .arg(self.socket_folder())
+            .arg("--pgdata")
+            .arg(data_dir.cluster())
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        let folder = data_dir.path().to_owned();
+        let server = Mutex::new(Some(data_dir.start(&binaries).unwrap()));
+        Self { folder, server }
+    }
+
+    /// Stops it: it cuts its clients off, and ends well.
+    pub(crate) fn stop(&self) {
+        self.server.lock().unwrap().take().unwrap().stop().unwrap();
+    }
+
+    /// Kills it, as a power cut would.
+    pub(crate) fn kill(&self) {
+        let pid_file = std::fs::read_to_string(self.socket_folder().join("postmaster.pid")).unwrap();
+        let postmaster = Pid::from_raw(pid_file.lines().next().unwrap().parse().unwrap());
+        kill(postmaster, Signal::SIGKILL).unwrap();
+        while kill(postmaster, None).is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // What watched over it finds nothing left to stop.
+        drop(self.server.lock().unwrap().take());
+    }
+
+    /// Starts it again.
+    pub(crate) fn start_again(&self) {
+        let binaries = Binaries::find(&DataDir::claim(Some(&self.folder)).unwrap()).unwrap();
+        // Where it was killed, its last processes may still hold its memory.
+        let _ = self.server.lock().unwrap().insert(
+            (0..100)
+                .find_map(|_| {
+                    let data_dir = DataDir::claim(Some(&self.folder)).unwrap();
+                    data_dir.start(&binaries).ok().or_else(|| {
+                        std::thread::sleep(Duration::from_millis(100));
+                        None
+                    })
+                })
+                .expect("it does not start again"),
+        );
+    }
+
+    /// The folder of its socket.
+    pub(crate) fn socket_folder(&self) -> PathBuf {
+        self.folder.join("cluster")
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("postgres.log")).unwrap()
+    }
+
+    pub(crate) fn url(&self, database: &str, role: &str) -> String {
+        let socket = self.socket_folder();
+        let socket = utf8_percent_encode(socket.to_str().unwrap(), NON_ALPHANUMERIC);
+        format!("postgres:///{database}?host={socket}&port=5432&user={role}")
+    }
+
+    /// Connects as the superuser.
+    pub(crate) async fn connect(&self, database: &str) -> PgConnection {
+        PgConnection::connect(&self.url(database, "postgres"))
+            .await
+            .unwrap()
+    }
+
+    /// Makes the demo in `database`.
+    pub(crate) async fn seed_demo(&self, database: &str) {
+        let url = DatabaseUrl::from(self.url(database, "postgres"));
+        let database = Database::open(&url, &PoolSettings::default()).unwrap();
+        seed::demo(&database).await.unwrap();
+        database.close().await;
+    }
+}
+
+/// A command that runs as the owner of `folder`, inside it: PostgreSQL and the like refuse root.
+pub(super) fn command_as_owner(folder: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let owner = std::fs::metadata(folder).unwrap();
+    let mut command = Command::new(program);
+    command
+        .current_dir(folder)
+        .uid(owner.uid())
+        .gid(owner.gid())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// The cluster of all tests that need none of their own.
+pub(crate) fn shared() -> &'static Cluster {
     CLUSTER.get_or_init(|| {
         // On a thread of its own, since a runtime cannot be started inside a test's.
         std::thread::spawn(|| {
@@ -144,47 +279,22 @@ fn cluster() -> &'static Path {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(start())
+            runtime.block_on(async {
+                let cluster = Cluster::start().await;
+                let mut connection = cluster.connect("postgres").await;
+                create(&mut connection, "demo", "template1").await;
+                create(&mut connection, "existing", "template1").await;
+                connection.close().await.unwrap();
+                cluster.seed_demo("demo").await;
+                let mut connection = cluster.connect("existing").await;
+                connection.execute(EXISTING).await.unwrap();
+                connection.close().await.unwrap();
+                cluster
+            })
         })
         .join()
         .unwrap()
     })
-}
-
-async fn start() -> PathBuf {
-    let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
-    let binaries = match Binaries::find(&data_dir) {
-        Some(binaries) => binaries,
-        None => Binaries::fetch(&data_dir).await.unwrap(),
-    };
-    data_dir.make_cluster(&binaries).unwrap();
-    let folder = data_dir.cluster();
-    let mut configuration = OpenOptions::new()
-        .append(true)
-        .open(folder.join("postgresql.conf"))
-        .unwrap();
-    configuration.write_all(FAST_AND_FORGETFUL.as_bytes()).unwrap();
-    let server = data_dir.start(&binaries).unwrap();
-    std::mem::forget(server); // it stops with this process
-
-    let mut connection = PgConnection::connect(&url_at(&folder, "postgres", "postgres"))
-        .await
-        .unwrap();
-    create(&mut connection, "demo", "template1").await;
-    create(&mut connection, "existing", "template1").await;
-    connection.close().await.unwrap();
-
-    let demo = DatabaseUrl::from(url_at(&folder, "demo", "postgres"));
-    let database = Database::open(&demo, &PoolSettings::default()).unwrap();
-    seed::demo(&database).await.unwrap();
-    database.close().await;
-
-    let mut connection = PgConnection::connect(&url_at(&folder, "existing", "postgres"))
-        .await
-        .unwrap();
-    connection.execute(EXISTING).await.unwrap();
-    connection.close().await.unwrap();
-    folder
 }
 
 fn remove_when_this_process_ends(path: &Path) {
@@ -208,23 +318,10 @@ async fn create(connection: &mut PgConnection, name: &str, template: &str) {
     execute(connection, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
 }
 
-async fn connect(database: &str) -> PgConnection {
-    PgConnection::connect(&url(database, "postgres")).await.unwrap()
-}
-
 async fn execute(connection: &mut PgConnection, statements: String) {
     if let Err(error) = connection.execute(sqlx_text(&statements)).await {
         panic!("{statements}\n{error}");
     }
-}
-
-fn url(database: &str, role: &str) -> String {
-    url_at(cluster(), database, role)
-}
-
-fn url_at(socket: &Path, database: &str, role: &str) -> String {
-    let socket = utf8_percent_encode(socket.to_str().unwrap(), NON_ALPHANUMERIC);
-    format!("postgres:///{database}?host={socket}&port=5432&user={role}")
 }
 
 fn sqlx_text(statement: &str) -> impl sqlx::SqlSafeStr + use<> {

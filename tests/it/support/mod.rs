@@ -2,9 +2,14 @@
 
 pub(crate) mod client;
 mod cluster;
+pub(crate) mod fleet;
+mod gateway;
+mod pgbouncer;
 mod process;
 mod service;
 
-pub(crate) use cluster::{TestDatabase, data_dir_for_a_test};
+pub(crate) use cluster::{Cluster, TestDatabase, data_dir_for_a_test, shared as shared_cluster};
+pub(crate) use gateway::{Gateway, Route};
+pub(crate) use pgbouncer::PgBouncer;
 pub(crate) use process::{ServiceProcess, finished};
 pub(crate) use service::{Answer, Service};

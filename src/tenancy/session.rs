@@ -1,0 +1,95 @@
+//! How our settings reach the server: with the connection where that is ours alone, with each
+//! transaction where a pooler lends the server's connections out.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, Postgres};
+use sqlx::query::Query;
+
+use super::SchemaName;
+use crate::config::{PoolSettings, Pooler};
+
+/// A statement whose parameters are to be bound.
+pub(crate) type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
+/// READ COMMITTED because a statement's snapshot is then taken after its locks: behind a table
+/// rewrite, an older snapshot sees an empty table.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
+
+/// Where a transaction looks up unqualified names.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SearchPath<'s> {
+    /// Nowhere but in PostgreSQL's own schema: shared tables are named in full.
+    Shared,
+    /// In this tenant's schema, and in no other.
+    Tenant(&'s SchemaName),
+}
+
+/// What a connection of the pool is set to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Session {
+    pooler: Pooler,
+    statement_cache: usize,
+    statement_timeout: Duration,
+}
+
+impl Session {
+    pub(super) fn new(settings: &PoolSettings) -> Self {
+        Self {
+            pooler: settings.database_pooler,
+            statement_cache: settings.database_statement_cache,
+            statement_timeout: settings.statement_timeout,
+        }
+    }
+
+    /// What the server ends a statement after.
+    pub(super) fn statement_timeout(self) -> Duration {
+        self.statement_timeout
+    }
+
+    /// Whether the server's connection is ours for one transaction at a time.
+    pub(super) fn is_lent(self) -> bool {
+        self.pooler == Pooler::Transaction
+    }
+
+    /// How to connect. A pooler refuses start-up parameters that it cannot keep track of.
+    pub(super) fn connect_options(self, options: PgConnectOptions) -> PgConnectOptions {
+        if self.is_lent() {
+            return options.statement_cache_capacity(0).extra_float_digits(None);
+        }
+        options
+            .statement_cache_capacity(self.statement_cache)
+            .options([("statement_timeout", self.milliseconds())])
+    }
+
+    /// The text that opens a read-only transaction whose unqualified names are looked up in `path`,
+    /// to be sent in one message.
+    ///
+    /// `pg_temp` is named, and last, since a search path that does not name it searches it first
+    /// (PostgreSQL manual, section 20.11.1). On a connection that is lent, strangers may have left
+    /// anything: their role is undone until the rollback, and what decides about our answers is set.
+    pub(super) fn begin(self, path: SearchPath<'_>) -> String {
+        let path = match path {
+            SearchPath::Shared => "pg_catalog".to_owned(),
+            SearchPath::Tenant(schema) => schema.quoted(),
+        };
+        let begin = format!("{BEGIN}; SET LOCAL search_path TO {path}, pg_temp");
+        if !self.is_lent() {
+            return begin;
+        }
+        format!(
+            "{begin}; RESET ROLE; SET LOCAL statement_timeout TO {}; SET LOCAL extra_float_digits TO 1",
+            self.milliseconds()
+        )
+    }
+
+    /// A statement as it is to be run. On a connection that is lent it is prepared for one run, since
+    /// the next may be on another.
+    pub(super) fn prepared(self, statement: Statement<'_>) -> Statement<'_> {
+        statement.persistent(!self.is_lent())
+    }
+
+    fn milliseconds(self) -> String {
+        self.statement_timeout.as_millis().to_string()
+    }
+}

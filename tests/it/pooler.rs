@@ -1,0 +1,181 @@
+//! A connection pooler in between: served where it is told about, refused where it is not.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use sqlx::{Connection, Executor, PgConnection};
+use tenant_orders::config::{DatabaseUrl, PoolSettings, Pooler};
+use tenant_orders::tenancy::Database;
+
+use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client, finished};
+
+/// What lets clients through that PgBouncer would refuse by itself.
+const UNDEMANDING: &str = "ignore_startup_parameters = extra_float_digits, options";
+
+fn pooled(url: String, max_connections: u32) -> Service {
+    let settings = PoolSettings {
+        database_pooler: Pooler::Transaction,
+        database_max_connections: max_connections,
+        ..PoolSettings::default()
+    };
+    Service::new(Database::open(&DatabaseUrl::from(url), &settings).unwrap())
+}
+
+#[tokio::test]
+async fn it_serves_behind_a_transaction_pooler() {
+    let database = TestDatabase::demo().await;
+    let Some(pooler) = PgBouncer::start("transaction", "") else {
+        return;
+    };
+    let service = pooled(pooler.url(database.name()), 8);
+    assert_eq!(service.get("/readyz").await.status, 200);
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        for (user, total_due) in [("1", "60000.00"), ("2", "10500.00")] {
+            let service = service.clone();
+            requests.spawn(async move {
+                let path = format!("/users/{user}/orders?limit=1");
+                let page = service.get(&path).await.ok();
+                assert_eq!(page["total_due"], total_due);
+                let next = page["next_cursor"].as_str().unwrap();
+                let page = service.get(&format!("{path}&cursor={next}")).await.ok();
+                assert_eq!(page["orders"][0]["id"], "2");
+                assert_eq!(page["total_due"], total_due);
+            });
+        }
+    }
+    while let Some(done) = requests.join_next().await {
+        done.unwrap();
+    }
+    service
+        .get("/users/3/orders")
+        .await
+        .problem(404, "user-not-found");
+}
+
+#[tokio::test]
+async fn a_statement_behind_a_pooler_has_its_time_limit() {
+    let database = TestDatabase::demo().await;
+    let Some(pooler) = PgBouncer::start("transaction", "") else {
+        return;
+    };
+    let settings = PoolSettings {
+        database_pooler: Pooler::Transaction,
+        statement_timeout: Duration::from_millis(100),
+        ..PoolSettings::default()
+    };
+    let url = DatabaseUrl::from(pooler.url(database.name()));
+    let service = Service::new(Database::open(&url, &settings).unwrap());
+    for table in ["client1.items", "public.users"] {
+        let lock = database.lock(table).await;
+        service.get("/users/1/orders").await.problem(504, "timeout");
+        lock.release().await;
+        assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
+    }
+}
+
+/// Other programs use the same pooler, and leave what they like on its server connections.
+#[tokio::test]
+async fn what_strangers_leave_on_a_server_connection_does_not_matter() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "CREATE ROLE nobody_at_all;
+             ALTER TABLE client1.items ALTER price TYPE double precision;
+             UPDATE client1.items SET price = 0.1::float8 + 0.2::float8 WHERE id = '2';
+             CREATE FUNCTION client2.yes(varchar, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+             CREATE OPERATOR client2.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client2.yes);",
+        )
+        .await;
+    let Some(pooler) = PgBouncer::start("transaction", UNDEMANDING) else {
+        return;
+    };
+    let service = pooled(pooler.url(database.name()), 1);
+    for mess in [
+        "SET search_path TO client2",
+        "SET ROLE nobody_at_all",
+        "SET statement_timeout TO 1",
+        "SET extra_float_digits TO -10",
+        "SET default_transaction_isolation TO serializable",
+        "CREATE TEMPORARY TABLE orders (LIKE client2.orders); CREATE TEMPORARY TABLE items (LIKE client2.items)",
+    ] {
+        let mut stranger = PgConnection::connect(&pooler.url(database.name())).await.unwrap();
+        stranger.execute(mess).await.unwrap();
+        // It keeps its place at the pooler, whose server connection goes to us.
+        let page = service.get("/users/1/orders").await.ok();
+        assert_eq!(page["orders"].as_array().unwrap().len(), 2, "{mess}");
+        assert_eq!(page["orders"][1]["unit_price"], "0.30000000000000004", "{mess}");
+        stranger.execute("RESET ALL; RESET ROLE").await.unwrap();
+        stranger.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_pooler_that_nobody_told_of_is_refused() {
+    let database = TestDatabase::demo().await;
+    for more in ["", UNDEMANDING] {
+        let Some(pooler) = PgBouncer::start("transaction", more) else {
+            return;
+        };
+        let (status, _, errors) =
+            finished(ServiceProcess::command().env("DATABASE_URL", pooler.url(database.name())));
+        assert_eq!(status, Some(1), "{errors}");
+        assert!(errors.contains("set DATABASE_POOLER=transaction"), "{errors}");
+        let url = DatabaseUrl::from(pooler.url(database.name()));
+        let service = Service::new(Database::open(&url, &PoolSettings::default()).unwrap());
+        for path in ["/readyz", "/users/1/orders"] {
+            service.get(path).await.problem(503, "database-unavailable");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pooler_that_keeps_no_transactions_together_is_refused() {
+    let database = TestDatabase::demo().await;
+    let Some(pooler) = PgBouncer::start("statement", "") else {
+        return;
+    };
+    let (status, _, errors) = finished(
+        ServiceProcess::command()
+            .env("DATABASE_URL", pooler.url(database.name()))
+            .env("DATABASE_POOLER", "transaction"),
+    );
+    assert_eq!(status, Some(1), "{errors}");
+    assert!(errors.contains("pool_mode = transaction"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_lends_whole_sessions_needs_no_setting() {
+    let database = TestDatabase::demo().await;
+    let Some(pooler) = PgBouncer::start("session", UNDEMANDING) else {
+        return;
+    };
+    let mut service = ServiceProcess::spawn(
+        ServiceProcess::command()
+            .env("DATABASE_URL", pooler.url(database.name()))
+            .env("DATABASE_MAX_CONNECTIONS", "2"), // the pooler has three
+    );
+    let url = service.url();
+    let page = client::get(format!("{url}/users/1/orders")).await.unwrap().ok();
+    assert_eq!(page["total_due"], "60000.00");
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+}
+
+#[tokio::test]
+async fn commands_that_need_sessions_refuse_a_pooler() {
+    let database = TestDatabase::demo().await;
+    for more in ["", UNDEMANDING] {
+        let Some(pooler) = PgBouncer::start("transaction", more) else {
+            return;
+        };
+        for command in [vec!["migrate"], vec!["seed", "demo"], vec!["seed", "bulk"]] {
+            let (status, _, errors) = finished(
+                ServiceProcess::command()
+                    .args(&command)
+                    .env("DATABASE_URL", pooler.url(database.name())),
+            );
+            assert_eq!(status, Some(1), "{errors}");
+            assert!(errors.contains("name PostgreSQL itself"), "{errors}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Tenants whose names are made to break out of something, whose rows carry their mark, and a table of
+//! users that watches every connection which reads it.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+use tenant_orders::tenancy::SchemaName;
+
+/// Names that any identifier may have.
+const HOSTILE_NAMES: [&str; 56] = [
+    "Upper",
+    "upper",
+    "UPPER",
+    "with-hyphen",
+    "with.dot",
+    "client1.items",
+    "with space",
+    " leading",
+    "trailing ",
+    " ",
+    "single'quote",
+    "''",
+    "'; DROP SCHEMA client1 CASCADE; --",
+    "double\"quote",
+    "\"",
+    "\"\"",
+    "\", public, \"",
+    "\"client1\"",
+    "semi;colon",
+    ";",
+    "--comment",
+    "--",
+    "/*open",
+    "close*/",
+    "*/ SELECT 1; /*",
+    "*/",
+    "$$dollar$$",
+    "$1",
+    "$body$",
+    "back\\slash",
+    "\\",
+    "E'\\x'",
+    "\\\"",
+    "Żółć",
+    "名前",
+    "\u{1F600}",
+    "e\u{301}",
+    "é",
+    "\u{202E}rtl",
+    "\u{A0}",
+    "a\nb",
+    "a\tb",
+    "\r",
+    "select",
+    "default",
+    "user",
+    "PUBLIC",
+    "Pg_catalog",
+    "client1, public",
+    "public, client1",
+    "%s%d{}",
+    "%2F..%2F",
+    "u&\"x\"",
+    "0",
+    "x23456789012345678901234567890123456789012345678901234567890123",
+    "ééééééééééééééééééééééééééééééé",
+];
+
+/// What is no tenant's name, or no tenant: their users can be told nothing.
+const NO_TENANTS: [&str; 11] = [
+    "missing",
+    "half-built",
+    "public",
+    "pg_catalog",
+    "pg_temp",
+    "pg_toast",
+    "information_schema",
+    "$user",
+    "",
+    "canary",
+    "x234567890123456789012345678901234567890123456789012345678901234", // 64 bytes
+];
+
+const USERS_OF_A_TENANT: usize = 3;
+const ORDERS_OF_A_USER: usize = 5;
+const ITEMS: usize = 2;
+
+/// How the watched table of users is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// On a connection of our own, outside of any transaction.
+    Plain,
+    /// On a connection that is lent, in a transaction that sets all that matters.
+    InTransaction,
+}
+
+impl Lookup {
+    /// The setting that makes the service look up like this.
+    pub(crate) fn pooler(self) -> &'static str {
+        match self {
+            Self::Plain => "none",
+            Self::InTransaction => "transaction",
+        }
+    }
+
+    /// What a look-up must find on its connection: a search path and whether writing is forbidden.
+    fn expected(self) -> [&'static str; 2] {
+        match self {
+            Self::Plain => ["\"$user\", public", "off"],
+            Self::InTransaction => ["pg_catalog, pg_temp", "on"],
+        }
+    }
+}
+
+/// A tenant of the fleet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tenant {
+    pub(crate) number: usize,
+    pub(crate) name: &'static str,
+}
+
+/// All tenants.
+pub(crate) fn tenants() -> impl ExactSizeIterator<Item = Tenant> {
+    HOSTILE_NAMES
+        .into_iter()
+        .enumerate()
+        .map(|(number, name)| Tenant { number, name })
+}
+
+/// The users whose organization is no tenant.
+pub(crate) fn users_without_tenant() -> impl ExactSizeIterator<Item = String> {
+    (0..NO_TENANTS.len()).map(|number| format!("nobodys-{number}"))
+}
+
+/// A user who goes from the one tenant to the other and back, by [`move_user`].
+pub(crate) const MOVING_USER: &str = "moving";
+
+impl Tenant {
+    pub(crate) fn quoted(self) -> String {
+        SchemaName::parse(self.name).unwrap().quoted()
+    }
+
+    pub(crate) fn users(self) -> impl Iterator<Item = String> {
+        (0..USERS_OF_A_TENANT).map(move |user| format!("t{}-u{user}", self.number))
+    }
+
+    /// The price of an item, in hundredths: no two tenants have one in common.
+    fn price(self, item: usize) -> usize {
+        (self.number + 1) * 1000 + item * 10 + 5
+    }
+
+    fn description(self, item: usize) -> String {
+        format!("{item} of {}", self.name)
+    }
+
+    /// The body that answers `user`, with `limit` orders behind the first `skip`, the cursor aside.
+    pub(crate) fn page(self, user: &str, skip: usize, limit: usize) -> Value {
+        let orders: Vec<_> = (0..ORDERS_OF_A_USER)
+            .skip(skip)
+            .take(limit)
+            .map(|order| {
+                let (item, quantity) = (order % ITEMS, order + 1);
+                json!({
+                    "id": format!("{user}/{order}"),
+                    "created_at": format!("2024-01-{:02}T00:00:00", 28 - order),
+                    "item": { "id": item.to_string(), "description": self.description(item) },
+                    "unit_price": money(self.price(item)),
+                    "quantity": quantity,
+                    "line_total": money(self.price(item) * quantity),
+                })
+            })
+            .collect();
+        let total_due = (0..ORDERS_OF_A_USER)
+            .map(|order| self.price(order % ITEMS) * (order + 1))
+            .sum();
+        json!({
+            "user": { "id": user, "name": null, "organization_id": self.name },
+            "orders": orders,
+            "total_due": money(total_due),
+        })
+    }
+}
+
+fn money(hundredths: usize) -> String {
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+/// Whether a page has descriptions that are not `own`'s.
+pub(crate) fn shows_foreign_rows(page: &Value, own: Tenant) -> bool {
+    let own: Vec<_> = (0..ITEMS).map(|item| own.description(item)).collect();
+    let mut orders = page["orders"].as_array().into_iter().flatten();
+    orders.any(|order| {
+        order["item"]["description"]
+            .as_str()
+            .is_some_and(|description| !own.iter().any(|own| own == description))
+    })
+}
+
+/// The statements that make the fleet in a database where there is nothing.
+///
+/// Every tenant has orders of every user, so a look into the wrong schema finds something. What stands
+/// in `public` is a trap. `public.users` is a view that fails on a connection which carries anything
+/// of an earlier request.
+pub(crate) fn statements(lookup: Lookup) -> String {
+    let [path, read_only] = lookup.expected();
+    let mut sql = format!(
+        "CREATE SCHEMA canary;
+         CREATE TABLE canary.users (id varchar PRIMARY KEY, creation_timestamp timestamp, name varchar,
+                                    password varchar, mail varchar, organization_id varchar NOT NULL);
+         CREATE FUNCTION canary.is_clean() RETURNS boolean LANGUAGE plpgsql AS $canary$
+         BEGIN
+             IF current_setting('search_path') <> '{path}' OR current_setting('transaction_read_only') <> '{read_only}'
+                OR current_user <> session_user
+             THEN RAISE EXCEPTION 'POISONED: search path %, read only %, role %',
+                  current_setting('search_path'), current_setting('transaction_read_only'), current_user;
+             END IF;
+             RETURN true;
+         END $canary$;
+         CREATE VIEW public.users AS SELECT * FROM canary.users WHERE canary.is_clean();
+         CREATE TABLE public.items (id varchar PRIMARY KEY, creation_timestamp timestamp, description varchar,
+                                    price double precision);
+         CREATE TABLE public.orders (id varchar PRIMARY KEY, creation_timestamp timestamp, quantity integer,
+                                     user_id varchar, item_id varchar);
+         CREATE SCHEMA \"half-built\"; CREATE TABLE \"half-built\".orders (LIKE public.orders);\n"
+    );
+    let mut insert_user = |id: &str, organization: &str| {
+        let organization = organization.replace('\'', "''");
+        writeln!(
+            sql,
+            "INSERT INTO canary.users (id, organization_id) VALUES ('{id}', '{organization}');"
+        )
+        .unwrap();
+    };
+    for tenant in tenants() {
+        for user in tenant.users() {
+            insert_user(&user, tenant.name);
+        }
+    }
+    for (user, organization) in users_without_tenant().zip(NO_TENANTS) {
+        insert_user(&user, organization);
+    }
+    insert_user(MOVING_USER, HOSTILE_NAMES[0]);
+    writeln!(
+        sql,
+        "INSERT INTO public.items SELECT item, NULL, 'a trap', 1 FROM generate_series(0, {last_item}) item;
+         INSERT INTO public.orders
+         SELECT u.id || '/' || o, timestamp '2024-01-28' - o * interval '1 day', o + 1, u.id, o % {ITEMS}
+         FROM canary.users u, generate_series(0, {last_order}) o;",
+        last_item = ITEMS - 1,
+        last_order = ORDERS_OF_A_USER - 1,
+    )
+    .unwrap();
+    for tenant in tenants() {
+        let schema = tenant.quoted();
+        writeln!(
+            sql,
+            "CREATE SCHEMA {schema};
+             CREATE TABLE {schema}.items (LIKE public.items INCLUDING ALL);
+             CREATE TABLE {schema}.orders (LIKE public.orders INCLUDING ALL);
+             INSERT INTO {schema}.orders SELECT * FROM public.orders;"
+        )
+        .unwrap();
+        // Some of them as old databases have them, some migrated.
+        if tenant.number % 2 == 0 {
+            writeln!(
+                sql,
+                "ALTER TABLE {schema}.items ALTER price TYPE numeric;
+                 CREATE INDEX ON {schema}.orders (user_id, creation_timestamp DESC NULLS LAST, id);"
+            )
+            .unwrap();
+        }
+        for item in 0..ITEMS {
+            writeln!(
+                sql,
+                "INSERT INTO {schema}.items VALUES ('{item}', NULL, '{}', {});",
+                tenant.description(item).replace('\'', "''"),
+                money(tenant.price(item)),
+            )
+            .unwrap();
+        }
+    }
+    sql
+}
+
+/// The statement that makes the moving user one of `tenant`'s.
+pub(crate) fn move_user(tenant: Tenant) -> String {
+    format!(
+        "UPDATE canary.users SET organization_id = '{}' WHERE id = '{MOVING_USER}'",
+        tenant.name.replace('\'', "''")
+    )
+}

@@ -1,0 +1,97 @@
+//! A real PgBouncer in front of a cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tenant_orders::config::program_folders;
+
+use super::cluster::{command_as_owner, shared};
+use super::{Cluster, data_dir_for_a_test};
+
+/// Server connections that all clients of a database share.
+const SERVER_CONNECTIONS: u32 = 3;
+
+pub(crate) struct PgBouncer {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl PgBouncer {
+    /// In front of the cluster that all tests share, where PgBouncer is installed.
+    pub(crate) fn start(pool_mode: &str, more: &str) -> Option<Self> {
+        Self::before(shared(), pool_mode, more)
+    }
+
+    /// In front of `cluster`. Where PgBouncer is missing there is nothing to test, which is told; in
+    /// CI that is a failure.
+    pub(crate) fn before(cluster: &Cluster, pool_mode: &str, more: &str) -> Option<Self> {
+        let Some(program) = find() else {
+            assert!(!is_ci(), "PgBouncer is not installed");
+            println!("skipped: PgBouncer is not installed (Debian: apt install pgbouncer)");
+            return None;
+        };
+        let folder = data_dir_for_a_test();
+        std::fs::create_dir(&folder).unwrap();
+        let server = cluster.socket_folder();
+        let users = folder.join("users");
+        std::fs::write(&users, "\"postgres\" \"\"\n").unwrap();
+        let configuration = folder.join("pgbouncer.ini");
+        std::fs::write(
+            &configuration,
+            format!(
+                "[databases]\n* = host={server} port=5432\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n\
+                 unix_socket_dir = {folder}\nauth_type = trust\nauth_file = {users}\n\
+                 pool_mode = {pool_mode}\ndefault_pool_size = {SERVER_CONNECTIONS}\nmax_client_conn = 500\n\
+                 server_login_retry = 0.2\nlogfile = {folder}/pgbouncer.log\n{more}\n",
+                server = server.display(),
+                folder = folder.display(),
+                users = users.display(),
+            ),
+        )
+        .unwrap();
+        let owner = std::fs::metadata(server.parent().unwrap()).unwrap();
+        let (uid, gid) = {
+            use std::os::unix::fs::MetadataExt;
+            (owner.uid(), owner.gid())
+        };
+        for path in [&folder, &users, &configuration] {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+        }
+        let child = command_as_owner(&folder, program)
+            .arg(&configuration)
+            .spawn()
+            .unwrap();
+        while !folder.join(".s.PGSQL.6432").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(Self { child, folder })
+    }
+
+    pub(crate) fn url(&self, database: &str) -> String {
+        let socket = utf8_percent_encode(self.folder.to_str().unwrap(), NON_ALPHANUMERIC);
+        format!("postgres:///{database}?host={socket}&port=6432&user=postgres&sslmode=disable")
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn find() -> Option<PathBuf> {
+    let mut folders = program_folders();
+    folders.push(Path::new("/usr/sbin").to_owned());
+    folders
+        .into_iter()
+        .map(|folder| folder.join("pgbouncer"))
+        .find(|program| program.exists())
+}
+
+#[expect(clippy::disallowed_methods, reason = "CI has no setting of the service's")]
+fn is_ci() -> bool {
+    std::env::var_os("CI").is_some()
+}
