@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection, raw_sql};
 use tokio::sync::mpsc;
 
 use crate::admin::{AdminError, migrate, tenants};
-use crate::tenancy::{Database, InvalidSchemaName, SchemaName, dedicated};
+use crate::tenancy::{Administration, InvalidSchemaName, SchemaName, administration};
 
 const DEMO: &str = include_str!("../seeds/demo.sql");
 const DEMO_TENANTS: [&str; 2] = ["client1", "client2"];
@@ -48,12 +48,12 @@ impl From<sqlx::Error> for SeedError {
 /// # Errors
 ///
 /// [`SeedError`]; the rows come all or none.
-pub async fn demo(database: &Database) -> Result<(), SeedError> {
+pub async fn demo(database: &Administration) -> Result<(), SeedError> {
     migrate::shared(database).await?;
     for name in DEMO_TENANTS {
         tenants::create_if_missing(database, &SchemaName::parse(name)?).await?;
     }
-    let mut connection = database.dedicated().await.map_err(AdminError::from)?;
+    let mut connection = database.connect().await.map_err(AdminError::from)?;
     let mut transaction = connection.begin().await?;
     raw_sql(DEMO).execute(&mut *transaction).await?;
     transaction.commit().await?;
@@ -69,7 +69,7 @@ pub async fn demo(database: &Database) -> Result<(), SeedError> {
 ///
 /// [`SeedError`] where the shared tables could not be made.
 pub async fn bulk(
-    database: &Database,
+    database: &Administration,
     plan: BulkPlan,
     side_by_side: usize,
 ) -> Result<mpsc::Receiver<Result<(), SeedError>>, SeedError> {
@@ -96,11 +96,11 @@ pub async fn bulk(
     Ok(receiver)
 }
 
-async fn fill(database: &Database, name: &str, plan: BulkPlan) -> Result<(), SeedError> {
+async fn fill(database: &Administration, name: &str, plan: BulkPlan) -> Result<(), SeedError> {
     let schema = SchemaName::parse(name)?;
     tenants::create_if_missing(database, &schema).await?;
-    let mut connection = database.dedicated().await.map_err(AdminError::from)?;
-    dedicated::enter(&mut connection, &schema)
+    let mut connection = database.connect().await.map_err(AdminError::from)?;
+    administration::enter(&mut connection, &schema)
         .await
         .map_err(AdminError::from)?;
     let mut transaction = connection.begin().await?;

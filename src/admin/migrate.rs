@@ -7,7 +7,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection, Row};
 
 use super::AdminError;
-use crate::tenancy::{Database, SchemaName, dedicated};
+use crate::tenancy::{Administration, SchemaName, administration};
 
 /// What a run did to one schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +31,10 @@ impl Migrated {
 /// # Errors
 ///
 /// [`AdminError`]; what was applied before the failing migration stays.
-pub async fn shared(database: &Database) -> Result<Migrated, AdminError> {
-    let mut connection = database.dedicated().await?;
-    dedicated::lock(&mut connection, "public").await?;
-    dedicated::enter_public(&mut connection).await?;
+pub async fn shared(database: &Administration) -> Result<Migrated, AdminError> {
+    let mut connection = database.connect().await?;
+    administration::lock(&mut connection, "public").await?;
+    administration::enter_public(&mut connection).await?;
     let migrated = run(&mut connection, sqlx::migrate!("migrations/shared")).await?;
     connection.close().await?;
     Ok(migrated)
@@ -45,10 +45,10 @@ pub async fn shared(database: &Database) -> Result<Migrated, AdminError> {
 /// # Errors
 ///
 /// [`AdminError`]; what was applied before the failing migration stays.
-pub async fn tenant(database: &Database, schema: &SchemaName) -> Result<Migrated, AdminError> {
-    let mut connection = database.dedicated().await?;
-    dedicated::lock(&mut connection, schema.as_str()).await?;
-    if !dedicated::exists(&mut connection, schema).await? {
+pub async fn tenant(database: &Administration, schema: &SchemaName) -> Result<Migrated, AdminError> {
+    let mut connection = database.connect().await?;
+    administration::lock(&mut connection, schema.as_str()).await?;
+    if !administration::exists(&mut connection, schema).await? {
         return Err(AdminError::NoSuchSchema);
     }
     let migrated = tenant_on(&mut connection, schema).await?;
@@ -61,7 +61,7 @@ pub(super) async fn tenant_on(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Migrated, AdminError> {
-    dedicated::enter(connection, schema).await?;
+    administration::enter(connection, schema).await?;
     let holds_something: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                         WHERE n.nspname = $1)",
@@ -81,8 +81,8 @@ pub(super) async fn tenant_on(
 /// # Errors
 ///
 /// [`AdminError`].
-pub async fn all_tenants(database: &Database) -> Result<Vec<SchemaName>, AdminError> {
-    let mut connection = database.dedicated().await?;
+pub async fn all_tenants(database: &Administration) -> Result<Vec<SchemaName>, AdminError> {
+    let mut connection = database.connect().await?;
     let names = sqlx::query(
         "SELECT n.nspname::text FROM pg_catalog.pg_namespace n
          WHERE EXISTS (SELECT FROM public.users u WHERE u.organization_id = n.nspname)

@@ -2,7 +2,7 @@
 
 use super::{CommandError, output};
 use crate::admin::migrate;
-use crate::tenancy::{Database, SchemaName};
+use crate::tenancy::{Administration, SchemaName};
 
 /// What came of migrating.
 pub(super) struct MigrationSummary {
@@ -29,7 +29,7 @@ impl MigrationSummary {
 /// Migrates what is shared and then tenants, all or `only` some; one that fails does not stop the
 /// others.
 pub(super) async fn migrate_tenants(
-    database: &Database,
+    database: &Administration,
     only: &[SchemaName],
 ) -> Result<MigrationSummary, CommandError> {
     let mut current = 0;

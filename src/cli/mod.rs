@@ -10,10 +10,10 @@ use std::num::NonZeroUsize;
 use clap::{Args, Parser, Subcommand};
 
 use crate::admin::AdminError;
-use crate::config::{DatabaseSettings, LogSettings, PoolSettings, ServeSettings};
+use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Database, DatabaseError, InvalidDatabaseUrl, SchemaName};
+use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, SchemaName};
 use database::{DatabaseSource, SourceError};
 
 /// Serves the orders of each user out of their tenant's schema.
@@ -182,12 +182,13 @@ impl Cli {
 async fn administer(
     settings: &DatabaseSettings,
     signals: &StopSignals,
-    work: impl AsyncFnOnce(&Database) -> Result<(), CommandError>,
+    work: impl AsyncFnOnce(&Administration) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    with_database(settings, &PoolSettings::default(), async |database| {
+    with_database(settings, async |url| {
         unless_stopped(signals, async {
-            database.require_direct().await.map_err(AdminError::from)?;
-            work(database).await
+            let database = Administration::new(url)?;
+            database.require_sessions().await.map_err(AdminError::from)?;
+            work(&database).await
         })
         .await
     })
@@ -197,14 +198,10 @@ async fn administer(
 /// Does `work` with the database that the settings name, and leaves nothing of it running.
 async fn with_database(
     settings: &DatabaseSettings,
-    pool: &PoolSettings,
-    work: impl AsyncFnOnce(&Database) -> Result<(), CommandError>,
+    work: impl AsyncFnOnce(&DatabaseUrl) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let source = DatabaseSource::open(settings).await?;
-    let worked = match Database::open(source.url(), pool) {
-        Ok(database) => work(&database).await,
-        Err(error) => Err(error.into()),
-    };
+    let worked = work(source.url()).await;
     worked.and(source.close().map_err(CommandError::from))
 }
 
@@ -220,7 +217,7 @@ async fn unless_stopped<T>(
     }
 }
 
-async fn seed_bulk(database: &Database, plan: BulkPlan) -> Result<(), CommandError> {
+async fn seed_bulk(database: &Administration, plan: BulkPlan) -> Result<(), CommandError> {
     let side_by_side = std::thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(8);

@@ -9,7 +9,7 @@ use super::{CommandError, output, unless_stopped, with_database};
 use crate::admin::AdminError;
 use crate::config::ServeSettings;
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Database, DatabaseError};
+use crate::tenancy::{Administration, Database, DatabaseError};
 use crate::{causes, seed, users};
 
 /// Between the first two questions whether the database is there.
@@ -29,9 +29,11 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
     // What a request does not wait for any more need not go on.
     pool.statement_timeout = pool.statement_timeout.min(settings.request.request_timeout);
     let is_embedded = settings.database.url().is_none();
-    let served = with_database(&settings.database, &pool, async |database| {
+    let served = with_database(&settings.database, async |url| {
+        let database = Database::open(url, &pool)?;
         if is_embedded {
-            unless_stopped(&signals, prepare_demo(database)).await?;
+            let administration = Administration::new(url)?;
+            unless_stopped(&signals, prepare_demo(&administration, &database)).await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
             output::step("serving the demo; try");
             output::step(&format!("  curl http://{address}/users/1/orders"));
@@ -39,7 +41,7 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
         let serving = server::run(listener, database.clone(), &settings, signals.clone().received(1));
         tokio::select! {
             served = serving => Ok(served?),
-            unfit = refused(database) => Err(CommandError::Unfit(unfit)),
+            unfit = refused(&database) => Err(CommandError::Unfit(unfit)),
             () = signals.clone().received(2) => Err(CommandError::Interrupted),
         }
     })
@@ -52,10 +54,10 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
 
 /// Makes the demo in a database that is new, and migrates one that is not. A tenant that cannot be
 /// migrated is reported, and served as it is.
-async fn prepare_demo(database: &Database) -> Result<(), CommandError> {
-    migrate_tenants(database, &[]).await?;
+async fn prepare_demo(administration: &Administration, database: &Database) -> Result<(), CommandError> {
+    migrate_tenants(administration, &[]).await?;
     if users::are_none(database).await.map_err(AdminError::from)? {
-        seed::demo(database).await?;
+        seed::demo(administration).await?;
     }
     Ok(())
 }

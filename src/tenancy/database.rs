@@ -26,7 +26,6 @@ pub struct Database {
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
     isolated: Arc<OnceCell<()>>,
-    dedicated: PgConnectOptions,
 }
 
 /// The database's URL cannot be used. The cause names the part, not the password.
@@ -42,16 +41,7 @@ impl Database {
     ///
     /// [`InvalidDatabaseUrl`] where `url` is not one.
     pub fn open(url: &DatabaseUrl, settings: &PoolSettings) -> Result<Self, InvalidDatabaseUrl> {
-        let url = url.expose();
-        if !["postgres://", "postgresql://"]
-            .iter()
-            .any(|scheme| url.starts_with(scheme))
-        {
-            return Err(InvalidDatabaseUrl(None));
-        }
-        let dedicated = PgConnectOptions::from_str(url)
-            .map_err(|error| InvalidDatabaseUrl(Some(error)))?
-            .application_name("tenant-orders");
+        let options = connect_options(url)?;
         let session = Session::new(settings);
         let pool = PgPoolOptions::new()
             .max_connections(settings.database_max_connections)
@@ -65,12 +55,11 @@ impl Database {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(session.connect_options(dedicated.clone()));
+            .connect_lazy_with(session.connect_options(options));
         Ok(Self {
             pool,
             session,
             isolated: Arc::default(),
-            dedicated,
         })
     }
 
@@ -127,13 +116,9 @@ impl Database {
         }
     }
 
-    /// A connection outside the pool that is set up as those of the pool are.
+    /// A connection that is set up as those of the pool are, and not one of them.
     pub(super) async fn connect_as_pool_does(&self) -> Result<PgConnection, DatabaseError> {
-        Ok(self
-            .session
-            .connect_options(self.dedicated.clone())
-            .connect()
-            .await?)
+        Ok(self.pool.connect_options().connect().await?)
     }
 
     /// Whether a pooler is known to be in between.
@@ -141,24 +126,21 @@ impl Database {
         self.session.is_lent()
     }
 
-    /// Opens a connection outside the pool, for administration: it has no statement timeout.
-    pub(crate) async fn dedicated(&self) -> Result<PgConnection, DatabaseError> {
-        Ok(self.dedicated.connect().await?)
-    }
-
-    /// Makes sure that [`Database::dedicated`] gives connections of our own: administration sets things
-    /// for the session, which a pooler would hand to strangers.
-    ///
-    /// # Errors
-    ///
-    /// [`DatabaseError::NotIsolated`] where a pooler is in between, and others where there is no
-    /// connection.
-    pub async fn require_direct(&self) -> Result<(), DatabaseError> {
-        self_test::require_direct(self).await
-    }
-
     /// Closes the pool: waits for the connections at work, lends out no more.
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// How to connect to `url`, before anything else is set.
+pub(super) fn connect_options(url: &DatabaseUrl) -> Result<PgConnectOptions, InvalidDatabaseUrl> {
+    let url = url.expose();
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        return Err(InvalidDatabaseUrl(None));
+    }
+    let options = PgConnectOptions::from_str(url).map_err(|error| InvalidDatabaseUrl(Some(error)))?;
+    Ok(options.application_name("tenant-orders"))
 }

@@ -13,13 +13,44 @@
 //!   (the type `Lease`).
 //! - **Names come out of one type.** [`SchemaName`] refuses what is not one tenant's schema and
 //!   renders only quoted.
-//! - **There is no way round.** The pool is private to this module. Code outside gets one statement
-//!   over shared tables, a `TenantTransaction`, or a connection of its own for administration.
+//! - **There is no way round.** The pool is private to this module. What serves requests gets one
+//!   statement over shared tables, or a `TenantTransaction`, which nothing but a [`SchemaName`] opens.
+//!   [`Administration`], which may do anything, is another type, and requests are not given one.
 //! - **Tables of tenants are named unqualified, all else qualified**, so the path decides about
 //!   tenants' tables and about nothing else.
+//! - **Nothing is taken on trust.** A pooler in between may send two statements of one transaction to
+//!   two servers, or hand what is set for a session to strangers. Before the first row is read, the
+//!   connections have to show that they do neither (the module `self_test`), or nothing is served.
+//!
+//! That the ways round do not compile is tested. A name that was not checked is none:
+//!
+//! ```
+//! let name: tenant_orders::tenancy::SchemaName = tenant_orders::tenancy::SchemaName::parse("client1").unwrap();
+//! ```
+//! ```compile_fail,E0423
+//! let name: tenant_orders::tenancy::SchemaName = tenant_orders::tenancy::SchemaName("public".to_owned());
+//! ```
+//!
+//! The pool cannot be got at, nor a transaction be opened from outside:
+//!
+//! ```
+//! async fn close(database: tenant_orders::tenancy::Database) { database.close().await }
+//! ```
+//! ```compile_fail,E0616
+//! async fn close(database: tenant_orders::tenancy::Database) { database.pool.close().await }
+//! ```
+//! ```compile_fail,E0624
+//! async fn close(database: tenant_orders::tenancy::Database) { database.acquire().await; }
+//! ```
+//! ```compile_fail,E0603
+//! use tenant_orders::tenancy::TenantTransaction;
+//! ```
+//!
+//! `tests/mutants` holds the ways round that code inside this crate might try, and changes that would
+//! break each of these rules; `.ci/mutants` shows that each is refused by the compiler or caught by a test.
 
+pub(crate) mod administration;
 mod database;
-pub(crate) mod dedicated;
 mod error;
 mod lease;
 mod schema_name;
@@ -27,6 +58,7 @@ mod self_test;
 mod session;
 mod transaction;
 
+pub use administration::Administration;
 pub use database::{Database, InvalidDatabaseUrl};
 pub use error::DatabaseError;
 pub use schema_name::{InvalidSchemaName, SchemaName};

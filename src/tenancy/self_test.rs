@@ -3,7 +3,7 @@
 
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
-use super::{Database, DatabaseError, SchemaName, TenantTransaction};
+use super::{Administration, Database, DatabaseError, SchemaName, TenantTransaction};
 
 /// A schema that nobody has; a search path may name it all the same.
 const NOBODYS: &str = "tenant-orders self-test";
@@ -105,9 +105,9 @@ async fn assert_free(connection: &mut PgConnection) -> Result<(), DatabaseError>
 }
 
 /// Fails where connections for administration are shared with strangers.
-pub(super) async fn require_direct(database: &Database) -> Result<(), DatabaseError> {
+pub(super) async fn require_sessions(administration: &Administration) -> Result<(), DatabaseError> {
     let pooled = async {
-        let (mut one, mut other) = (database.dedicated().await?, database.dedicated().await?);
+        let (mut one, mut other) = (administration.connect().await?, administration.connect().await?);
         let pooled = is_pooled(&mut one, &mut other).await?;
         one.close().await?;
         other.close().await?;

@@ -18,7 +18,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::embedded::{Binaries, DataDir, EmbeddedPostgres};
 use tenant_orders::seed;
-use tenant_orders::tenancy::Database;
+use tenant_orders::tenancy::{Administration, Database};
 
 /// Nothing here has to survive a power cut.
 const FAST_AND_FORGETFUL: &str = "
@@ -250,9 +250,7 @@ impl Cluster {
     /// Makes the demo in `database`.
     pub(crate) async fn seed_demo(&self, database: &str) {
         let url = DatabaseUrl::from(self.url(database, "postgres"));
-        let database = Database::open(&url, &PoolSettings::default()).unwrap();
-        seed::demo(&database).await.unwrap();
-        database.close().await;
+        seed::demo(&Administration::new(&url).unwrap()).await.unwrap();
     }
 }
 

@@ -1,4 +1,4 @@
-//! What administration does on a connection of its own: whatever is set on it ends with it.
+//! Connections for administration, and what it does on them: whatever is set on one ends with it.
 
 #![expect(
     clippy::disallowed_types,
@@ -7,13 +7,51 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, PgConnection, raw_sql};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, raw_sql};
 
-use super::{DatabaseError, SchemaName};
+use super::database::connect_options;
+use super::{DatabaseError, InvalidDatabaseUrl, SchemaName, self_test};
+use crate::config::DatabaseUrl;
 
 /// Between two tries at an advisory lock. Waiting inside the database would hold up another
 /// session's `CREATE INDEX CONCURRENTLY`.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
+
+/// The database as commands see it that may change it. What serves requests is not given one.
+#[derive(Clone)]
+pub struct Administration {
+    options: PgConnectOptions,
+}
+
+impl Administration {
+    /// Takes note of where the database is, and connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidDatabaseUrl`] where `url` is not one.
+    pub fn new(url: &DatabaseUrl) -> Result<Self, InvalidDatabaseUrl> {
+        Ok(Self {
+            options: connect_options(url)?,
+        })
+    }
+
+    /// Makes sure that connections are ours alone: administration sets things for the session, which
+    /// a pooler would hand to strangers.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::NotIsolated`] where a pooler is in between, and others where there is no
+    /// connection.
+    pub async fn require_sessions(&self) -> Result<(), DatabaseError> {
+        self_test::require_sessions(self).await
+    }
+
+    /// Opens a connection. It has no statement timeout.
+    pub(crate) async fn connect(&self) -> Result<PgConnection, DatabaseError> {
+        Ok(self.options.connect().await?)
+    }
+}
 
 /// Makes `schema` the place where unqualified names are created and looked up.
 pub(crate) async fn enter(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DatabaseError> {
