@@ -11,12 +11,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+use super::CONNECTIONS;
 use super::report::{Finding, Report};
 use crate::support::fleet::{self, MOVING_USER, Tenant};
 use crate::support::{Answer, client as http};
 
-/// Of a hundred requests so many are given up by their client.
-const HANG_UPS: u8 = 15;
 /// A client who hangs up waits at most so many microseconds before.
 const PATIENCE: u64 = 4000;
 
@@ -27,6 +26,25 @@ pub(super) enum Weather {
     Calm,
     /// Everything does.
     Storm,
+}
+
+impl Weather {
+    /// In calm weather no client waits for another, so that whoever hangs up does so on work at the
+    /// database. In a storm there are far more clients than connections.
+    pub(super) fn clients(self) -> usize {
+        match self {
+            Self::Calm => CONNECTIONS,
+            Self::Storm => 6 * CONNECTIONS,
+        }
+    }
+
+    /// Of a hundred requests so many are given up by their client.
+    fn hang_ups(self) -> u8 {
+        match self {
+            Self::Calm => 50,
+            Self::Storm => 15,
+        }
+    }
 }
 
 /// A question and what is known of its answer.
@@ -53,7 +71,7 @@ pub(super) async fn client(address: &str, report: &Report, weather: Weather, see
     while !over.load(Ordering::Relaxed) {
         let question = next.take().unwrap_or_else(|| Question::random(&mut rng, weather));
         let asked = ask(&client, format!("{address}{}", question.path()));
-        let answer = if rng.u8(..100) < HANG_UPS {
+        let answer = if rng.u8(..100) < weather.hang_ups() {
             let patience = Duration::from_micros(rng.u64(..PATIENCE));
             tokio::time::timeout(patience, asked).await
         } else {

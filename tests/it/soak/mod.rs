@@ -23,9 +23,7 @@ use load::Weather;
 use report::Report;
 
 const DATABASE: &str = "postgres";
-/// Far fewer than there are clients.
 const CONNECTIONS: usize = 4;
-const CLIENTS: usize = 24;
 /// The self-test takes a connection beyond the pool's.
 const BACKENDS_IN_CALM: usize = CONNECTIONS + 1;
 
@@ -109,7 +107,7 @@ async fn soak(cluster: Arc<Cluster>, url: &str, lookup: Lookup) {
 /// Lets clients ask for as long as the weather lasts, and sets `over` then.
 async fn clients(address: &str, report: &Arc<Report>, plan: &Plan, weather: Weather, over: &Arc<AtomicBool>) {
     let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
+    for number in 0..weather.clients() {
         let (address, report, over) = (address.to_owned(), Arc::clone(report), Arc::clone(over));
         let seed = plan.seed.wrapping_add(number as u64);
         clients.spawn(async move { load::client(&address, &report, weather, seed, &over).await });
