@@ -30,8 +30,17 @@ pub struct Database {
 
 /// The database's URL cannot be used. The cause names the part, not the password.
 #[derive(Debug, thiserror::Error)]
-#[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
-pub struct InvalidDatabaseUrl(#[source] Option<sqlx::Error>);
+pub enum InvalidDatabaseUrl {
+    /// It is no PostgreSQL URL.
+    #[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
+    Malformed(#[source] Option<sqlx::Error>),
+    /// It names several hosts, which libpq would try one after the other.
+    #[error(
+        "DATABASE_URL names several hosts: name one address that always leads to the server to use, \
+         such as a proxy's or a DNS name that fails over"
+    )]
+    SeveralHosts,
+}
 
 impl Database {
     /// Makes the pool. No connection is opened before the first is needed, so the database may be
@@ -139,8 +148,17 @@ pub(super) fn connect_options(url: &DatabaseUrl) -> Result<PgConnectOptions, Inv
         .iter()
         .any(|scheme| url.starts_with(scheme))
     {
-        return Err(InvalidDatabaseUrl(None));
+        return Err(InvalidDatabaseUrl::Malformed(None));
     }
-    let options = PgConnectOptions::from_str(url).map_err(|error| InvalidDatabaseUrl(Some(error)))?;
+    let authority = url.split('/').nth(2).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if host.contains(',') {
+        return Err(InvalidDatabaseUrl::SeveralHosts);
+    }
+    let options =
+        PgConnectOptions::from_str(url).map_err(|error| InvalidDatabaseUrl::Malformed(Some(error)))?;
+    if options.get_host().contains(',') {
+        return Err(InvalidDatabaseUrl::SeveralHosts);
+    }
     Ok(options.application_name("tenant-orders"))
 }

@@ -87,6 +87,20 @@ fn a_database_url_that_cannot_be_used_is_refused_and_not_shown() {
     }
 }
 
+#[test]
+fn a_database_url_with_several_hosts_is_refused_with_what_to_do() {
+    for url in [
+        "postgres://me:hush@one:5432,two:5432/x",
+        "postgres://me:hush@one,two/x",
+        "postgres:///x?host=one,two&password=hush",
+    ] {
+        let (status, _, errors) = finished(ServiceProcess::command().env("DATABASE_URL", url));
+        assert_eq!(status, Some(2), "{url}");
+        assert!(errors.contains("names several hosts"), "{errors}");
+        assert!(!errors.contains("hush"), "{errors}");
+    }
+}
+
 /// Both ends of a closed pipe: what is written to it is lost, and a write to it fails.
 fn nobody_reads() -> std::process::Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
