@@ -28,25 +28,24 @@ use problem::Problem;
 ///
 /// Probes are exempt from the limit on requests at once: they must answer when nothing else does.
 pub fn router(database: Database, settings: &RequestSettings) -> Router {
-    let limits = Limits {
-        permits: Arc::new(Semaphore::new(
-            settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS),
-        )),
-        timeout: settings.request_timeout,
-    };
+    let permits = settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS);
+    let timed = from_fn_with_state(settings.request_timeout, timed);
+    let limited = from_fn_with_state(Arc::new(Semaphore::new(permits)), limited);
     let probes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .layer(from_fn_with_state(limits.timeout, timed));
-    // Problems are completed inside the task too, so that one behind a client who hung up is logged.
+        .layer(timed.clone());
     let api = Router::new()
         .route("/users/{id}/orders", get(orders::list))
-        .layer(from_fn(problem::complete))
-        .layer(from_fn_with_state(limits, limited));
-    // The last layer is the outermost.
+        .layer(timed)
+        .layer(limited);
+    // The last layer is the outermost. Problems are completed inside the task too, so that one behind
+    // a client who hung up is logged.
     let router = Router::new()
         .merge(api)
         .merge(probes)
+        .layer(from_fn(problem::complete))
+        .layer(from_fn(in_a_task_of_its_own))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(database)
@@ -65,28 +64,22 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
     request_id::layered(router)
 }
 
-/// How much is taken on at once, and for how long.
-#[derive(Clone)]
-struct Limits {
-    permits: Arc<Semaphore>,
-    timeout: Duration,
+/// Runs the request in a task of its own, so that a client who hangs up cancels nothing half-way:
+/// a cancelled database section costs its connection.
+async fn in_a_task_of_its_own(request: Request, next: Next) -> Result<Response, Problem> {
+    tokio::spawn(next.run(request).instrument(Span::current()))
+        .await
+        .map_err(Problem::internal)
 }
 
-/// Runs the request in a task of its own, so that a client who hangs up cancels nothing half-way:
-/// a cancelled database section costs its connection. What is too much is refused at once.
-async fn limited(State(limits): State<Limits>, request: Request, next: Next) -> Result<Response, Problem> {
-    let permit = limits
-        .permits
-        .try_acquire_owned()
-        .map_err(|_| Problem::overloaded())?;
-    let work = async move {
-        let response = timed(State(limits.timeout), request, next).await;
-        drop(permit);
-        response
-    };
-    tokio::spawn(work.instrument(Span::current()))
-        .await
-        .unwrap_or_else(|panicked| Err(Problem::internal(panicked)))
+/// Refuses at once what is too much.
+async fn limited(
+    State(permits): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let _permit = permits.try_acquire().map_err(|_| Problem::overloaded())?;
+    Ok(next.run(request).await)
 }
 
 /// Cancels what takes too long.

@@ -206,17 +206,19 @@ async fn a_client_who_hangs_up_costs_no_connection() {
     let service = with_one_connection(&database);
     service.get("/users/1/orders").await.ok();
     let before = database.text(BACKENDS).await;
-    let lock = database.lock("client1.items").await;
-    let client = tokio::spawn({
-        let service = service.clone();
-        async move { service.get("/users/1/orders").await }
-    });
-    database.service_is_blocked().await;
-    client.abort();
-    assert!(client.await.is_err());
-    lock.release().await;
-    service.get("/users/2/orders").await.ok();
-    assert_eq!(database.text(BACKENDS).await, before);
+    for (path, table) in [("/users/1/orders", "client1.items"), ("/readyz", "public.users")] {
+        let lock = database.lock(table).await;
+        let client = tokio::spawn({
+            let service = service.clone();
+            async move { service.get(path).await }
+        });
+        database.service_is_blocked().await;
+        client.abort();
+        assert!(client.await.is_err());
+        lock.release().await;
+        service.get("/users/2/orders").await.ok();
+        assert_eq!(database.text(BACKENDS).await, before, "{path}");
+    }
 }
 
 #[tokio::test]
