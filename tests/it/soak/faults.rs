@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::DATABASE;
 use super::report::Report;
+use super::{DATABASE, Plan};
 use crate::support::Cluster;
 use crate::support::fleet::{self, Tenant};
 
@@ -16,20 +16,20 @@ use crate::support::fleet::{self, Tenant};
 const PAUSE: u64 = 150;
 /// Longer than a statement may take, in milliseconds.
 const LONGEST_LOCK: u64 = 900;
-/// Between two ends of the server.
+/// Between two ends of the server, at least.
 const LIFE_OF_THE_SERVER: Duration = Duration::from_secs(2);
 
 /// Everything at once, until told to stop.
-pub(super) async fn storm(cluster: &Arc<Cluster>, report: &Report, seed: u64, over: &AtomicBool) {
+pub(super) async fn storm(cluster: &Arc<Cluster>, report: &Report, plan: &Plan, over: &AtomicBool) {
     let faults = Faults { cluster, report };
-    let rng = |number| Rng::with_seed(seed.wrapping_mul(31).wrapping_add(number));
+    let rng = |number| Rng::with_seed(plan.seed.wrapping_mul(31).wrapping_add(number));
     tokio::join!(
         faults.end_backends(rng(1), over),
         faults.lock_tables(rng(2), over),
         faults.lock_tables(rng(3), over),
         faults.rewrite_tables(rng(4), over),
         faults.move_a_user(rng(5), over),
-        faults.end_the_server(over),
+        faults.end_the_server(LIFE_OF_THE_SERVER.max(plan.duration / 20), over),
     );
 }
 
@@ -109,9 +109,9 @@ impl Faults<'_> {
         }
     }
 
-    async fn end_the_server(&self, over: &AtomicBool) {
+    async fn end_the_server(&self, life: Duration, over: &AtomicBool) {
         for end in [Cluster::kill, Cluster::stop].into_iter().cycle() {
-            tokio::time::sleep(LIFE_OF_THE_SERVER / 2).await;
+            tokio::time::sleep(life / 2).await;
             if over.load(Ordering::Relaxed) {
                 return;
             }
@@ -123,7 +123,7 @@ impl Faults<'_> {
             .await
             .unwrap();
             self.report.restarted.add(1);
-            tokio::time::sleep(LIFE_OF_THE_SERVER / 2).await;
+            tokio::time::sleep(life / 2).await;
         }
     }
 

@@ -93,7 +93,7 @@ async fn soak(cluster: Arc<Cluster>, url: &str, lookup: Lookup) {
     report.backends_in_calm(backends, BACKENDS_IN_CALM);
     let over = Arc::new(AtomicBool::new(false));
     let storm = clients(&address, &report, &plan, Weather::Storm, &over);
-    tokio::join!(storm, faults::storm(&cluster, &report, plan.seed, &over));
+    tokio::join!(storm, faults::storm(&cluster, &report, &plan, &over));
     load::recovered(&address).await;
     load::every_user_once(&address, &report).await;
     nothing_is_open(&cluster, &report).await;
