@@ -19,3 +19,4 @@ mod isolation;
 mod migrations;
 mod orders;
 mod problems;
+mod properties;
