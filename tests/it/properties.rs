@@ -554,9 +554,9 @@ async fn pages_show_every_order_once_in_order_also_where_orders_come_and_go() {
         let shown = shop.walk(&service, &mut random, async |_, _| {}).await;
         assert_eq!(ids_of(&shown), expected);
         assert_newest_first(&shown);
-        let told: HashMap<_, _> = orders.iter().rev().cloned().collect();
+        let made_at: HashMap<_, _> = orders.iter().rev().cloned().collect();
         for order in &shown {
-            assert_eq!(order["created_at"], json!(told[order["id"].as_str().unwrap()]));
+            assert_eq!(order["created_at"], json!(made_at[order["id"].as_str().unwrap()]));
         }
 
         let mut gone = HashSet::new();
