@@ -1,7 +1,7 @@
 //! What holds for any data and any request, tried with random ones against the database's own answer.
 //!
-//! Each test tells its seed; `PROPTEST_RNG_SEED` makes the same values again, `PROPTEST_CASES` more of
-//! them.
+//! Each test tells its seed; with it as `PROPTEST_RNG_SEED` the values are the same again. `PROPTEST_CASES`
+//! makes more of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -500,7 +500,7 @@ fn ids_of(orders: &[Value]) -> Vec<&str> {
     orders.iter().map(|order| order["id"].as_str().unwrap()).collect()
 }
 
-/// Collations that sort differently; the last holds different texts for the same.
+/// Collations that sort differently; the last, made here, takes `a` and `A` for the same.
 const COLLATIONS: [&str; 4] = ["C", "en-x-icu", "sv-x-icu", "loose"];
 
 #[tokio::test]
@@ -514,12 +514,13 @@ async fn pages_show_every_order_once_in_order_also_where_orders_come_and_go() {
                    CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
                EXCEPTION WHEN feature_not_supported THEN NULL; END $$";
     connection.execute(icu).await.unwrap();
-    let collations: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT collname::text FROM pg_collation WHERE collname = ANY ($1)")
-            .bind(COLLATIONS.map(str::to_owned).to_vec())
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
+    let collations: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT collname::text FROM pg_collation WHERE collname = ANY ($1) ORDER BY 1",
+    )
+    .bind(COLLATIONS.map(str::to_owned).to_vec())
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
     for collation in &collations {
         let create = format!(
             r#"{} ALTER TABLE "in {collation}".orders ALTER id TYPE varchar COLLATE "{collation}";
