@@ -65,24 +65,34 @@ impl Money {
     /// # Errors
     ///
     /// [`InvalidMoney`] where the sum has more digits than fit.
-    pub fn sum(amounts: impl Iterator<Item = Self> + Clone) -> Result<Self, InvalidMoney> {
-        let scale = amounts.clone().map(|amount| amount.0.scale()).max().unwrap_or(0);
+    pub fn sum(mut amounts: impl Iterator<Item = Self>) -> Result<Self, InvalidMoney> {
+        // Whole units and parts of one are added up apart: together they are up to 57 digits wide,
+        // of which an integer holds 38.
         amounts
-            .map(|amount| shifted(amount.0.mantissa(), scale - amount.0.scale()))
-            .try_fold(0_i128, |sum, amount| sum.checked_add(amount?))
-            .and_then(|sum| Self::exactly(sum, scale.into()))
+            .try_fold((0_i128, 0_i128), |(units, parts), Self(amount)| {
+                let one = 10_i128.pow(amount.scale());
+                let part = shifted(amount.mantissa() % one, Decimal::MAX_SCALE - amount.scale())?;
+                Some((
+                    units.checked_add(amount.mantissa() / one)?,
+                    parts.checked_add(part)?,
+                ))
+            })
+            .and_then(|(units, parts)| {
+                let one = 10_i128.pow(Decimal::MAX_SCALE);
+                let units = units.checked_add(parts / one)?;
+                let (parts, scale) = shortened(parts % one, Decimal::MAX_SCALE.into());
+                let units = shifted(units, u32::try_from(scale).ok()?)?;
+                Self::exactly(units.checked_add(parts)?, scale)
+            })
             .ok_or_else(|| InvalidMoney("the sum".to_owned()))
     }
 
     /// `mantissa × 10^-scale`, in as few digits as it takes.
-    fn exactly(mut mantissa: i128, mut scale: i64) -> Option<Self> {
+    fn exactly(mantissa: i128, scale: i64) -> Option<Self> {
         if mantissa == 0 {
             return Some(Self::ZERO);
         }
-        while scale > 0 && mantissa % 10 == 0 {
-            mantissa /= 10;
-            scale -= 1;
-        }
+        let (mut mantissa, mut scale) = shortened(mantissa, scale);
         if scale < 0 {
             mantissa = shifted(mantissa, u32::try_from(-scale).ok()?)?;
             scale = 0;
@@ -91,6 +101,15 @@ impl Money {
             .ok()
             .map(Self)
     }
+}
+
+/// The same number without zeros at the end of its decimals.
+fn shortened(mut mantissa: i128, mut scale: i64) -> (i128, i64) {
+    while scale > 0 && mantissa % 10 == 0 {
+        mantissa /= 10;
+        scale -= 1;
+    }
+    (mantissa, scale)
 }
 
 /// `mantissa × 10^digits`, where that fits.
@@ -189,16 +208,32 @@ mod tests {
 
     #[test]
     fn a_sum_may_pass_through_more_digits_than_it_has() {
-        let amounts = [
-            "123456789012340",
-            "0.00000123456789012345",
-            "-0.00000123456789012345",
-        ];
-        let amounts = amounts.map(|text| Money::parse(text).unwrap());
-        assert_eq!(
-            Money::sum(amounts.into_iter()).unwrap().to_string(),
-            "123456789012340.00"
-        );
+        for (texts, expected) in [
+            (
+                [
+                    "123456789012340",
+                    "0.00000123456789012345",
+                    "-0.00000123456789012345",
+                ],
+                "123456789012340.00",
+            ),
+            (
+                ["79228162514264337593543950335", "1e-28", "-1e-28"],
+                "79228162514264337593543950335.00",
+            ),
+            (
+                [
+                    "-79228162514264337593543950335",
+                    "79228162514264337593543950334",
+                    "1e-28",
+                ],
+                "-0.9999999999999999999999999999",
+            ),
+            (["0.5", "0.5", "-2.25"], "-1.25"),
+        ] {
+            let amounts = texts.map(|text| Money::parse(text).unwrap());
+            assert_eq!(Money::sum(amounts.into_iter()).unwrap().to_string(), expected);
+        }
     }
 
     proptest! {

@@ -22,4 +22,5 @@ mod migrations;
 mod orders;
 mod pooler;
 mod problems;
+mod properties;
 mod soak;

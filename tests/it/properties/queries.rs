@@ -1,0 +1,181 @@
+//! Queries and cursors, as asked for and tampered with.
+
+use super::*;
+
+/// A walk in steps of one gives these cursors.
+async fn cursors(service: &Service, path: &str) -> Vec<String> {
+    let mut cursors = Vec::new();
+    let mut next = format!("{path}?limit=1");
+    while let Some(cursor) = service.get(&next).await.ok()["next_cursor"].as_str() {
+        next = format!("{path}?limit=1&cursor={cursor}");
+        cursors.push(cursor.to_owned());
+        assert!(cursors.len() < 100, "it walks in a circle: {next}");
+    }
+    cursors
+}
+
+/// User `1` with orders at various times, 12 in all.
+async fn busy_user() -> TestDatabase {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            r#"INSERT INTO client1.orders (id, user_id, creation_timestamp) VALUES
+                ('3', '1', NULL), ('é "quoted"\', '1', NULL), ('', '1', '0001-01-01'), ('4', '1', '2024-02-29 12:00'),
+                ('5', '1', '2024-02-29 12:00'), ('6', '1', '2024-02-29 12:00:00.000001'),
+                ('7', '1', '9999-12-31 23:59:59.999999'), ('8', '1', '1999-12-31'), ('9', '1', '2000-01-01'),
+                ('/', '1', '2020-01-01')"#,
+        )
+        .await;
+    database
+}
+
+#[tokio::test]
+async fn a_query_is_answered_or_refused_by_what_it_says() {
+    let mut random = Random::new();
+    let database = busy_user().await;
+    let service = Service::over(&database);
+    let path = path_of("1");
+    let cursors = cursors(&service, &path).await;
+    assert_eq!(cursors.len(), 11);
+    let names = prop_oneof![
+        4 => Just("limit".to_owned()),
+        2 => Just("cursor".to_owned()),
+        1 => select(vec!["Limit", "limit ", "cursor\0", "offset", "limit[]", ""]).prop_map(str::to_owned),
+        1 => texts(),
+    ];
+    let values = prop_oneof![
+        6 => (1..20_u16).prop_map(|limit| limit.to_string()),
+        2 => "[-+]?[0-9]{1,4}",
+        2 => select(vec!["0", "1000", "1001", "65535", "65537"]).prop_map(str::to_owned),
+        1 => "0{1,30}[0-9]{1,40}",
+        1 => "[0-9]{1,3}(\\.0|e1| |_0|\u{661}|\0)",
+        4 => select(cursors.clone()),
+        1 => texts(),
+    ];
+    for _ in 0..random.cases() {
+        let pairs = random.value(vec((&names, &values), 0..4));
+        let query: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| format!("{}={}", encoded_in_query(name), encoded_in_query(value)))
+            .collect();
+        let query = query.join("&");
+        let given = |name| {
+            pairs
+                .iter()
+                .filter(move |pair| pair.0 == name)
+                .map(|pair| &pair.1)
+        };
+        let limit = match given("limit").next() {
+            None => Some(100),
+            Some(limit) => Some(limit)
+                .filter(|limit| !limit.is_empty() && limit.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|limit| limit.parse::<u128>().ok())
+                .filter(|limit| (1..=1000).contains(limit)),
+        };
+        let before = match given("cursor").next() {
+            None => Some(0),
+            Some(cursor) => cursors
+                .iter()
+                .position(|known| known == cursor)
+                .map(|place| place + 1),
+        };
+        let once = ["limit", "cursor"].iter().all(|name| given(name).count() <= 1);
+        let answer = service.get(&format!("{path}?{query}")).await;
+        match (limit, before) {
+            (Some(limit), Some(before)) if once => {
+                assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+                let shown = answer.ok()["orders"].as_array().unwrap().len();
+                assert_eq!(shown as u128, limit.min(12 - before as u128), "{query}");
+            }
+            _ => {
+                assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+                answer.problem(400, "bad-request");
+            }
+        }
+    }
+}
+
+fn encoded_in_query(text: &str) -> String {
+    percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string()
+}
+
+#[tokio::test]
+async fn any_query_is_answered_or_refused() {
+    let mut random = Random::new();
+    let service = Service::over(&TestDatabase::demo().await);
+    let queries = prop_oneof![
+        vec(any::<u8>(), 0..24),
+        "((limit|cursor|x|l%69mit|limit%00)(=|=1|=W251bGwsIjEiXQ|=%|=%F|=%FF|=[0-9]{1,25})?[&;]{0,2}){0,5}"
+            .prop_map(String::into_bytes),
+    ];
+    for _ in 0..random.cases() * 2 {
+        let query = random.value(&queries);
+        let Ok(uri) = Uri::try_from([b"/users/1/orders?", query.as_slice()].concat()) else {
+            continue;
+        };
+        let answer = service.send(Request::get(uri).body(Body::empty()).unwrap()).await;
+        let query = query.escape_ascii().to_string();
+        assert_ne!(answer.status, 404, "{query}");
+        assert_answered_or_refused(&answer, &query);
+    }
+}
+
+/// Flips, cuts, repeats, swaps or replaces some bytes.
+fn mutated(bytes: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=random.below(3) {
+        if bytes.is_empty() {
+            break;
+        }
+        let (place, other) = (random.below(bytes.len()), random.below(bytes.len()));
+        match random.below(6) {
+            0 => bytes[place] ^= 1 << random.below(8),
+            1 => bytes.truncate(place),
+            2 => drop(bytes.remove(place)),
+            3 => bytes.insert(place, bytes[other]),
+            4 => bytes.swap(place, other),
+            _ => bytes[place] = random.value(select(br#"[]",\0123456789-:.Tnu"#.to_vec())),
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_cursor_that_was_tampered_with_is_answered_or_refused() {
+    let mut random = Random::new();
+    let service = Service::over(&busy_user().await);
+    let path = path_of("1");
+    let cursors = cursors(&service, &path).await;
+    let times = prop_oneof![
+        "0000-[01][0-9]-[0-3][0-9]T00:00:00",
+        "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{1,9})?",
+        "(-|\\+)?[0-9]{5,6}-01-01T00:00:00",
+        "(-?infinity|now|epoch|24:00|2024-01-01T00:00:00(Z|\\+01| BC))",
+    ];
+    let mut statuses = HashMap::<u16, usize>::new();
+    for case in 0..random.cases() * 3 {
+        let cursor = random.value(select(cursors.clone()));
+        // What is inside is changed too, so that it is not refused for its letters alone.
+        let inside = BASE64URL_NOPAD.decode(cursor.as_bytes()).unwrap();
+        let cursor = match case % 3 {
+            0 => mutated(cursor.as_bytes(), &mut random),
+            1 => BASE64URL_NOPAD
+                .encode(&mutated(&inside, &mut random))
+                .into_bytes(),
+            _ => {
+                let inside = json!([random.value(&times), random.value(texts())]);
+                BASE64URL_NOPAD.encode(inside.to_string().as_bytes()).into_bytes()
+            }
+        };
+        let query = percent_encode(&cursor, NON_ALPHANUMERIC);
+        let answer = service.get(&format!("{path}?cursor={query}")).await;
+        let cursor = cursor.escape_ascii().to_string();
+        assert_ne!(answer.status, 404, "{cursor}");
+        assert_answered_or_refused(&answer, &cursor);
+        if answer.status == 200 {
+            assert_eq!(answer.ok()["total_due"], "60000.00", "{cursor}");
+        }
+        *statuses.entry(answer.status.as_u16()).or_default() += 1;
+    }
+    assert_eq!(statuses.len(), 2, "some are still cursors: {statuses:?}");
+}
