@@ -1,32 +1,27 @@
 //! The service's life: serve until asked to stop, finish what is under way, close the pool.
 
+mod connections;
+mod signals;
+
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::ServeSettings;
 use crate::http;
 use crate::tenancy::Database;
+use connections::Connections;
+pub use signals::{StopSignals, stop_signals};
 
-/// A connection on which no whole request head came in for so long is closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// After a failure to accept, as when there are too many open files.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// A stop waits so long for the rest of a request whose head came in only in part.
 const HALF_A_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// So many signals end the process at once.
-const IMPATIENT: u32 = 3;
 /// Connections that were at work when the requests ended have this long to come back.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -115,115 +110,5 @@ struct Counted(watch::Sender<usize>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
-    }
-}
-
-struct Connections {
-    router: Router,
-    graceful: GracefulShutdown,
-}
-
-impl Connections {
-    async fn accept_all(&self, listener: &TcpListener) {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => self.serve(stream),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
-    }
-
-    fn serve(&self, stream: TcpStream) {
-        // An answer is one write: to wait for more of it would only delay it.
-        let _ = stream.set_nodelay(true);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(self.router.clone()),
-            );
-        let connection = self.graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended badly");
-            }
-        });
-    }
-}
-
-/// Counts the requests to stop: Ctrl-C, and SIGTERM where there is such a thing. From here on
-/// neither ends the process by itself, but the third does, whatever the process is at.
-///
-/// # Errors
-///
-/// Where the operating system does not let signals be caught.
-pub fn stop_signals() -> io::Result<StopSignals> {
-    let (count, received) = watch::channel(0);
-    let mut signals = Signals::new()?;
-    tokio::spawn(async move {
-        loop {
-            signals.next().await;
-            count.send_modify(|count| *count += 1);
-            if *count.borrow() >= IMPATIENT {
-                std::process::exit(1);
-            }
-        }
-    });
-    Ok(StopSignals(received))
-}
-
-/// The signals received so far.
-#[derive(Clone)]
-pub struct StopSignals(watch::Receiver<u32>);
-
-impl StopSignals {
-    /// Waits until `count` signals came in.
-    pub async fn received(mut self, count: u32) {
-        // The sender lives as long as the runtime: an error means that all is over anyway.
-        let _ = self.0.wait_for(|received| *received >= count).await;
-    }
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }
