@@ -65,6 +65,21 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
     request_id::layered(router)
 }
 
+/// All that a client gets whose connection is one too many: `503 overloaded`, whatever it asks for.
+/// Only `/livez` answers as ever: a service that has much to do lives, and to restart it would cost
+/// the others their answers.
+///
+/// Nothing is logged here: a line for each would be one more load. Who turns clients away tells how
+/// many they were.
+pub fn turned_away() -> Router {
+    let router = Router::new()
+        .route("/livez", get(health::livez))
+        .fallback(async || Problem::too_many_connections())
+        .method_not_allowed_fallback(async || Problem::too_many_connections())
+        .layer(from_fn(problem::complete));
+    request_id::layered(router)
+}
+
 /// How much is taken on at once, and for how long.
 #[derive(Clone)]
 struct Limits {
