@@ -1,6 +1,8 @@
 //! The service's life: serve until asked to stop, finish what is under way, close the pool.
 
+mod client_stream;
 mod connections;
+mod open_files;
 mod signals;
 
 use std::future::Future;
@@ -8,20 +10,28 @@ use std::io;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::ServeSettings;
 use crate::http;
 use crate::tenancy::Database;
-use connections::Connections;
+use connections::{Connections, MAX_TURNED_AWAY};
 pub use signals::{StopSignals, stop_signals};
 
-/// A stop waits so long for the rest of a request whose head came in only in part.
-const HALF_A_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// A stop goes on accepting and answering for so long, and asks each client to close its connection
+/// after its answer. A connection that the service closes can cut off a request that is on its way;
+/// one that the client closes cannot. Long enough for the next request of a client that sends one
+/// after the other, short beside the time that a stop has.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+/// A stop waits so long for the rest of a request whose head came in only in part, and for a client
+/// to take more of its answer.
+const QUIET_TIME: Duration = Duration::from_secs(1);
 /// Connections that were at work when the requests ended have this long to come back.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,8 +46,42 @@ pub enum ServeError {
     StopTimedOut(Duration),
 }
 
+/// Where the service is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// All are served.
+    Serving,
+    /// All are served, and asked to leave.
+    Draining,
+    /// What is under way is finished, nothing new is taken on.
+    Closing,
+}
+
+/// What the service is at.
+#[derive(Clone)]
+struct Life {
+    phase: watch::Receiver<Phase>,
+    /// Connections that are open.
+    connections: watch::Sender<usize>,
+    /// Requests under way. Also touched when a slow client takes more of an answer.
+    requests: watch::Sender<usize>,
+}
+
+impl Life {
+    /// Waits until nothing new is taken on.
+    async fn closing(mut self) {
+        // An error means that the service is gone, and the end with it.
+        let _ = self.phase.wait_for(|phase| *phase == Phase::Closing).await;
+    }
+}
+
 /// Serves `database` on `listener` until `shutdown` is done, then finishes the requests under way
-/// and closes the pool.
+/// and closes the pool. No request that came in on an accepted connection is cut off, unless it
+/// outlasts the time for stopping.
+///
+/// Raises the process's limit of open files to what the settings need.
+///
+/// Dropping it closes the listener and leaves the requests under way to the runtime.
 ///
 /// # Errors
 ///
@@ -49,30 +93,47 @@ pub async fn run(
     settings: &ServeSettings,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
+    let pool = usize::try_from(settings.pool.database_max_connections).unwrap_or(usize::MAX);
+    let max_clients = open_files::room_for(
+        settings.max_client_connections,
+        pool.saturating_add(MAX_TURNED_AWAY),
+    );
     tracing::info!("listening on http://{}", listener.local_addr()?);
-    let (under_way, mut requests) = watch::channel(0_usize);
-    let connections = Connections {
-        router: http::router(database.clone(), &settings.request)
-            .layer(from_fn_with_state(under_way, counted)),
-        graceful: GracefulShutdown::new(),
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let (connections, mut open) = watch::channel(0_usize);
+    let (requests, mut under_way) = watch::channel(0_usize);
+    let life = Life {
+        phase: phases,
+        connections,
+        requests,
     };
+    let router =
+        http::router(database.clone(), &settings.request).layer(from_fn_with_state(life.clone(), counted));
+    let mut connections = Connections::new(life, router, max_clients);
     tokio::select! {
         () = connections.accept_all(&listener) => {}
         () = shutdown => {}
     }
+
+    let deadline = Instant::now() + settings.shutdown_timeout;
     tracing::info!("stopping: finishing the requests under way");
-    // Who is in the queue already came before the stop.
-    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        connections.serve(stream);
+    phase.send_replace(Phase::Draining);
+    tokio::select! {
+        () = connections.accept_all(&listener) => {}
+        () = none(&mut open) => {}
+        () = tokio::time::sleep(DRAIN_TIME.min(settings.shutdown_timeout / 2)) => {}
     }
-    drop(listener);
+    if let Err(error) = connections.accept_last(listener) {
+        tracing::warn!(%error, "cannot accept who came last");
+    }
+    phase.send_replace(Phase::Closing);
     let finished = async {
         tokio::select! {
-            () = connections.graceful.shutdown() => {}
-            () = no_requests(&mut requests) => {}
+            () = none(&mut open) => {}
+            () = quiet(&mut under_way) => {}
         }
     };
-    tokio::time::timeout(settings.shutdown_timeout, finished)
+    tokio::time::timeout_at(deadline, finished)
         .await
         .map_err(|_| ServeError::StopTimedOut(settings.shutdown_timeout))?;
     if tokio::time::timeout(CLOSE_TIMEOUT, database.close())
@@ -85,27 +146,45 @@ pub async fn run(
     Ok(())
 }
 
-/// Waits until there are no requests under way, and none begins any more.
-async fn no_requests(requests: &mut watch::Receiver<usize>) {
+/// Waits until there are none.
+async fn none(count: &mut watch::Receiver<usize>) {
+    // An error means that nobody is left who could count.
+    let _ = count.wait_for(|count| *count == 0).await;
+}
+
+/// Waits until no request is under way, none begins and no slow client takes more of an answer.
+async fn quiet(requests: &mut watch::Receiver<usize>) {
     loop {
-        if requests.wait_for(|count| *count == 0).await.is_err() {
-            return;
-        }
-        tokio::time::sleep(HALF_A_REQUEST_TIMEOUT).await;
-        if *requests.borrow() == 0 {
-            return;
+        none(requests).await;
+        match tokio::time::timeout(QUIET_TIME, requests.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }
 
-/// Counts the request while it is under way, also where its client hangs up.
-async fn counted(State(under_way): State<watch::Sender<usize>>, request: Request, next: Next) -> Response {
-    under_way.send_modify(|count| *count += 1);
-    let _counted = Counted(under_way);
-    next.run(request).await
+/// Counts the request while it is under way, also where its client hangs up, and asks the client to
+/// close the connection once the service is to stop.
+async fn counted(State(life): State<Life>, request: Request, next: Next) -> Response {
+    let _counted = Counted::new(&life.requests);
+    let mut response = next.run(request).await;
+    if *life.phase.borrow() != Phase::Serving {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
+/// One more, as long as it lives.
 struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {

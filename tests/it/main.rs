@@ -16,6 +16,7 @@ mod command_line;
 mod embedded;
 mod existing_database;
 mod isolation;
+mod load;
 mod migrations;
 mod orders;
 mod problems;
