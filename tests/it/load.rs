@@ -128,7 +128,7 @@ async fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
     let program = ServiceProcess::command();
     let mut limited = Command::new("sh");
     limited
-        .args(["-c", r#"ulimit -Hn 400; ulimit -Sn 64; exec "$0""#])
+        .args(["-c", r#"ulimit -Sn 64; ulimit -Hn 400; exec "$0""#])
         .arg(program.get_program())
         .env_clear()
         .envs(
