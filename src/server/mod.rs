@@ -61,6 +61,8 @@ enum Phase {
 #[derive(Clone)]
 struct Life {
     phase: watch::Receiver<Phase>,
+    /// [`DRAIN_TIME`], or less where a stop has less time.
+    drain_time: Duration,
     /// Connections that are open.
     connections: watch::Sender<usize>,
     /// Requests under way. Also touched when a slow client takes more of an answer.
@@ -68,10 +70,13 @@ struct Life {
 }
 
 impl Life {
-    /// Waits until nothing new is taken on.
+    /// Waits until a connection that was accepted now may be closed though it could bring a request:
+    /// when nothing new is taken on, but not before it had the time for its first.
     async fn closing(mut self) {
+        let accepted = Instant::now();
         // An error means that the service is gone, and the end with it.
         let _ = self.phase.wait_for(|phase| *phase == Phase::Closing).await;
+        tokio::time::sleep_until(accepted + self.drain_time).await;
     }
 }
 
@@ -102,8 +107,10 @@ pub async fn run(
     let (phase, phases) = watch::channel(Phase::Serving);
     let (connections, mut open) = watch::channel(0_usize);
     let (requests, mut under_way) = watch::channel(0_usize);
+    let drain_time = DRAIN_TIME.min(settings.shutdown_timeout / 4);
     let life = Life {
         phase: phases,
+        drain_time,
         connections,
         requests,
     };
@@ -121,7 +128,7 @@ pub async fn run(
     tokio::select! {
         () = connections.accept_all(&listener) => {}
         () = none(&mut open) => {}
-        () = tokio::time::sleep(DRAIN_TIME.min(settings.shutdown_timeout / 2)) => {}
+        () = tokio::time::sleep(drain_time) => {}
     }
     if let Err(error) = connections.accept_last(listener) {
         tracing::warn!(%error, "cannot accept who came last");
