@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_io_timeout::TimeoutStream;
 
-/// A client that takes nothing of its answer for so long is given up. An answer of a thousand
-/// orders is more than the buffers of both ends hold, so it would be kept for ever.
+/// A client that takes nothing of its answer for so long is given up. Else it could keep the answer
+/// in memory, and its connection, for ever.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client that is still sending when the service has closed its side is listened to for so long.
@@ -68,6 +68,7 @@ impl ClientStream {
         }
     }
 
+    /// Notes whether the client took what was `written`.
     fn noted(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if self.is_blocked && written.is_ready() {
             // The count stays: who waits for it to change learns that something goes on.

@@ -434,6 +434,7 @@ async fn ask_on_a_connection(connection: &mut Connection, seen: &Seen) -> Contro
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_cuts_no_request_off() {
     let database = TestDatabase::demo().await;
+    let mut unanswered = 0;
     for _ in 0..3 {
         let mut service = service(&database, &[("MAX_CONCURRENT_REQUESTS", "8")]);
         let url = service.url();
@@ -451,9 +452,11 @@ async fn a_stop_under_load_cuts_no_request_off() {
         while let Some(client) = clients.join_next().await {
             client.unwrap();
         }
-        println!("{} never accepted", seen.unanswered.load(Ordering::Relaxed));
+        unanswered += seen.unanswered.load(Ordering::Relaxed);
         assert_eq!(service.wait().code(), Some(0));
     }
+    // No program can rule it out: it asks the operating system once more, and then closes.
+    assert!(unanswered <= 3, "{unanswered} of 30");
 }
 
 #[tokio::test(flavor = "multi_thread")]
