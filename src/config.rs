@@ -139,6 +139,15 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub request: RequestSettings,
 
+    /// Clients connected at once; more are answered 503. Lowered where the limit of open files is
+    #[arg(
+        long,
+        env = "MAX_CLIENT_CONNECTIONS",
+        value_name = "N",
+        default_value = "4096"
+    )]
+    pub max_client_connections: NonZeroUsize,
+
     /// How long a stop waits for requests under way
     #[arg(long, env = "SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = duration)]
     pub shutdown_timeout: Duration,

@@ -64,6 +64,21 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
     request_id::layered(router)
 }
 
+/// All that a client gets whose connection is one too many: `503 overloaded`, whatever it asks for.
+/// Only `/livez` answers as ever: a service that has much to do lives, and to restart it would cost
+/// the others their answers.
+///
+/// Nothing is logged here: a line for each would be one more load. Who turns clients away tells how
+/// many they were.
+pub fn turned_away() -> Router {
+    let router = Router::new()
+        .route("/livez", get(health::livez))
+        .fallback(async || Problem::too_many_connections())
+        .method_not_allowed_fallback(async || Problem::too_many_connections())
+        .layer(from_fn(problem::complete));
+    request_id::layered(router)
+}
+
 /// Runs the request in a task of its own, so that a client who hangs up cancels nothing half-way:
 /// a cancelled database section costs its connection.
 async fn in_a_task_of_its_own(request: Request, next: Next) -> Result<Response, Problem> {

@@ -28,6 +28,7 @@ pub(super) struct Problem {
     title: &'static str,
     detail: &'static str,
     retry: bool,
+    quiet: bool,
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -39,6 +40,7 @@ impl Problem {
             title,
             detail,
             retry: false,
+            quiet: false,
             cause: None,
         }
     }
@@ -50,6 +52,12 @@ impl Problem {
 
     const fn retry(mut self) -> Self {
         self.retry = true;
+        self
+    }
+
+    /// Without a line in the log, where whoever refuses sums them up.
+    const fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 
@@ -87,6 +95,12 @@ impl Problem {
             "The service is at work on as many requests as it takes. Try again shortly.",
         )
         .retry()
+    }
+
+    pub(super) const fn too_many_connections() -> Self {
+        let mut problem = Self::overloaded().quiet();
+        problem.detail = "The service has as many connections as it takes. Try again shortly.";
+        problem
     }
 
     pub(super) fn timeout(cause: impl Error + Send + Sync + 'static) -> Self {
@@ -152,7 +166,7 @@ impl Problem {
     /// Writes the one log line of a failure, with all its causes. What is the client's mistake is
     /// no failure.
     fn log(&self) {
-        if !self.status.is_server_error() {
+        if self.quiet || !self.status.is_server_error() {
             return;
         }
         let cause = self

@@ -19,6 +19,7 @@ fn wrong_usage_is_named_and_ends_with_2() {
             vec!["--max-concurrent-requests", "0"],
             "--max-concurrent-requests",
         ),
+        (vec!["--max-client-connections", "0"], "--max-client-connections"),
         (
             vec!["--database-max-connections", "0"],
             "--database-max-connections",
@@ -59,6 +60,7 @@ fn help_and_version_are_told_and_hold_no_secret() {
         "REQUEST_TIMEOUT",
         "SHUTDOWN_TIMEOUT",
         "MAX_CONCURRENT_REQUESTS",
+        "MAX_CLIENT_CONNECTIONS",
         "LOG_FORMAT",
         "RUST_LOG",
         "migrate",

@@ -18,6 +18,7 @@ mod embedded;
 mod existing_database;
 mod failure;
 mod isolation;
+mod load;
 mod migrations;
 mod orders;
 mod pooler;

@@ -1,9 +1,14 @@
-//! A client, for the service as a process.
+//! Clients, for the service as a process.
+
+use std::io;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::Answer;
 
@@ -21,4 +26,108 @@ pub(crate) async fn send(request: Request<Body>) -> Result<Answer, Error> {
         headers: parts.headers,
         body: body.to_vec(),
     })
+}
+
+/// Nothing takes so long but what hangs.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A connection on which a test sees exactly what was sent and what came back.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn open(url: &str) -> io::Result<Self> {
+        Self::of(TcpSocket::new_v4()?, url).await
+    }
+
+    /// With little room for what it does not read.
+    pub(crate) async fn narrow(url: &str) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(16 * 1024)?;
+        Self::of(socket, url).await
+    }
+
+    async fn of(socket: TcpSocket, url: &str) -> io::Result<Self> {
+        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+        Ok(Self {
+            stream: socket.connect(address).await?,
+            received: Vec::new(),
+        })
+    }
+
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref()).await
+    }
+
+    /// Asks for `path` and reads the answer.
+    pub(crate) async fn get(&mut self, path: &str) -> io::Result<Answer> {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
+            .await?;
+        self.answer().await
+    }
+
+    /// Reads one answer. An error where the connection ends before it does.
+    pub(crate) async fn answer(&mut self) -> io::Result<Answer> {
+        loop {
+            if let Some(answer) = self.take_answer() {
+                return Ok(answer);
+            }
+            if self.read().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Reads some more of what comes in: how much it was.
+    pub(crate) async fn read(&mut self) -> io::Result<usize> {
+        let read = self.stream.read_buf(&mut self.received);
+        tokio::time::timeout(TIMEOUT, read)
+            .await
+            .expect("nothing comes in")
+    }
+
+    /// Reads until there is nothing more to come.
+    pub(crate) async fn end(&mut self) {
+        while matches!(self.read().await, Ok(1..)) {}
+    }
+
+    /// Whether the other side is known to have closed it. Nothing unread may be there.
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// How much came in that is no whole answer yet.
+    pub(crate) fn received(&self) -> usize {
+        self.received.len()
+    }
+
+    fn take_answer(&mut self) -> Option<Answer> {
+        let end_of_head = self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&self.received[..end_of_head]).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+        let status: StatusCode = status.parse().unwrap();
+        let headers: HeaderMap = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| {
+                (
+                    name.parse::<HeaderName>().unwrap(),
+                    value.parse::<HeaderValue>().unwrap(),
+                )
+            })
+            .collect();
+        let length = headers
+            .get("content-length")
+            .map_or(0, |length| length.to_str().unwrap().parse::<usize>().unwrap());
+        let body = end_of_head + 4..end_of_head + 4 + length;
+        let answer = Answer {
+            status,
+            headers,
+            body: self.received.get(body.clone())?.to_vec(),
+        };
+        self.received.drain(..body.end);
+        Some(answer)
+    }
 }

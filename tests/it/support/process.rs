@@ -94,6 +94,21 @@ impl ServiceProcess {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
+    /// Bytes of memory in use.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: u64 = line.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes * 1024
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        files.count()
+    }
+
     pub(crate) fn wait(&mut self) -> ExitStatus {
         ended(&mut self.child).expect("it did not end")
     }
