@@ -22,5 +22,6 @@ pub mod http;
 pub mod orders;
 pub mod seed;
 pub mod server;
+mod tally;
 pub mod tenancy;
 pub mod users;

@@ -15,12 +15,12 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::Semaphore;
-use tower_http::LatencyUnit;
 use tower_http::request_id::RequestId;
-use tower_http::trace::{DefaultOnResponse, TraceLayer};
-use tracing::{Instrument, Level, Span};
+use tower_http::trace::TraceLayer;
+use tracing::{Instrument, Span};
 
 use crate::config::RequestSettings;
+use crate::tally::Tally;
 use crate::tenancy::Database;
 use problem::Problem;
 
@@ -29,23 +29,27 @@ use problem::Problem;
 /// Probes are exempt from the limit on requests at once: they must answer when nothing else does.
 pub fn router(database: Database, settings: &RequestSettings) -> Router {
     let permits = settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS);
+    let limit = Limit {
+        permits: Arc::new(Semaphore::new(permits)),
+        refused: Arc::default(),
+    };
     let timed = from_fn_with_state(settings.request_timeout, timed);
-    let limited = from_fn_with_state(Arc::new(Semaphore::new(permits)), limited);
+    // The last layer is the outermost. Problems are completed inside the task too, so that one behind
+    // a client who hung up is logged.
     let probes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .layer(timed.clone());
+        .layer(timed.clone())
+        .layer(from_fn(problem::complete))
+        .layer(from_fn(unlimited));
     let api = Router::new()
         .route("/users/{id}/orders", get(orders::list))
         .layer(timed)
-        .layer(limited);
-    // The last layer is the outermost. Problems are completed inside the task too, so that one behind
-    // a client who hung up is logged.
+        .layer(from_fn(problem::complete))
+        .layer(from_fn_with_state(limit, limited));
     let router = Router::new()
         .merge(api)
         .merge(probes)
-        .layer(from_fn(problem::complete))
-        .layer(from_fn(in_a_task_of_its_own))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(database)
@@ -54,11 +58,7 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
             TraceLayer::new_for_http()
                 .make_span_with(request_span)
                 .on_request(())
-                .on_response(
-                    DefaultOnResponse::new()
-                        .level(Level::INFO)
-                        .latency_unit(LatencyUnit::Micros),
-                )
+                .on_response(log_answer)
                 .on_failure(()),
         );
     request_id::layered(router)
@@ -79,22 +79,47 @@ pub fn turned_away() -> Router {
     request_id::layered(router)
 }
 
-/// Runs the request in a task of its own, so that a client who hangs up cancels nothing half-way:
-/// a cancelled database section costs its connection.
-async fn in_a_task_of_its_own(request: Request, next: Next) -> Result<Response, Problem> {
-    tokio::spawn(next.run(request).instrument(Span::current()))
-        .await
-        .map_err(Problem::internal)
+/// How much is taken on at once.
+#[derive(Clone)]
+struct Limit {
+    permits: Arc<Semaphore>,
+    refused: Arc<Tally>,
 }
 
-/// Refuses at once what is too much.
-async fn limited(
-    State(permits): State<Arc<Semaphore>>,
+/// Refuses at once what is too much. The log tells how much that was, not of each: it would be one
+/// more load.
+async fn limited(State(limit): State<Limit>, request: Request, next: Next) -> Result<Response, Problem> {
+    let Ok(permit) = limit.permits.try_acquire_owned() else {
+        if let Some(refused) = limit.refused.one_more() {
+            tracing::warn!(
+                refused,
+                "more requests at once than MAX_CONCURRENT_REQUESTS: some are refused"
+            );
+        }
+        return Err(Problem::overloaded());
+    };
+    in_a_task_of_its_own(request, next, permit).await
+}
+
+async fn unlimited(request: Request, next: Next) -> Result<Response, Problem> {
+    in_a_task_of_its_own(request, next, ()).await
+}
+
+/// Runs the request in a task, so that a client who hangs up cancels nothing half-way: a cancelled
+/// database section costs its connection. What is `held` is held until the work is done.
+async fn in_a_task_of_its_own(
     request: Request,
     next: Next,
+    held: impl Send + 'static,
 ) -> Result<Response, Problem> {
-    let _permit = permits.try_acquire().map_err(|_| Problem::overloaded())?;
-    Ok(next.run(request).await)
+    let work = async move {
+        let response = next.run(request).await;
+        drop(held);
+        response
+    };
+    tokio::spawn(work.instrument(Span::current()))
+        .await
+        .map_err(Problem::internal)
 }
 
 /// Cancels what takes too long.
@@ -102,6 +127,14 @@ async fn timed(State(timeout): State<Duration>, request: Request, next: Next) ->
     tokio::time::timeout(timeout, next.run(request))
         .await
         .map_err(Problem::timeout)
+}
+
+/// Writes the one line of each request but those that were refused because there are too many.
+fn log_answer(response: &Response, latency: Duration, _: &Span) {
+    if !problem::is_shed(response) {
+        let status = response.status().as_u16();
+        tracing::info!(status, latency_us = latency.as_micros(), "answered");
+    }
 }
 
 fn request_span(request: &Request) -> Span {

@@ -28,7 +28,8 @@ pub(super) struct Problem {
     title: &'static str,
     detail: &'static str,
     retry: bool,
-    quiet: bool,
+    /// There are too many of them: whoever sheds them sums them up in the log.
+    is_shed: bool,
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -40,7 +41,7 @@ impl Problem {
             title,
             detail,
             retry: false,
-            quiet: false,
+            is_shed: false,
             cause: None,
         }
     }
@@ -52,12 +53,6 @@ impl Problem {
 
     const fn retry(mut self) -> Self {
         self.retry = true;
-        self
-    }
-
-    /// Without a line in the log, where whoever refuses sums them up.
-    const fn quiet(mut self) -> Self {
-        self.quiet = true;
         self
     }
 
@@ -88,17 +83,18 @@ impl Problem {
     }
 
     pub(super) const fn overloaded() -> Self {
-        Self::new(
+        let mut problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
             "Too many requests at once",
             "The service is at work on as many requests as it takes. Try again shortly.",
-        )
-        .retry()
+        );
+        problem.is_shed = true;
+        problem.retry()
     }
 
     pub(super) const fn too_many_connections() -> Self {
-        let mut problem = Self::overloaded().quiet();
+        let mut problem = Self::overloaded();
         problem.detail = "The service has as many connections as it takes. Try again shortly.";
         problem
     }
@@ -166,7 +162,7 @@ impl Problem {
     /// Writes the one log line of a failure, with all its causes. What is the client's mistake is
     /// no failure.
     fn log(&self) {
-        if self.quiet || !self.status.is_server_error() {
+        if self.is_shed || !self.status.is_server_error() {
             return;
         }
         let cause = self
@@ -277,5 +273,17 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     if problem.retry {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
+    if problem.is_shed {
+        completed.extensions_mut().insert(Shed);
+    }
     completed
+}
+
+/// Marks an answer that says that there is too much to do.
+#[derive(Clone, Copy)]
+struct Shed;
+
+/// Whether the answer says that there is too much to do.
+pub(super) fn is_shed(response: &Response) -> bool {
+    response.extensions().get::<Shed>().is_some()
 }

@@ -11,11 +11,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
 use super::client_stream::ClientStream;
 use super::{Counted, Life};
 use crate::http;
+use crate::tally::Tally;
 
 /// A connection on which no whole request head came in for so long is closed. So is one that is
 /// idle: longer than the 60 s for which a proxy usually keeps one.
@@ -31,8 +31,6 @@ const ACCEPT_QUEUE: usize = 1024;
 pub(super) const MAX_TURNED_AWAY: usize = 256;
 /// A client that is turned away has so long for its request and for taking its answer.
 const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Clients that are turned away are told of in the log so often at most.
-const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves those who connect, up to a number at once; answers the others that it is one too many.
 pub(super) struct Connections {
@@ -97,7 +95,12 @@ impl Connections {
         if let Ok(permit) = Arc::clone(&self.clients).try_acquire_owned() {
             self.serve_client(stream, permit);
         } else {
-            self.tally.one_more();
+            if let Some(turned_away) = self.tally.one_more() {
+                tracing::warn!(
+                    turned_away,
+                    "more clients than MAX_CLIENT_CONNECTIONS: some are turned away"
+                );
+            }
             if let Ok(permit) = Arc::clone(&self.turned_away).try_acquire_owned() {
                 self.turn_away(stream, permit);
             }
@@ -147,28 +150,5 @@ impl Connections {
             let _ = tokio::time::timeout(TURNED_AWAY_TIMEOUT, connection).await;
             drop((permit, open));
         });
-    }
-}
-
-/// Tells how many are turned away, in a line now and then: one for each would flood the log just
-/// when there is most to do.
-#[derive(Default)]
-struct Tally {
-    count: u64,
-    told: Option<Instant>,
-}
-
-impl Tally {
-    fn one_more(&mut self) {
-        self.count += 1;
-        let now = Instant::now();
-        if self.told.is_none_or(|told| now - told >= TELL_EVERY) {
-            tracing::warn!(
-                turned_away = self.count,
-                "more clients than MAX_CLIENT_CONNECTIONS: some are turned away"
-            );
-            self.count = 0;
-            self.told = Some(now);
-        }
     }
 }

@@ -1,0 +1,159 @@
+//! Compares the service with what PostgreSQL itself does for the tutorial's literal statements (pgbench),
+//! and with a naive port of the tutorial, on one machine in one run: rounds in turn, ratios, their spread.
+
+mod measure;
+mod servers;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Parser;
+
+use measure::{Contender, Round, median};
+use servers::{Naive, Service};
+
+type Failure = Box<dyn Error>;
+
+/// Measures tenant-orders against pgbench and a naive port. Needs cargo, wrk, pgbench and a PostgreSQL
+/// server on the machine (Debian: apt install wrk postgresql), and nothing else running
+#[derive(Debug, Parser)]
+struct Plan {
+    /// Tenants; the more, the less any cache helps
+    #[arg(long, default_value_t = 200)]
+    tenants: u32,
+    /// Users of each tenant
+    #[arg(long, default_value_t = 500)]
+    users: u32,
+    /// Orders of each user
+    #[arg(long, default_value_t = 10)]
+    orders: u32,
+    /// How unevenly tenants are asked for: 0 is evenly, 1 is Zipf's law
+    #[arg(long, default_value_t = 0.0)]
+    zipf: f64,
+    /// Connections to the database: the pools' and pgbench's
+    #[arg(long, default_value_t = 4)]
+    connections: u32,
+    /// Connections to the service
+    #[arg(long, default_value_t = 12)]
+    clients: u32,
+    /// Rounds; each measures everybody once
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// How long each is measured, in seconds
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
+    /// How long each is warmed up before the first round, in seconds
+    #[arg(long, default_value_t = 20)]
+    warm_up: u32,
+    /// Where the database is kept for the next run; a folder for each number of tenants, users and orders
+    #[arg(long, default_value = "/var/tmp/tenant-orders-benchmark")]
+    data: PathBuf,
+    /// More environment variables for the service, as NAME=VALUE
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+}
+
+fn main() -> Result<(), Failure> {
+    let plan = Plan::parse();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let product = here.parent().ok_or("the benchmark is not in its repository")?;
+    run(Command::new("cargo").args(["build", "--release", "--locked"]).current_dir(product))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| product.join("target"), PathBuf::from);
+    let program = target.join("release/tenant-orders");
+    let data = plan.data.join(format!("{}x{}x{}", plan.tenants, plan.users, plan.orders));
+    std::fs::create_dir_all(&plan.data)?;
+
+    eprintln!("filling the database in {}, unless it is full", data.display());
+    let count = |count: u32| count.to_string();
+    run(Command::new(&program)
+        .args(["seed", "bulk", "--tenants", &count(plan.tenants)])
+        .args(["--users", &count(plan.users), "--orders", &count(plan.orders)])
+        .env("DATA_DIR", &data))?;
+    let service = Service::start(&program, &data, &plan)?;
+    let naive_program = std::env::current_exe()?.with_file_name("naive");
+
+    let contenders = [Contender::Pgbench, Contender::Service, Contender::Naive];
+    let mut rounds: [Vec<Round>; 3] = Default::default();
+    for number in 0..=plan.rounds {
+        for (contender, rounds) in contenders.into_iter().zip(&mut rounds) {
+            let seconds = if number == 0 { plan.warm_up } else { plan.seconds };
+            eprintln!("{}: {contender:?}, {seconds} s", if number == 0 { "warm-up".into() } else { format!("round {number}") });
+            let round = match contender {
+                Contender::Pgbench => measure::pgbench(here, &service, &plan, seconds)?,
+                Contender::Service => measure::wrk(here, (&service.url, service.pid), &service, &[], &plan, seconds)?,
+                Contender::Naive => {
+                    // Started for its turn alone: its idle backends would count as the service's. Each
+                    // turn is warmed up again.
+                    let resting = service.backends();
+                    let naive = Naive::start(&naive_program, &service, &plan)?;
+                    let measure = |seconds| {
+                        measure::wrk(here, (&naive.url, naive.pid), &service, &resting, &plan, seconds)
+                    };
+                    if number > 0 {
+                        measure(plan.warm_up.div_ceil(4))?;
+                    }
+                    measure(seconds)?
+                }
+            };
+            if number > 0 {
+                rounds.push(round);
+            }
+        }
+    }
+    tell(&plan, &rounds);
+    service.stop()
+}
+
+fn run(command: &mut Command) -> Result<(), Failure> {
+    if command.status()?.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?} failed").into())
+}
+
+fn tell(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
+    println!(
+        "\n{} tenants × {} users × {} orders, Zipf {}, {} connections, {} clients, {} × {} s, {} cores\n",
+        plan.tenants, plan.users, plan.orders, plan.zipf, plan.connections, plan.clients, plan.rounds, plan.seconds,
+        std::thread::available_parallelism().map_or(0, usize::from),
+    );
+    println!("| | per second | ÷ pgbench | p50 ms | p99 ms | program, ms CPU each | PostgreSQL, ms CPU each | program, MiB | a backend, private MiB |");
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for (name, rounds) in [
+        ("pgbench, the tutorial's literal statements", pgbench),
+        ("tenant-orders", service),
+        ("naive port", naive),
+    ] {
+        let figure = |of: fn(&Round) -> f64| median(rounds.iter().map(of));
+        println!(
+            "| {name} | {:.0} | {} | {:.2} | {:.2} | {:.3} | {:.3} | {:.1} | {:.1} |",
+            figure(|round| round.rate),
+            ratio(rounds, pgbench),
+            figure(|round| round.p50),
+            figure(|round| round.p99),
+            figure(|round| round.program_cpu),
+            figure(|round| round.database_cpu),
+            figure(|round| round.program_memory),
+            figure(|round| round.backend_memory),
+        );
+    }
+    println!("\ntenant-orders ÷ naive port: {}", ratio(service, naive));
+    let all = || pgbench.iter().chain(service).chain(naive);
+    let failed: u64 = all().map(|round| round.failed).sum();
+    if failed > 0 {
+        println!("NOT TO BE BELIEVED: {failed} requests failed");
+    }
+    let busy = all().map(|round| round.others).fold(0.0, f64::max);
+    if busy > 0.05 {
+        println!("NOT TO BE BELIEVED: other programs took up to {:.0} % of the machine", busy * 100.0);
+    }
+}
+
+/// The median of the rounds' ratios, and the least and the greatest of them.
+fn ratio(of: &[Round], to: &[Round]) -> String {
+    let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of.rate / to.rate).collect();
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = ratios.iter().copied().fold(0.0, f64::max);
+    format!("{:.2} ({least:.2}–{greatest:.2})", median(ratios.into_iter()))
+}
