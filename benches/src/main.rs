@@ -102,7 +102,7 @@ fn main() -> Result<(), Failure> {
         }
     }
     tell(&plan, &rounds);
-    service.stop()
+    Ok(())
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {

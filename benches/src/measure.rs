@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::servers::Service;
 use crate::{Failure, Plan};
@@ -47,11 +47,12 @@ pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Res
     std::fs::write(&path, script)?;
     let mut command = Command::new("pgbench");
     command
-        .args(["--no-vacuum", "--protocol=simple", "--jobs=1", "--username=postgres", "--dbname=postgres"])
+        .args(["--no-vacuum", "--protocol=simple", "--jobs=1", "--username=postgres"])
         .args([format!("--client={}", plan.connections), format!("--time={seconds}")])
         .args([format!("--define=tenants={}", plan.tenants), format!("--define=users={}", plan.users)])
         .arg(format!("--host={}", service.socket.display()))
-        .arg(format!("--file={}", path.display()));
+        .arg(format!("--file={}", path.display()))
+        .arg("postgres");
     let (output, mut round) = measured(service, &mut command, None, &service.backends())?;
     let number = |before: &str| {
         let (_, rest) = output.split_once(before)?;
@@ -119,7 +120,11 @@ fn measured(
         // What backends that have ended had used is their parent's children's.
         process_cpu(service.postmaster, true) + backends.iter().map(|pid| process_cpu(*pid, false)).sum::<f64>()
     };
+    // Backends of whoever was measured before, and later of this load, must have ended and been reaped:
+    // only then does their parent have their CPU time.
+    let settle = || std::thread::sleep(Duration::from_millis(500));
     let mut private = 0.0_f64;
+    settle();
     let children = process_cpu(std::process::id(), true);
     let (database_before, machine_before) = (database(), machine_cpu()?);
     let program_before = program.map(|pid| process_cpu(pid, false));
@@ -134,7 +139,7 @@ fn measured(
         let _ = sender.send(text);
     });
     let output = loop {
-        match receiver.recv_timeout(std::time::Duration::from_millis(500)) {
+        match receiver.recv_timeout(Duration::from_millis(500)) {
             Ok(output) => break output,
             Err(_) => {
                 let memory: Vec<f64> = service.backends().iter().filter(|pid| !resting.contains(pid)).map(|pid| private_memory(*pid)).collect();
@@ -148,6 +153,7 @@ fn measured(
         return Err(format!("{command_line} failed: {output}").into());
     }
     let elapsed = start.elapsed().as_secs_f64();
+    settle();
     let load_cpu = process_cpu(std::process::id(), true) - children;
     let database_cpu = database() - database_before;
     let program_cpu = match (program, program_before) {

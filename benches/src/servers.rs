@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Failure, Plan};
 
-/// The product, with its embedded PostgreSQL, which everybody uses.
+/// The product, with its embedded PostgreSQL, which everybody uses. Stopped when dropped.
 pub struct Service {
     child: Child,
     pub url: String,
@@ -62,11 +62,13 @@ impl Service {
             })
             .collect()
     }
+}
 
-    pub fn stop(mut self) -> Result<(), Failure> {
-        Command::new("kill").arg(self.pid.to_string()).status()?;
-        self.child.wait()?;
-        Ok(())
+impl Drop for Service {
+    /// Asks it to stop, and waits: it takes PostgreSQL along.
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.pid.to_string()).status();
+        let _ = self.child.wait();
     }
 }
 
