@@ -4,25 +4,23 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 use super::lease::Lease;
+use super::parking::Parking;
 use super::session::{SearchPath, Session, Statement};
 use super::transaction::TenantTransaction;
 use super::{DatabaseError, SchemaName, self_test};
 use crate::config::{DatabaseUrl, PoolSettings};
 
-/// A connection that rested longer is tried before it is used: the server may have gone meanwhile.
-const TRUSTED_IDLE_TIME: Duration = Duration::from_secs(1);
-
 /// The database: a pool of connections, lent out only in scopes that clean up after themselves.
 #[derive(Clone)]
 pub struct Database {
     pool: PgPool,
+    parking: Arc<Parking>,
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
     isolated: Arc<OnceCell<()>>,
@@ -55,18 +53,10 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(settings.database_max_connections)
             .acquire_timeout(settings.acquire_timeout)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE_TIME {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
             .connect_lazy_with(session.connect_options(options));
         Ok(Self {
             pool,
+            parking: Arc::new(Parking::new(settings.database_max_connections)),
             session,
             isolated: Arc::default(),
         })
@@ -100,28 +90,33 @@ impl Database {
     /// A connection of the pool. The first one is lent when the self-test has passed.
     async fn lease(&self) -> Result<Lease, DatabaseError> {
         if !self.isolated.initialized() {
-            let tested = self.isolated.get_or_try_init(|| self_test::run(self));
-            tokio::time::timeout(self.pool.options().get_acquire_timeout(), tested)
-                .await
-                .map_err(|_| self.no_connection())??;
+            let tested = self.isolated.get_or_try_init(|| Box::pin(self_test::run(self)));
+            self.in_time(tested).await??;
         }
         self.acquire().await
     }
 
     /// A connection of the pool, tested or not.
     pub(super) async fn acquire(&self) -> Result<Lease, DatabaseError> {
-        let connection = self.pool.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => self.no_connection(),
-            error => error.into(),
-        })?;
-        Ok(Lease::new(connection, self.session))
+        match self.in_time(self.parking.take(&self.pool)).await? {
+            Ok(checkout) => Ok(Lease::new(checkout, Arc::clone(&self.parking), self.session)),
+            Err(sqlx::Error::PoolTimedOut) => Err(self.no_connection()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives up where there is no connection within the time for that.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, DatabaseError> {
+        tokio::time::timeout(self.pool.options().get_acquire_timeout(), work)
+            .await
+            .map_err(|_| self.no_connection())
     }
 
     fn no_connection(&self) -> DatabaseError {
         DatabaseError::NoConnection {
             most: self.pool.options().get_max_connections(),
             made: self.pool.size(),
-            idle: self.pool.num_idle(),
+            idle: self.parking.parked(),
         }
     }
 
@@ -137,6 +132,7 @@ impl Database {
 
     /// Closes the pool: waits for the connections at work, lends out no more.
     pub async fn close(&self) {
+        self.parking.close();
         self.pool.close().await;
     }
 }

@@ -6,12 +6,15 @@
 )]
 
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, raw_sql};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
 use super::DatabaseError;
+use super::parking::{Checkout, Parking};
 use super::session::{SearchPath, Session, Statement};
 
 /// After this a rollback is given up and its connection closed.
@@ -21,22 +24,25 @@ const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// worked, it closes the connection, so a cancelled or failed piece of work can leave nothing behind
 /// for the next one.
 pub(super) struct Lease {
-    connection: Option<PoolConnection<Postgres>>,
+    checkout: Option<Checkout>,
+    parking: Arc<Parking>,
     session: Session,
 }
 
 impl Lease {
-    /// A lease of `connection`, which is set up as `session` says.
-    pub(super) fn new(connection: PoolConnection<Postgres>, session: Session) -> Self {
+    /// A lease of a connection that is set up as `session` says, and goes back to `parking`.
+    pub(super) fn new(checkout: Checkout, parking: Arc<Parking>, session: Session) -> Self {
         Self {
-            connection: Some(connection),
+            checkout: Some(checkout),
+            parking,
             session,
         }
     }
 
     #[expect(clippy::expect_used, reason = "what takes the connection ends the lease")]
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("a lease has a connection")
+        let checkout = self.checkout.as_mut();
+        &mut checkout.expect("a lease has a connection").connection
     }
 
     /// `statement`, as it is to be run on this connection.
@@ -51,7 +57,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Ends the transaction, then returns the connection to the pool.
+    /// Ends the transaction, then hands the connection back.
     pub(super) async fn roll_back(mut self) -> Result<(), DatabaseError> {
         let rollback = raw_sql("ROLLBACK").execute(self.connection());
         tokio::time::timeout(ROLLBACK_TIMEOUT, rollback)
@@ -61,33 +67,41 @@ impl Lease {
         Ok(())
     }
 
-    /// Ends the transaction behind the caller's back: nothing was written, so nobody needs to wait
-    /// for the rollback.
-    pub(super) fn roll_back_unattended(self) {
-        tokio::spawn(async move {
-            if let Err(error) = self.roll_back().await {
+    /// Ends the transaction and hands the connection back without waiting for the server's answer:
+    /// nothing was written, so nobody needs it. Whoever is next on the connection reads it first, and
+    /// fails where it is anything but that the transaction has ended.
+    pub(super) fn roll_back_unattended(mut self) {
+        let sent = {
+            let rollback = pin!(raw_sql("ROLLBACK").execute(self.connection()));
+            rollback.poll(&mut Context::from_waker(Waker::noop()))
+        };
+        match sent {
+            Poll::Pending | Poll::Ready(Ok(_)) => self.hand_back(),
+            Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, "a rollback failed: its connection is closed");
             }
-        });
+        }
     }
 
-    /// Returns the connection to the pool. Only for one that is outside any transaction.
+    /// Hands the connection back. Only for one that is outside any transaction.
     pub(super) fn hand_back(mut self) {
-        drop(self.connection.take());
+        if let Some(checkout) = self.checkout.take() {
+            self.parking.park(checkout);
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else {
+        let Some(mut checkout) = self.checkout.take() else {
             return;
         };
-        connection.close_on_drop();
+        checkout.connection.close_on_drop();
         // The server goes on with a statement whose client is gone. Until it is done, the connection
         // counts: else there would be more of them than the pool may have.
         let statement_timeout = self.session.statement_timeout();
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(statement_timeout, connection.ping()).await;
+            let _ = tokio::time::timeout(statement_timeout, checkout.connection.ping()).await;
         });
     }
 }

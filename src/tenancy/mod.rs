@@ -53,6 +53,7 @@ pub(crate) mod administration;
 mod database;
 mod error;
 mod lease;
+mod parking;
 mod schema_name;
 mod self_test;
 mod session;
