@@ -64,6 +64,10 @@ pub struct PoolSettings {
     )]
     pub database_statement_cache: usize,
 
+    /// Users whose tenant is remembered, which saves a look-up; 0 for none
+    #[arg(long, env = "TENANT_HINTS", value_name = "N", default_value_t = 100_000)]
+    pub tenant_hints: usize,
+
     /// What stands between the service and PostgreSQL
     #[arg(
         long,
@@ -88,6 +92,7 @@ impl Default for PoolSettings {
         Self {
             database_max_connections: default_max_connections(),
             database_statement_cache: 512,
+            tenant_hints: 100_000,
             database_pooler: Pooler::None,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),

@@ -1,46 +1,31 @@
-//! The users that all tenants share: who someone is, and whose tenant they belong to.
+//! The users that all tenants share, and whose tenant each belongs to.
 
 use sqlx::Row;
 
 use crate::tenancy::{Database, DatabaseError};
 
-/// A user, as far as this service reads them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// Opaque text.
-    pub id: String,
-    /// The display name, where there is one.
-    pub name: Option<String>,
-    /// The name of the tenant's schema, not yet checked.
-    pub organization_id: String,
-}
-
-/// Finds the user `id` in `public.users`.
+/// Finds whose tenant the user `id` belongs to: the name of its schema, not yet checked. None where
+/// there is no such user.
 ///
 /// # Errors
 ///
 /// [`DatabaseError`]; never for an id that no user can have.
-pub(crate) async fn find(database: &Database, id: &str) -> Result<Option<User>, DatabaseError> {
+pub(crate) async fn organization_of(database: &Database, id: &str) -> Result<Option<String>, DatabaseError> {
     if id.contains('\0') {
         return Ok(None); // PostgreSQL's text holds no NUL
     }
     let found = database
         .fetch_optional(
-            "SELECT id::text, name::text, COALESCE(organization_id::text, '') FROM public.users WHERE id::text = $1",
+            "SELECT COALESCE(organization_id::text, '') FROM public.users WHERE id::text = $1",
             |statement| statement.bind(id),
         )
         .await;
-    let row = match found {
-        Ok(Some(row)) => row,
+    match found {
+        Ok(Some(row)) => Ok(Some(row.try_get(0)?)),
         // The id has a character that the database's encoding lacks, so nobody has it.
-        Ok(None) | Err(DatabaseError::Unencodable(_)) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    Ok(Some(User {
-        id: row.try_get(0)?,
-        name: row.try_get(1)?,
-        organization_id: row.try_get(2)?,
-    }))
+        Ok(None) | Err(DatabaseError::Unencodable(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether there are no users at all.

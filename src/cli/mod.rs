@@ -144,8 +144,8 @@ impl Cli {
     pub async fn run(self) -> Result<(), CommandError> {
         let signals = server::stop_signals().map_err(CommandError::Signals)?;
         match self.command {
-            None => serve::serve(self.serve, signals).await,
-            Some(Command::Serve(settings)) => serve::serve(settings, signals).await,
+            None => Box::pin(serve::serve(self.serve, signals)).await,
+            Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,
             Some(Command::Migrate(arguments)) => {
                 administer(&arguments.database, &signals, async |database| {
                     let summary = migrate::migrate_tenants(database, &arguments.tenants).await?;

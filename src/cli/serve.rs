@@ -33,7 +33,7 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
         let database = Database::open(url, &pool)?;
         if is_embedded {
             let administration = Administration::new(url)?;
-            unless_stopped(&signals, prepare_demo(&administration, &database)).await?;
+            unless_stopped(&signals, Box::pin(prepare_demo(&administration, &database))).await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
             output::step("serving the demo; try");
             output::step(&format!("  curl http://{address}/users/1/orders"));

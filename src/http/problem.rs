@@ -183,7 +183,7 @@ impl From<ListError> for Problem {
             InvalidData, NoConnection, NotIsolated, TimedOut, Unavailable, Unencodable, Unexpected,
             Unreadable,
         };
-        use ListError::{Data, Lookup, NoTenant, Tenant, UserNotFound};
+        use ListError::{Data, Lookup, Moving, NoTenant, Tenant, UserNotFound};
         let problem: fn(ListError) -> Self = match &error {
             UserNotFound => return Self::user_not_found(),
             // The user's id was found, so it is the cursor's.
@@ -192,7 +192,8 @@ impl From<ListError> for Problem {
                 ..
             } => return Self::bad_cursor(),
             // Without the shared table nobody can be looked up: the database is not ready yet.
-            Lookup(Unavailable(_) | NoConnection { .. } | NotIsolated(_) | Unreadable(_))
+            Moving
+            | Lookup(Unavailable(_) | NoConnection { .. } | NotIsolated(_) | Unreadable(_))
             | Tenant {
                 source: Unavailable(_) | NoConnection { .. } | NotIsolated(_),
                 ..

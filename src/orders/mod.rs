@@ -5,6 +5,8 @@ mod money;
 mod query;
 mod timestamp;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 pub use cursor::{Cursor, InvalidCursor};
@@ -12,8 +14,11 @@ pub use money::{InvalidMoney, Money};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 
 use crate::tenancy::{Database, DatabaseError, InvalidSchemaName, SchemaName};
-use crate::users::{self, User};
-use query::{OrderRow, Selection};
+use crate::users;
+use query::{Found, OrderRow, Selection};
+
+/// So often is looked whose tenant a user belongs to, who may move between the look and the next step.
+const MOST_LOOK_UPS: usize = 3;
 
 /// Which of a user's orders to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +40,17 @@ pub struct OrdersPage {
     pub total_due: Money,
     /// Where the next page starts, if there is one.
     pub next_cursor: Option<Cursor>,
+}
+
+/// A user, as far as this service reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Opaque text.
+    pub id: String,
+    /// The display name, where there is one.
+    pub name: Option<String>,
+    /// The name of the tenant's schema.
+    pub organization_id: String,
 }
 
 /// One order, with its item's price at this tenant.
@@ -83,6 +99,9 @@ pub enum ListError {
         /// What went wrong.
         source: DatabaseError,
     },
+    /// At each look the user belonged to another tenant.
+    #[error("the user moves from tenant to tenant")]
+    Moving,
     /// A value of the tenant's cannot be represented exactly.
     #[error("could not tell the orders of tenant {tenant:?}")]
     Data {
@@ -91,6 +110,15 @@ pub enum ListError {
         /// What is wrong with it.
         source: InvalidTenantData,
     },
+}
+
+impl ListError {
+    fn in_tenant(tenant: &SchemaName, source: DatabaseError) -> Self {
+        Self::Tenant {
+            tenant: tenant.as_str().to_owned(),
+            source,
+        }
+    }
 }
 
 /// A tenant's data holds a value that cannot be represented exactly.
@@ -104,10 +132,11 @@ pub enum InvalidTenantData {
     Timestamp(#[from] InvalidTimestamp),
 }
 
-/// Tells the orders of `user_id`: finds the user, enters their tenant's schema, reads.
+/// Tells the orders of `user_id`: finds out whose tenant they belong to, enters its schema, reads.
 ///
-/// The lookup gives its connection back before the transaction takes one; to hold one and wait for
-/// another deadlocks a full pool. Dropping the future is safe: it closes the connection at work.
+/// A hint at the tenant saves the look-up. The statement that reads the orders says itself whether the
+/// user belongs to the tenant; where not, the hint was out of date, or the user moves just now, and all
+/// begins anew without one. Dropping the future is safe: it closes the connection at work.
 ///
 /// # Errors
 ///
@@ -117,35 +146,57 @@ pub async fn list_for_user(
     user_id: &str,
     page: &PageRequest,
 ) -> Result<OrdersPage, ListError> {
-    let user = users::find(database, user_id)
-        .await
-        .map_err(ListError::Lookup)?
-        .ok_or(ListError::UserNotFound)?;
-    let tenant = SchemaName::parse(&user.organization_id)?;
-    let selection = select_in_tenant(database, &tenant, &user.id, page)
-        .await
-        .map_err(|source| ListError::Tenant {
-            tenant: user.organization_id.clone(),
-            source,
-        })?;
-    let tenant = user.organization_id.clone();
-    OrdersPage::assemble(user, selection, page.limit).map_err(|source| ListError::Data { tenant, source })
+    if let Some(tenant) = database.hinted_tenant(user_id) {
+        match select_in_tenant(database, &tenant, user_id, page).await {
+            Ok(Some(found)) => return OrdersPage::assemble(&tenant, user_id, found, page.limit),
+            Ok(None) | Err(DatabaseError::Unreadable(_)) => database.forget_hint(user_id),
+            Err(source) => return Err(ListError::in_tenant(&tenant, source)),
+        }
+    }
+    for _ in 0..MOST_LOOK_UPS {
+        let organization = users::organization_of(database, user_id)
+            .await
+            .map_err(ListError::Lookup)?
+            .ok_or(ListError::UserNotFound)?;
+        let tenant = Arc::new(SchemaName::parse(&organization)?);
+        let found = select_in_tenant(database, &tenant, user_id, page)
+            .await
+            .map_err(|source| ListError::in_tenant(&tenant, source))?;
+        if let Some(found) = found {
+            database.hint_at(user_id, &tenant);
+            return OrdersPage::assemble(&tenant, user_id, found, page.limit);
+        }
+    }
+    Err(ListError::Moving)
 }
 
+/// What is found is of the tenant alone, and none where the user is not the tenant's.
 async fn select_in_tenant(
     database: &Database,
     tenant: &SchemaName,
     user_id: &str,
     page: &PageRequest,
-) -> Result<Selection, DatabaseError> {
+) -> Result<Option<Found>, DatabaseError> {
     let mut transaction = database.begin_tenant(tenant).await?;
-    let selection = query::select(&mut transaction, user_id, page).await?;
+    let found = query::select(&mut transaction, user_id, page).await?;
     transaction.end();
-    Ok(selection)
+    Ok(found)
 }
 
 impl OrdersPage {
-    fn assemble(user: User, selection: Selection, limit: u16) -> Result<Self, InvalidTenantData> {
+    fn assemble(tenant: &SchemaName, user_id: &str, found: Found, limit: u16) -> Result<Self, ListError> {
+        let user = User {
+            id: user_id.to_owned(),
+            name: found.name,
+            organization_id: tenant.as_str().to_owned(),
+        };
+        Self::of(user, found.selection, limit).map_err(|source| ListError::Data {
+            tenant: tenant.as_str().to_owned(),
+            source,
+        })
+    }
+
+    fn of(user: User, selection: Selection, limit: u16) -> Result<Self, InvalidTenantData> {
         let (rows, total_due) = match selection {
             Selection::All(rows) => (rows, None),
             Selection::Page { rows, total_due } => (rows, Some(total_due)),

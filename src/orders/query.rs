@@ -11,21 +11,26 @@ use sqlx::postgres::PgRow;
 use super::PageRequest;
 use crate::tenancy::{DatabaseError, TenantTransaction};
 
-/// The user's newest orders: their sum is the total due where there are no more of them.
+/// The user's name and newest orders, whose sum is the total due where there are no more of them. A row
+/// without an order where there is none, and no row where the user is not of this tenant.
 const NEWEST: &str = "\
-SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text,
-       i.description::text, i.price::text
-FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
-WHERE o.user_id::text = $1
-ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
-LIMIT $2";
+SELECT u.name::text, page.*
+FROM public.users u LEFT JOIN (
+    SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text,
+           i.description::text, i.price::text
+    FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+    WHERE o.user_id::text = $1
+    ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
+    LIMIT $3
+) AS page ON TRUE
+WHERE u.id::text = $1 AND u.organization_id::text = $2
+ORDER BY page.creation_timestamp DESC NULLS LAST, page.id";
 
-/// A page behind a cursor, and the total due of all the user's orders. A row without an order
-/// carries the total where the page is empty. The sum goes by way of text, as a float's own cast to
-/// numeric rounds it to 15 digits.
+/// The same with the orders behind a cursor, and the total due of all the user's orders. The sum goes by
+/// way of text, as a float's own cast to numeric rounds it to 15 digits.
 const PAGE_AND_TOTAL: &str = "\
-SELECT page.*, total.due
-FROM (
+SELECT u.name::text, page.*, total.due
+FROM public.users u CROSS JOIN (
     SELECT sum(i.price::text::numeric * o.quantity::bigint::numeric)::text AS due
     FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
     WHERE o.user_id::text = $1
@@ -35,15 +40,16 @@ LEFT JOIN (
            i.description::text, i.price::text
     FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
     WHERE o.user_id::text = $1
-      AND CASE WHEN $3::text IS NULL THEN TRUE
-               WHEN $4::text IS NULL THEN o.creation_timestamp IS NULL AND o.id::text > $3
+      AND CASE WHEN $4::text IS NULL THEN TRUE
+               WHEN $5::text IS NULL THEN o.creation_timestamp IS NULL AND o.id::text > $4
                ELSE o.creation_timestamp IS NULL
-                    OR o.creation_timestamp::timestamp < $4::timestamp
-                    OR (o.creation_timestamp::timestamp = $4::timestamp AND o.id::text > $3)
+                    OR o.creation_timestamp::timestamp < $5::timestamp
+                    OR (o.creation_timestamp::timestamp = $5::timestamp AND o.id::text > $4)
           END
     ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
-    LIMIT $2
+    LIMIT $3
 ) AS page ON TRUE
+WHERE u.id::text = $1 AND u.organization_id::text = $2
 ORDER BY page.creation_timestamp DESC NULLS LAST, page.id";
 
 /// An order as the database tells it.
@@ -58,10 +64,17 @@ pub(super) struct OrderRow {
     pub(super) price: Option<String>,
 }
 
-/// What a statement found.
+/// What a statement found of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) name: Option<String>,
+    pub(super) selection: Selection,
+}
+
+/// Which of the user's orders were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// All of the user's orders.
+    /// All of them.
     All(Vec<OrderRow>),
     /// Some of them, one more than asked for where more follow, and the total due of all.
     Page {
@@ -70,20 +83,23 @@ pub(super) enum Selection {
     },
 }
 
-/// Reads the orders of `user_id` in the transaction's tenant.
+/// Reads the orders of `user_id` in the transaction's tenant. None where the user is not of this tenant,
+/// by the very snapshot that the orders come from.
 pub(super) async fn select(
     transaction: &mut TenantTransaction,
     user_id: &str,
     page: &PageRequest,
-) -> Result<Selection, DatabaseError> {
+) -> Result<Option<Found>, DatabaseError> {
+    let tenant = transaction.tenant().to_owned();
     let one_more = i64::from(page.limit) + 1;
     if page.after.is_none() {
         let rows = transaction
-            .fetch_all(NEWEST, |statement| statement.bind(user_id).bind(one_more))
+            .fetch_all(NEWEST, |statement| {
+                statement.bind(user_id).bind(&tenant).bind(one_more)
+            })
             .await?;
         if rows.len() <= usize::from(page.limit) {
-            let rows = rows.iter().map(order_row).collect::<Result<_, _>>()?;
-            return Ok(Selection::All(rows));
+            return found(&rows, |rows, _| Ok(Selection::All(rows)));
         }
     }
     let after = page.after.as_ref();
@@ -91,6 +107,7 @@ pub(super) async fn select(
         .fetch_all(PAGE_AND_TOTAL, |statement| {
             statement
                 .bind(user_id)
+                .bind(&tenant)
                 .bind(one_more)
                 .bind(after.map(|cursor| cursor.1.as_str()))
                 .bind(
@@ -100,30 +117,42 @@ pub(super) async fn select(
                 )
         })
         .await?;
-    let total_due = match rows.first() {
-        Some(row) => row.try_get(6)?,
-        None => None,
+    found(&rows, |rows, first| {
+        let total_due = first.try_get(7)?;
+        Ok(Selection::Page { rows, total_due })
+    })
+}
+
+fn found(
+    rows: &[PgRow],
+    selection: impl FnOnce(Vec<OrderRow>, &PgRow) -> Result<Selection, sqlx::Error>,
+) -> Result<Option<Found>, DatabaseError> {
+    let Some(first) = rows.first() else {
+        return Ok(None);
     };
-    let rows = rows
+    let orders = rows
         .iter()
         .filter(|row| !is_without_order(row))
         .map(order_row)
         .collect::<Result<_, _>>()?;
-    Ok(Selection::Page { rows, total_due })
+    Ok(Some(Found {
+        name: first.try_get(0)?,
+        selection: selection(orders, first)?,
+    }))
 }
 
 fn is_without_order(row: &PgRow) -> bool {
-    matches!(row.try_get::<Option<&str>, _>(0), Ok(None))
+    matches!(row.try_get::<Option<&str>, _>(1), Ok(None))
 }
 
 fn order_row(row: &PgRow) -> Result<OrderRow, sqlx::Error> {
     Ok(OrderRow {
-        id: row.try_get(0)?,
+        id: row.try_get(1)?,
         // Unchecked, since the binary form of a timestamp is this number.
-        creation_timestamp: row.try_get_unchecked(1)?,
-        quantity: row.try_get(2)?,
-        item_id: row.try_get(3)?,
-        description: row.try_get(4)?,
-        price: row.try_get(5)?,
+        creation_timestamp: row.try_get_unchecked(2)?,
+        quantity: row.try_get(3)?,
+        item_id: row.try_get(4)?,
+        description: row.try_get(5)?,
+        price: row.try_get(6)?,
     })
 }

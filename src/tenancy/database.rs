@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
+use super::hints::Hints;
 use super::lease::Lease;
 use super::parking::Parking;
 use super::session::{SearchPath, Session, Statement};
@@ -21,6 +22,7 @@ use crate::config::{DatabaseUrl, PoolSettings};
 pub struct Database {
     pool: PgPool,
     parking: Arc<Parking>,
+    hints: Arc<Hints>,
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
     isolated: Arc<OnceCell<()>>,
@@ -57,6 +59,7 @@ impl Database {
         Ok(Self {
             pool,
             parking: Arc::new(Parking::new(settings.database_max_connections)),
+            hints: Arc::new(Hints::new(settings.tenant_hints)),
             session,
             isolated: Arc::default(),
         })
@@ -85,6 +88,22 @@ impl Database {
     /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's.
     pub(crate) async fn begin_tenant(&self, schema: &SchemaName) -> Result<TenantTransaction, DatabaseError> {
         TenantTransaction::begin(self.lease().await?, schema).await
+    }
+
+    /// The tenant that the user was last seen in, where that is remembered. They may belong to another
+    /// by now: only a statement in that tenant's transaction can tell.
+    pub(crate) fn hinted_tenant(&self, user_id: &str) -> Option<Arc<SchemaName>> {
+        self.hints.get(user_id)
+    }
+
+    /// Remembers that the user was seen in `tenant`.
+    pub(crate) fn hint_at(&self, user_id: &str, tenant: &Arc<SchemaName>) {
+        self.hints.set(user_id, tenant);
+    }
+
+    /// Forgets a hint that led nowhere.
+    pub(crate) fn forget_hint(&self, user_id: &str) {
+        self.hints.forget(user_id);
     }
 
     /// A connection of the pool. The first one is lent when the self-test has passed.

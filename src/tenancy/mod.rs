@@ -52,6 +52,7 @@
 pub(crate) mod administration;
 mod database;
 mod error;
+mod hints;
 mod lease;
 mod parking;
 mod schema_name;

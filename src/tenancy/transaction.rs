@@ -19,6 +19,7 @@ use super::{DatabaseError, SchemaName};
 /// other way it closes its connection.
 pub(crate) struct TenantTransaction {
     lease: Lease,
+    tenant: String,
     comment: String,
 }
 
@@ -28,8 +29,14 @@ impl TenantTransaction {
         lease.begin(SearchPath::Tenant(schema)).await?;
         Ok(Self {
             lease,
+            tenant: schema.as_str().to_owned(),
             comment: comment(schema),
         })
+    }
+
+    /// The name of the tenant's schema, to be bound as a value.
+    pub(crate) fn tenant(&self) -> &str {
+        &self.tenant
     }
 
     /// Runs `statement` under the tenant's search path and returns all its rows.

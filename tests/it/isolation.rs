@@ -238,6 +238,61 @@ async fn an_error_in_a_tenants_scope_closes_its_connection() {
     assert_ne!(database.text(BACKENDS).await, before);
 }
 
+/// What is remembered of a user is never an answer.
+#[tokio::test]
+async fn a_user_who_moves_is_followed_at_once() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "INSERT INTO client2.orders (id, user_id, item_id, quantity) VALUES ('moved', '1', '1', 1);
+             CREATE SCHEMA gone; CREATE TABLE gone.items (LIKE client1.items); CREATE TABLE gone.orders (LIKE client1.orders);",
+        )
+        .await;
+    let service = Service::over(&database);
+    let seen = async |path: &str| {
+        let page = service.get(path).await.ok();
+        let organization = page["user"]["organization_id"].as_str().unwrap().to_owned();
+        (organization, page["total_due"].as_str().unwrap().to_owned())
+    };
+    let move_to = async |organization: &str| {
+        database
+            .execute(format!(
+                "UPDATE public.users SET organization_id = '{organization}' WHERE id = '1'"
+            ))
+            .await;
+    };
+    for path in ["/users/1/orders", "/users/1/orders?cursor=W251bGwsIiJd"] {
+        for (organization, total_due) in [("client1", "60000.00"), ("client2", "1000.00"), ("gone", "0.00")] {
+            move_to(organization).await;
+            for _ in 0..2 {
+                assert_eq!(seen(path).await, (organization.to_owned(), total_due.to_owned()));
+            }
+        }
+    }
+    // The tenant they were last seen in is gone altogether.
+    database.execute("DROP SCHEMA gone CASCADE").await;
+    service
+        .get("/users/1/orders")
+        .await
+        .problem(503, "tenant-unavailable");
+    move_to("client1").await;
+    assert_eq!(seen("/users/1/orders").await.1, "60000.00");
+    move_to("public").await;
+    service
+        .get("/users/1/orders")
+        .await
+        .problem(503, "tenant-unavailable");
+    database
+        .execute(
+            "DELETE FROM client1.orders; DELETE FROM client2.orders; DELETE FROM public.users WHERE id = '1'",
+        )
+        .await;
+    service
+        .get("/users/1/orders")
+        .await
+        .problem(404, "user-not-found");
+}
+
 /// What a tenant defines in its own schema changes nothing about what our statements mean.
 #[tokio::test]
 async fn a_tenants_own_operators_and_functions_are_not_used() {

@@ -207,21 +207,20 @@ impl Cluster {
         drop(self.server.lock().unwrap().take());
     }
 
-    /// Starts it again.
+    /// Starts it again. Where it was killed, its last processes may still hold its memory, and a process
+    /// that is just being made the claim to its folder.
     pub(crate) fn start_again(&self) {
-        let binaries = Binaries::find(&DataDir::claim(Some(&self.folder)).unwrap()).unwrap();
-        // Where it was killed, its last processes may still hold its memory.
-        let _ = self.server.lock().unwrap().insert(
-            (0..100)
-                .find_map(|_| {
-                    let data_dir = DataDir::claim(Some(&self.folder)).unwrap();
-                    data_dir.start(&binaries).ok().or_else(|| {
-                        std::thread::sleep(Duration::from_millis(100));
-                        None
-                    })
-                })
-                .expect("it does not start again"),
-        );
+        for _ in 0..100 {
+            if let Ok(data_dir) = DataDir::claim(Some(&self.folder))
+                && let Some(binaries) = Binaries::find(&data_dir)
+                && let Ok(server) = data_dir.start(&binaries)
+            {
+                self.server.lock().unwrap().replace(server);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("it does not start again");
     }
 
     /// The folder of its socket.

@@ -207,16 +207,20 @@ pub(crate) fn statements(lookup: Lookup) -> String {
         "CREATE SCHEMA canary;
          CREATE TABLE canary.users (id varchar PRIMARY KEY, creation_timestamp timestamp, name varchar,
                                     password varchar, mail varchar, organization_id varchar NOT NULL);
-         CREATE FUNCTION canary.is_clean() RETURNS boolean LANGUAGE plpgsql AS $canary$
+         CREATE FUNCTION canary.is_clean(organization varchar) RETURNS boolean LANGUAGE plpgsql AS $canary$
+         DECLARE
+             is_looked_up boolean := current_setting('search_path') = '{path}'
+                                     AND current_setting('transaction_read_only') = '{read_only}';
+             is_in_tenant boolean := current_setting('search_path') = quote_ident(organization) || ', pg_temp'
+                                     AND current_setting('transaction_read_only') = 'on';
          BEGIN
-             IF current_setting('search_path') <> '{path}' OR current_setting('transaction_read_only') <> '{read_only}'
-                OR current_user <> session_user
+             IF NOT (is_looked_up OR is_in_tenant) OR current_user <> session_user
              THEN RAISE EXCEPTION 'POISONED: search path %, read only %, role %',
                   current_setting('search_path'), current_setting('transaction_read_only'), current_user;
              END IF;
              RETURN true;
          END $canary$;
-         CREATE VIEW public.users AS SELECT * FROM canary.users WHERE canary.is_clean();
+         CREATE VIEW public.users AS SELECT * FROM canary.users WHERE canary.is_clean(organization_id);
          CREATE TABLE public.items (id varchar PRIMARY KEY, creation_timestamp timestamp, description varchar,
                                     price double precision);
          CREATE TABLE public.orders (id varchar PRIMARY KEY, creation_timestamp timestamp, quantity integer,
