@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use tenant_orders::cli::{Cli, output};
 
+/// Requests allocate much and from all threads: see docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Before anything reads the environment, and before there is a second thread.
     match dotenvy::dotenv() {

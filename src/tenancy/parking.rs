@@ -70,7 +70,8 @@ impl Parking {
             });
         }
         Ok(Checkout {
-            connection: pool.acquire().await?,
+            // Seldom done, and large: boxed, it does not make every request's future as large.
+            connection: Box::pin(pool.acquire()).await?,
             born: Instant::now(),
             permit,
         })
