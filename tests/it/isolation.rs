@@ -164,6 +164,7 @@ async fn a_request_cut_off_at_any_message_poisons_no_connection() {
         } else {
             cut_off += 1;
             answer.problem(504, "timeout");
+            assert_nothing_is_left_behind(&database).await;
         }
         // The look-up itself fails on a connection that carries anything of the last request.
         assert_is_page_of(&patient.get(&path).await, tenant, &user);
