@@ -82,7 +82,10 @@ impl Report {
         self.found(Finding::Poisoned, what.to_owned());
     }
 
-    pub(super) fn backends_in_calm(&self, seen: usize, most: usize) {
+    /// Each answer that the database did not give in time may cost a connection, and nothing else.
+    pub(super) fn backends_in_calm(&self, seen: usize, needed: usize) {
+        let lost = self.timed_out.get() + self.unavailable.get();
+        let most = needed + usize::try_from(lost).unwrap();
         if seen > most {
             self.found(
                 Finding::WastedConnection,
