@@ -58,10 +58,14 @@ fn main() -> Result<(), Failure> {
     let plan = Plan::parse();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let product = here.parent().ok_or("the benchmark is not in its repository")?;
-    run(Command::new("cargo").args(["build", "--release", "--locked"]).current_dir(product))?;
+    run(Command::new("cargo")
+        .args(["build", "--release", "--locked"])
+        .current_dir(product))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| product.join("target"), PathBuf::from);
     let program = target.join("release/tenant-orders");
-    let data = plan.data.join(format!("{}x{}x{}", plan.tenants, plan.users, plan.orders));
+    let data = plan
+        .data
+        .join(format!("{}x{}x{}", plan.tenants, plan.users, plan.orders));
     std::fs::create_dir_all(&plan.data)?;
 
     eprintln!("filling the database in {}, unless it is full", data.display());
@@ -78,10 +82,19 @@ fn main() -> Result<(), Failure> {
     for number in 0..=plan.rounds {
         for (contender, rounds) in contenders.into_iter().zip(&mut rounds) {
             let seconds = if number == 0 { plan.warm_up } else { plan.seconds };
-            eprintln!("{}: {contender:?}, {seconds} s", if number == 0 { "warm-up".into() } else { format!("round {number}") });
+            eprintln!(
+                "{}: {contender:?}, {seconds} s",
+                if number == 0 {
+                    "warm-up".into()
+                } else {
+                    format!("round {number}")
+                }
+            );
             let round = match contender {
                 Contender::Pgbench => measure::pgbench(here, &service, &plan, seconds)?,
-                Contender::Service => measure::wrk(here, (&service.url, service.pid), &service, &[], &plan, seconds)?,
+                Contender::Service => {
+                    measure::wrk(here, (&service.url, service.pid), &service, &[], &plan, seconds)?
+                }
                 Contender::Naive => {
                     // Started for its turn alone: its idle backends would count as the service's. Each
                     // turn is warmed up again.
@@ -115,10 +128,19 @@ fn run(command: &mut Command) -> Result<(), Failure> {
 fn tell(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
     println!(
         "\n{} tenants × {} users × {} orders, Zipf {}, {} connections, {} clients, {} × {} s, {} cores\n",
-        plan.tenants, plan.users, plan.orders, plan.zipf, plan.connections, plan.clients, plan.rounds, plan.seconds,
+        plan.tenants,
+        plan.users,
+        plan.orders,
+        plan.zipf,
+        plan.connections,
+        plan.clients,
+        plan.rounds,
+        plan.seconds,
         std::thread::available_parallelism().map_or(0, usize::from),
     );
-    println!("| | per second | ÷ pgbench | p50 ms | p99 ms | program, ms CPU each | PostgreSQL, ms CPU each | program, MiB | a backend, private MiB |");
+    println!(
+        "| | per second | ÷ pgbench | p50 ms | p99 ms | program, ms CPU each | PostgreSQL, ms CPU each | program, MiB | a backend, private MiB |"
+    );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
     for (name, rounds) in [
         ("pgbench, the tutorial's literal statements", pgbench),
@@ -146,7 +168,10 @@ fn tell(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
     }
     let busy = all().map(|round| round.others).fold(0.0, f64::max);
     if busy > 0.05 {
-        println!("NOT TO BE BELIEVED: other programs took up to {:.0} % of the machine", busy * 100.0);
+        println!(
+            "NOT TO BE BELIEVED: other programs took up to {:.0} % of the machine",
+            busy * 100.0
+        );
     }
 }
 

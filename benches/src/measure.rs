@@ -39,7 +39,10 @@ pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Res
     let script = std::fs::read_to_string(here.join("tutorial.sql"))?;
     let script = if plan.zipf > 0.0 {
         // It takes no exponent below 1.001.
-        script.replace("random(1, :tenants)", &format!("random_zipfian(1, :tenants, {})", plan.zipf.max(1.001)))
+        script.replace(
+            "random(1, :tenants)",
+            &format!("random_zipfian(1, :tenants, {})", plan.zipf.max(1.001)),
+        )
     } else {
         script
     };
@@ -47,16 +50,31 @@ pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Res
     std::fs::write(&path, script)?;
     let mut command = Command::new("pgbench");
     command
-        .args(["--no-vacuum", "--protocol=simple", "--jobs=1", "--username=postgres"])
-        .args([format!("--client={}", plan.connections), format!("--time={seconds}")])
-        .args([format!("--define=tenants={}", plan.tenants), format!("--define=users={}", plan.users)])
+        .args([
+            "--no-vacuum",
+            "--protocol=simple",
+            "--jobs=1",
+            "--username=postgres",
+        ])
+        .args([
+            format!("--client={}", plan.connections),
+            format!("--time={seconds}"),
+        ])
+        .args([
+            format!("--define=tenants={}", plan.tenants),
+            format!("--define=users={}", plan.users),
+        ])
         .arg(format!("--host={}", service.socket.display()))
         .arg(format!("--file={}", path.display()))
         .arg("postgres");
     let (output, mut round) = measured(service, &mut command, None, &service.backends())?;
     let number = |before: &str| {
         let (_, rest) = output.split_once(before)?;
-        rest.trim_start().split([' ', '\n', '/']).next()?.parse::<f64>().ok()
+        rest.trim_start()
+            .split([' ', '\n', '/'])
+            .next()?
+            .parse::<f64>()
+            .ok()
     };
     round.rate = number("tps =").ok_or_else(|| format!("pgbench said: {output}"))?;
     round.p50 = number("latency average =").unwrap_or(f64::NAN);
@@ -77,9 +95,19 @@ pub fn wrk(
 ) -> Result<Round, Failure> {
     let mut command = Command::new("wrk");
     command
-        .args(["--threads=1", &format!("--connections={}", plan.clients), &format!("--duration={seconds}s")])
+        .args([
+            "--threads=1",
+            &format!("--connections={}", plan.clients),
+            &format!("--duration={seconds}s"),
+        ])
         .arg(format!("--script={}", here.join("users.lua").display()))
-        .args([url, "--", &plan.tenants.to_string(), &plan.users.to_string(), &plan.zipf.to_string()]);
+        .args([
+            url,
+            "--",
+            &plan.tenants.to_string(),
+            &plan.users.to_string(),
+            &plan.zipf.to_string(),
+        ]);
     let (output, mut round) = measured(service, &mut command, Some(pid), resting)?;
     let figures: Vec<f64> = output
         .lines()
@@ -118,7 +146,8 @@ fn measured(
     let database = || -> f64 {
         let backends = service.backends();
         // What backends that have ended had used is their parent's children's.
-        process_cpu(service.postmaster, true) + backends.iter().map(|pid| process_cpu(*pid, false)).sum::<f64>()
+        process_cpu(service.postmaster, true)
+            + backends.iter().map(|pid| process_cpu(*pid, false)).sum::<f64>()
     };
     // Backends of whoever was measured before, and later of this load, must have ended and been reaped:
     // only then does their parent have their CPU time.
@@ -131,7 +160,10 @@ fn measured(
     let start = Instant::now();
     let (sender, receiver) = std::sync::mpsc::channel();
     let command_line = format!("{load:?}");
-    let mut load = load.stdout(std::process::Stdio::piped()).spawn().map_err(|error| format!("{command_line}: {error}"))?;
+    let mut load = load
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{command_line}: {error}"))?;
     let mut stdout = load.stdout.take().ok_or("no output")?;
     std::thread::spawn(move || {
         let mut text = String::new();
@@ -142,7 +174,12 @@ fn measured(
         match receiver.recv_timeout(Duration::from_millis(500)) {
             Ok(output) => break output,
             Err(_) => {
-                let memory: Vec<f64> = service.backends().iter().filter(|pid| !resting.contains(pid)).map(|pid| private_memory(*pid)).collect();
+                let memory: Vec<f64> = service
+                    .backends()
+                    .iter()
+                    .filter(|pid| !resting.contains(pid))
+                    .map(|pid| private_memory(*pid))
+                    .collect();
                 if !memory.is_empty() {
                     private = memory.iter().sum::<f64>() / memory.len() as f64;
                 }
@@ -187,7 +224,10 @@ fn process_cpu(pid: u32, of_children: bool) -> f64 {
     };
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let last = if of_children { 14 } else { 12 };
-    (11..=last).filter_map(|field| fields.get(field)?.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+    (11..=last)
+        .filter_map(|field| fields.get(field)?.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS_PER_SECOND
 }
 
 /// Seconds of CPU time of the whole machine.
@@ -196,7 +236,11 @@ fn machine_cpu() -> Result<f64, Failure> {
     let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
     let times: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
     // All but idle, waiting for disks, and what a host took.
-    let busy = times.iter().enumerate().filter(|(place, _)| ![3, 4, 7].contains(place)).map(|(_, time)| time);
+    let busy = times
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| ![3, 4, 7].contains(place))
+        .map(|(_, time)| time);
     Ok(busy.sum::<f64>() / TICKS_PER_SECOND)
 }
 
@@ -205,14 +249,22 @@ fn resident_memory(pid: u32) -> f64 {
 }
 
 fn private_memory(pid: u32) -> f64 {
-    kibibytes(&format!("/proc/{pid}/smaps_rollup"), &["Private_Clean:", "Private_Dirty:"])
+    kibibytes(
+        &format!("/proc/{pid}/smaps_rollup"),
+        &["Private_Clean:", "Private_Dirty:"],
+    )
 }
 
 /// The sum of some lines of a file of `/proc`, in MiB.
 fn kibibytes(path: &str, names: &[&str]) -> f64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let lines = text.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
-    lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum::<f64>() / 1024.0
+    let lines = text
+        .lines()
+        .filter(|line| names.iter().any(|name| line.starts_with(name)));
+    lines
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok())
+        .sum::<f64>()
+        / 1024.0
 }
 
 pub fn median(figures: impl Iterator<Item = f64>) -> f64 {

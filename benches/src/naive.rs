@@ -44,7 +44,9 @@ async fn read(pool: &PgPool, id: &str) -> Result<Option<Value>, sqlx::Error> {
     let Some(user) = user else { return Ok(None) };
     let organization: String = user.try_get(1)?;
     let path = format!("SET search_path TO \"{organization}\", public");
-    sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut *connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(path))
+        .execute(&mut *connection)
+        .await?;
     let rows = sqlx::query(
         "SELECT o.id, o.quantity, i.id, i.description, i.price::float8
          FROM orders o JOIN items i ON i.id = o.item_id WHERE o.user_id = $1",

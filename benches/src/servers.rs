@@ -40,7 +40,13 @@ impl Service {
         let socket = data.join("cluster");
         let postmaster = std::fs::read_to_string(socket.join("postmaster.pid"))?;
         let postmaster = postmaster.lines().next().unwrap_or_default().parse()?;
-        Ok(Self { pid: child.id(), child, url, socket, postmaster })
+        Ok(Self {
+            pid: child.id(),
+            child,
+            url,
+            socket,
+            postmaster,
+        })
     }
 
     /// For the naive port.
@@ -87,7 +93,11 @@ impl Naive {
             .env("DATABASE_MAX_CONNECTIONS", plan.connections.to_string())
             .env("PORT", port.to_string())
             .spawn()?;
-        let naive = Self { pid: child.id(), child, url: format!("http://127.0.0.1:{port}") };
+        let naive = Self {
+            pid: child.id(),
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+        };
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             if Instant::now() > deadline {

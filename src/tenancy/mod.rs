@@ -18,6 +18,9 @@
 //!   [`Administration`], which may do anything, is another type, and requests are not given one.
 //! - **Tables of tenants are named unqualified, all else qualified**, so the path decides about
 //!   tenants' tables and about nothing else.
+//! - **What is remembered is no answer.** A hint at a user's tenant may be out of date. The statement
+//!   that reads the orders asks in its own snapshot whether the user still belongs to the tenant, and
+//!   finds nothing where not.
 //! - **Nothing is taken on trust.** A pooler in between may send two statements of one transaction to
 //!   two servers, or hand what is set for a session to strangers. Before the first row is read, the
 //!   connections have to show that they do neither (the module `self_test`), or nothing is served.
