@@ -54,7 +54,7 @@ impl Parking {
     }
 
     /// Waits for a place, and takes the connection that was parked last, or one of the pool's.
-    /// Cancel-safe: a connection that is being tried is closed.
+    /// Cancel-safe: a connection that is being tried goes to the pool, which tries it again.
     pub(super) async fn take(&self, pool: &sqlx::Pool<Postgres>) -> Result<Checkout, sqlx::Error> {
         let permit = Arc::clone(&self.places).acquire_owned().await;
         let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;

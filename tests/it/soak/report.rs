@@ -82,9 +82,10 @@ impl Report {
         self.found(Finding::Poisoned, what.to_owned());
     }
 
-    /// Each answer that the database did not give in time may cost a connection, and nothing else.
+    /// An answer that the database did not give in time costs its connection. That of a client who hung
+    /// up is not counted, but such answers are rare: where each such client cost one, it would be many.
     pub(super) fn backends_in_calm(&self, seen: usize, needed: usize) {
-        let lost = self.timed_out.get() + self.unavailable.get();
+        let lost = self.timed_out.get() + self.unavailable.get() + self.hung_up.get() / 100;
         let most = needed + usize::try_from(lost).unwrap();
         if seen > most {
             self.found(
