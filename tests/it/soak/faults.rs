@@ -127,11 +127,13 @@ impl Faults<'_> {
         }
     }
 
-    /// None while the server is away.
+    /// None while the server is away. It does not wait for locks for long: a service that forgot to end
+    /// its transactions would hold them for ever.
     async fn connect(&self) -> Option<PgConnection> {
-        PgConnection::connect(&self.cluster.url(DATABASE, "postgres"))
-            .await
-            .ok()
+        let url = self.cluster.url(DATABASE, "postgres");
+        let mut connection = PgConnection::connect(&url).await.ok()?;
+        connection.execute("SET lock_timeout = '1s'").await.ok()?;
+        Some(connection)
     }
 }
 
