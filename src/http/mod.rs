@@ -133,7 +133,8 @@ async fn timed(State(timeout): State<Duration>, request: Request, next: Next) ->
 fn log_answer(response: &Response, latency: Duration, _: &Span) {
     if !problem::is_shed(response) {
         let status = response.status().as_u16();
-        tracing::info!(status, latency_us = latency.as_micros(), "answered");
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(status, latency_us, "answered");
     }
 }
 
