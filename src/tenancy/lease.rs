@@ -21,7 +21,7 @@ use super::session::{SearchPath, Session, Statement};
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Holds a pooled connection. Dropped in any other way than by [`Lease::hand_back`] or a rollback that
-/// worked, it closes the connection, so a cancelled or failed piece of work can leave nothing behind
+/// was sent, it closes the connection, so a cancelled or failed piece of work can leave nothing behind
 /// for the next one.
 pub(super) struct Lease {
     checkout: Option<Checkout>,

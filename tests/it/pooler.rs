@@ -7,6 +7,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::config::{DatabaseUrl, PoolSettings, Pooler};
 use tenant_orders::tenancy::Database;
 
+use crate::problems::assert_statements_end_in_time;
 use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client, finished};
 
 /// What lets clients through that PgBouncer would refuse by itself.
@@ -66,12 +67,7 @@ async fn a_statement_behind_a_pooler_has_its_time_limit() {
     };
     let url = DatabaseUrl::from(pooler.url(database.name()));
     let service = Service::new(Database::open(&url, &settings).unwrap());
-    for table in ["client1.items", "public.users"] {
-        let lock = database.lock(table).await;
-        service.get("/users/1/orders").await.problem(504, "timeout");
-        lock.release().await;
-        assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
-    }
+    assert_statements_end_in_time(&service, &database).await;
 }
 
 /// Other programs use the same pooler, and leave what they like on its server connections.

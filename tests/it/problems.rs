@@ -402,6 +402,11 @@ async fn a_statement_that_takes_too_long_is_a_timeout() {
         ..PoolSettings::default()
     };
     let service = Service::new(database.database_with(&settings));
+    assert_statements_end_in_time(&service, &database).await;
+}
+
+/// Behind a lock a statement is ended by its time limit, and then all is well again.
+pub(crate) async fn assert_statements_end_in_time(service: &Service, database: &TestDatabase) {
     for table in ["client1.items", "public.users"] {
         let lock = database.lock(table).await;
         service.get("/users/1/orders").await.problem(504, "timeout");

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::Request;
 use fastrand::Rng;
 use hyper_util::client::legacy::Client;
@@ -94,15 +94,9 @@ async fn ask(client: &Client<HttpConnector, Body>, url: String) -> Result<Answer
         .request(request)
         .await
         .map_err(|error| format!("{error:?}"))?;
-    let (parts, body) = response.into_parts();
-    let body = to_bytes(Body::new(body), usize::MAX)
+    Answer::read(response.map(Body::new))
         .await
-        .map_err(|error| format!("{error:?}"))?;
-    Ok(Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: body.to_vec(),
-    })
+        .map_err(|error| format!("{error:?}"))
 }
 
 /// Waits until the service is ready again.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
@@ -19,13 +19,8 @@ pub(crate) async fn get(url: String) -> Result<Answer, Error> {
 
 pub(crate) async fn send(request: Request<Body>) -> Result<Answer, Error> {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let (parts, body) = client.request(request).await?.into_parts();
-    let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
-    Ok(Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: body.to_vec(),
-    })
+    let response = client.request(request).await?;
+    Ok(Answer::read(response.map(Body::new)).await.unwrap())
 }
 
 /// Nothing takes so long but what hangs.

@@ -1,5 +1,6 @@
 //! A real PgBouncer in front of a cluster.
 
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
@@ -52,12 +53,8 @@ impl PgBouncer {
         )
         .unwrap();
         let owner = std::fs::metadata(server.parent().unwrap()).unwrap();
-        let (uid, gid) = {
-            use std::os::unix::fs::MetadataExt;
-            (owner.uid(), owner.gid())
-        };
         for path in [&folder, &users, &configuration] {
-            std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+            chown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
         }
         let child = command_as_owner(&folder, program)
             .arg(&configuration)
