@@ -71,10 +71,10 @@ impl Database {
         statement: &'static str,
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
-        let mut lease = self.lease().await?;
+        let mut lease = self.lease(None).await?;
         let statement = bind(lease.prepared(sqlx::query(statement)));
         if !self.session.is_lent() {
-            let row = statement.fetch_optional(lease.connection()).await?;
+            let row = statement.fetch_optional(lease.idle_connection().await?).await?;
             lease.hand_back();
             return Ok(row);
         }
@@ -87,7 +87,7 @@ impl Database {
 
     /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's.
     pub(crate) async fn begin_tenant(&self, schema: &SchemaName) -> Result<TenantTransaction, DatabaseError> {
-        TenantTransaction::begin(self.lease().await?, schema).await
+        TenantTransaction::begin(self.lease(Some(schema)).await?, schema).await
     }
 
     /// The tenant that the user was last seen in, where that is remembered. They may belong to another
@@ -107,18 +107,25 @@ impl Database {
     }
 
     /// A connection of the pool. The first one is lent when the self-test has passed.
-    async fn lease(&self) -> Result<Lease, DatabaseError> {
+    async fn lease(&self, tenant: Option<&SchemaName>) -> Result<Lease, DatabaseError> {
         if !self.isolated.initialized() {
             let tested = self.isolated.get_or_try_init(|| Box::pin(self_test::run(self)));
             self.in_time(tested).await??;
         }
-        self.acquire().await
+        self.acquire(tenant).await
     }
 
-    /// A connection of the pool, tested or not.
-    pub(super) async fn acquire(&self) -> Result<Lease, DatabaseError> {
-        match self.in_time(self.parking.take(&self.pool)).await? {
-            Ok(checkout) => Ok(Lease::new(checkout, Arc::clone(&self.parking), self.session)),
+    /// A connection of the pool, tested or not, which suits `tenant` best.
+    pub(super) async fn acquire(&self, tenant: Option<&SchemaName>) -> Result<Lease, DatabaseError> {
+        // Where nothing stays prepared, all connections suit the same.
+        let tenant = tenant.filter(|_| !self.session.is_lent());
+        let acquire = async {
+            let mut checkout = self.parking.take(tenant).await.ok_or(sqlx::Error::PoolClosed)?;
+            checkout.connect(&self.pool).await?;
+            Ok(checkout)
+        };
+        match self.in_time(acquire).await? {
+            Ok(checkout) => Ok(Lease::new(checkout, self.session)),
             Err(sqlx::Error::PoolTimedOut) => Err(self.no_connection()),
             Err(error) => Err(error.into()),
         }

@@ -7,14 +7,13 @@
 
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
 use super::DatabaseError;
-use super::parking::{Checkout, Parking};
+use super::checkout::Checkout;
 use super::session::{SearchPath, Session, Statement};
 
 /// After this a rollback is given up and its connection closed.
@@ -25,24 +24,34 @@ const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// for the next one.
 pub(super) struct Lease {
     checkout: Option<Checkout>,
-    parking: Arc<Parking>,
     session: Session,
 }
 
 impl Lease {
-    /// A lease of a connection that is set up as `session` says, and goes back to `parking`.
-    pub(super) fn new(checkout: Checkout, parking: Arc<Parking>, session: Session) -> Self {
+    /// A lease of a connection that is set up as `session` says.
+    pub(super) fn new(checkout: Checkout, session: Session) -> Self {
         Self {
             checkout: Some(checkout),
-            parking,
             session,
         }
     }
 
-    #[expect(clippy::expect_used, reason = "what takes the connection ends the lease")]
+    #[expect(clippy::expect_used, reason = "what takes the checkout ends the lease")]
+    fn checkout(&mut self) -> &mut Checkout {
+        self.checkout.as_mut().expect("a lease has a connection")
+    }
+
+    /// The connection inside the transaction that was begun.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        let checkout = self.checkout.as_mut();
-        &mut checkout.expect("a lease has a connection").connection
+        self.checkout().connection()
+    }
+
+    /// The connection outside any transaction.
+    pub(super) async fn idle_connection(&mut self) -> Result<&mut PgConnection, DatabaseError> {
+        if self.checkout().take_owed_rollback() {
+            raw_sql("ROLLBACK").execute(self.connection()).await?;
+        }
+        Ok(self.connection())
     }
 
     /// `statement`, as it is to be run on this connection.
@@ -50,9 +59,13 @@ impl Lease {
         self.session.prepared(statement)
     }
 
-    /// Opens a read-only transaction and sets its search path in one message.
+    /// Opens a read-only transaction and sets its search path in one message, which ends the last
+    /// transaction first where that is still to be done.
     pub(super) async fn begin(&mut self, path: SearchPath<'_>) -> Result<(), DatabaseError> {
-        let begin = self.session.begin(path);
+        let mut begin = self.session.begin(path);
+        if self.checkout().take_owed_rollback() {
+            begin.insert_str(0, "ROLLBACK; ");
+        }
         raw_sql(AssertSqlSafe(begin)).execute(self.connection()).await?;
         Ok(())
     }
@@ -67,16 +80,24 @@ impl Lease {
         Ok(())
     }
 
-    /// Ends the transaction and hands the connection back without waiting for the server's answer:
-    /// nothing was written, so nobody needs it. Whoever is next on the connection reads it first, and
-    /// fails where it is anything but that the transaction has ended.
+    /// Ends the transaction without waiting for it: nothing was written, so nobody needs to know.
+    ///
+    /// Whoever waits for the connection gets it as it is and ends the transaction in the message that
+    /// begins the next. Where nobody waits, the rollback is sent and its answer is not waited for: who comes
+    /// next reads it first, and fails where it is anything but that the transaction has ended.
     pub(super) fn roll_back_unattended(mut self) {
+        let Some(checkout) = self.checkout.take() else {
+            return;
+        };
+        let Err(mut checkout) = checkout.hand_over() else {
+            return;
+        };
         let sent = {
-            let rollback = pin!(raw_sql("ROLLBACK").execute(self.connection()));
+            let rollback = pin!(raw_sql("ROLLBACK").execute(checkout.connection()));
             rollback.poll(&mut Context::from_waker(Waker::noop()))
         };
         match sent {
-            Poll::Pending | Poll::Ready(Ok(_)) => self.hand_back(),
+            Poll::Pending | Poll::Ready(Ok(_)) => checkout.park(),
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, "a rollback failed: its connection is closed");
             }
@@ -86,7 +107,7 @@ impl Lease {
     /// Hands the connection back. Only for one that is outside any transaction.
     pub(super) fn hand_back(mut self) {
         if let Some(checkout) = self.checkout.take() {
-            self.parking.park(checkout);
+            checkout.park();
         }
     }
 }
@@ -96,12 +117,12 @@ impl Drop for Lease {
         let Some(mut checkout) = self.checkout.take() else {
             return;
         };
-        checkout.connection.close_on_drop();
+        checkout.close_on_drop();
         // The server goes on with a statement whose client is gone. Until it is done, the connection
         // counts: else there would be more of them than the pool may have.
         let statement_timeout = self.session.statement_timeout();
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(statement_timeout, checkout.connection.ping()).await;
+            let _ = tokio::time::timeout(statement_timeout, checkout.connection().ping()).await;
         });
     }
 }

@@ -53,6 +53,7 @@
 //! break each of these rules; `.ci/mutants` shows that each is refused by the compiler or caught by a test.
 
 pub(crate) mod administration;
+mod checkout;
 mod database;
 mod error;
 mod hints;

@@ -53,9 +53,9 @@ pub(super) async fn run(database: &Database) -> Result<(), DatabaseError> {
 }
 
 async fn test(database: &Database) -> Result<(), DatabaseError> {
-    let mut lease = database.acquire().await?;
+    let mut lease = database.acquire(None).await?;
     let mut other = database.connect_as_pool_does().await?;
-    if !database.expects_pooler() && is_pooled(lease.connection(), &mut other).await? {
+    if !database.expects_pooler() && is_pooled(lease.idle_connection().await?, &mut other).await? {
         return Err(NotIsolated::UnexpectedPooler.into());
     }
     let mut transaction = TenantTransaction::begin(lease, &nobodys()).await?;
@@ -68,8 +68,8 @@ async fn test(database: &Database) -> Result<(), DatabaseError> {
     }
     transaction.roll_back().await?;
     assert_free(&mut other).await?;
-    let mut lease = database.acquire().await?;
-    assert_free(lease.connection()).await?;
+    let mut lease = database.acquire(None).await?;
+    assert_free(lease.idle_connection().await?).await?;
     lease.hand_back();
     other.close().await?;
     Ok(())

@@ -429,7 +429,7 @@ async fn an_exhausted_pool_is_unavailable() {
     let database = TestDatabase::demo().await;
     let settings = PoolSettings {
         database_max_connections: 1,
-        acquire_timeout: Duration::from_millis(100),
+        acquire_timeout: Duration::from_secs(1),
         ..PoolSettings::default()
     };
     let service = Service::new(database.database_with(&settings));
