@@ -1,6 +1,7 @@
 //! Care of the fleet: migrations, and tenants as a whole. Nothing here prints; what happened is
 //! returned.
 
+pub mod archive;
 pub mod migrate;
 pub mod tenants;
 

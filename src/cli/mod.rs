@@ -1,9 +1,11 @@
 //! The commands.
 
+mod archive;
 mod database;
 mod migrate;
 pub mod output;
 mod serve;
+mod tenants;
 
 use std::num::NonZeroUsize;
 
@@ -14,7 +16,9 @@ use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
 use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, SchemaName};
+use archive::ArchiveCommandError;
 use database::{DatabaseSource, SourceError};
+use tenants::TenantsCommand;
 
 /// Serves the orders of each user out of their tenant's schema.
 ///
@@ -38,6 +42,9 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the shared tables and then every tenant's schema up to date
     Migrate(MigrateArguments),
+    /// Care for single tenants
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
     /// Make data to try or to measure with
     #[command(subcommand)]
     Seed(SeedCommand),
@@ -116,6 +123,9 @@ pub enum CommandError {
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// An archive was not written or read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveCommandError),
     /// Some tenants were not migrated.
     #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
     TenantsFailed {
@@ -130,7 +140,11 @@ impl CommandError {
     /// Whether the command was not as it should be, rather than what it set out to do.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Url(_))
+        match self {
+            Self::Url(_) => true,
+            Self::Archive(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 
@@ -154,6 +168,7 @@ impl Cli {
                 })
                 .await
             }
+            Some(Command::Tenants(command)) => Box::pin(tenants::run(command, &signals)).await,
             Some(Command::Seed(SeedCommand::Demo(settings))) => {
                 administer(&settings, &signals, async |database| {
                     Ok(seed::demo(database).await?)
@@ -179,11 +194,11 @@ impl Cli {
 }
 
 /// Does `work` on a database that may be changed, or gives it up at the first signal.
-async fn administer(
+async fn administer<T>(
     settings: &DatabaseSettings,
     signals: &StopSignals,
-    work: impl AsyncFnOnce(&Administration) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
+    work: impl AsyncFnOnce(&Administration) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     with_database(settings, async |url| {
         unless_stopped(signals, async {
             let database = Administration::new(url)?;
@@ -196,13 +211,16 @@ async fn administer(
 }
 
 /// Does `work` with the database that the settings name, and leaves nothing of it running.
-async fn with_database(
+async fn with_database<T>(
     settings: &DatabaseSettings,
-    work: impl AsyncFnOnce(&DatabaseUrl) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
+    work: impl AsyncFnOnce(&DatabaseUrl) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     let source = DatabaseSource::open(settings).await?;
     let worked = work(source.url()).await;
-    worked.and(source.close().map_err(CommandError::from))
+    let closed = source.close();
+    let done = worked?;
+    closed?;
+    Ok(done)
 }
 
 /// Does `work`, or gives it up at the first signal.

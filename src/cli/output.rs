@@ -1,6 +1,8 @@
 //! Everything that is written for a person to read, and the log. What nobody reads any more, as when
 //! a pipe was closed, is lost and stops nothing.
 
+mod transfer;
+
 use std::error::Error;
 use std::fmt::Arguments;
 use std::io::Write;
@@ -10,6 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::admin::migrate::Migrated;
 use crate::causes;
 use crate::config::{LogFormat, LogSettings};
+
+pub(super) use transfer::{Transfer, data, transferred};
 
 /// Starts the log, on standard error.
 pub fn start_log(settings: &LogSettings) {

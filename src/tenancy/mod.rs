@@ -55,6 +55,7 @@
 pub(crate) mod administration;
 mod database;
 mod error;
+mod generated_sql;
 mod hints;
 mod lease;
 mod parking;
@@ -69,4 +70,5 @@ pub use error::DatabaseError;
 pub use schema_name::{InvalidSchemaName, SchemaName};
 pub use self_test::NotIsolated;
 
+pub(crate) use generated_sql::GeneratedSql;
 pub(crate) use transaction::TenantTransaction;
