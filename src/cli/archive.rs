@@ -144,7 +144,9 @@ impl NewFile {
         let path = self.path;
         match self.temporary.persist(&path) {
             Ok(_) => Ok(()),
-            Err(tempfile::PersistError { error: source, .. }) => Err(ArchiveCommandError::File { path, source }),
+            Err(tempfile::PersistError { error: source, .. }) => {
+                Err(ArchiveCommandError::File { path, source })
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use super::archive::{self, ExportArguments, ImportArguments};
 use super::CommandError;
+use super::archive::{self, ExportArguments, ImportArguments};
 use crate::server::StopSignals;
 
 #[derive(Debug, Subcommand)]

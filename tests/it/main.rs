@@ -13,6 +13,7 @@
 
 mod support;
 
+mod archive;
 mod command_line;
 mod embedded;
 mod existing_database;

@@ -6,8 +6,8 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncRead;
 
 use super::format::{
-    AppliedMigration, CHECKSUMS, FORMAT, KEYS, MANIFEST, Manifest, SUMMARY, Summary, Sums, TABLES, Tally, USERS,
-    checksum_line, rows_file,
+    AppliedMigration, CHECKSUMS, FORMAT, KEYS, MANIFEST, Manifest, SUMMARY, Summary, Sums, TABLES, Tally,
+    USERS, checksum_line, rows_file,
 };
 use super::tar_stream::TarReader;
 use super::{ArchiveError, Contents, grants, prepare, users};
@@ -138,7 +138,11 @@ async fn fill(
     tar: TarReader<impl AsyncRead + Unpin>,
     options: &ImportOptions,
 ) -> Result<Contents, ArchiveError> {
-    let Head { manifest, tables, keys } = head;
+    let Head {
+        manifest,
+        tables,
+        keys,
+    } = head;
     tables.run(transaction).await.map_err(ArchiveError::Tables)?;
     if !options.without_users {
         users::stage(transaction, &manifest.users).await?;
@@ -164,7 +168,10 @@ async fn fill(
     let not_granted = grants::grant(transaction, tenant, &manifest).await?;
     for table in &manifest.tables {
         let analyze = sqlx::query(ANALYZE_TABLE).bind(&table.name);
-        GeneratedSql::fetch_one(transaction, analyze).await?.run(transaction).await?;
+        GeneratedSql::fetch_one(transaction, analyze)
+            .await?
+            .run(transaction)
+            .await?;
     }
     let mut contents = Contents::new(tenant, manifest, &found, bytes);
     contents.left_out.extend(not_granted);

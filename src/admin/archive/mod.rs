@@ -52,7 +52,12 @@ impl Contents {
             version: manifest.version(),
             users: summary.users.rows,
             bytes,
-            tables: manifest.tables.into_iter().map(|table| table.name).zip(rows).collect(),
+            tables: manifest
+                .tables
+                .into_iter()
+                .map(|table| table.name)
+                .zip(rows)
+                .collect(),
             left_out: manifest.left_out,
         }
     }

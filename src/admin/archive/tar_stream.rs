@@ -148,7 +148,10 @@ impl<R: AsyncRead + Unpin> TarReader<R> {
             };
         }
         self.file = Some(File::of(&block).ok_or_else(|| {
-            ArchiveError::Damaged(format!("no file of an archive begins at byte {}", self.bytes - BLOCK as u64))
+            ArchiveError::Damaged(format!(
+                "no file of an archive begins at byte {}",
+                self.bytes - BLOCK as u64
+            ))
         })?);
         Ok(())
     }
