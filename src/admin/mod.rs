@@ -2,6 +2,8 @@
 //! returned.
 
 pub mod migrate;
+mod migrations;
+pub mod survey;
 pub mod tenants;
 
 use crate::tenancy::DatabaseError;
@@ -23,6 +25,33 @@ pub enum AdminError {
         "the schema has tables but no record of migrations: it was not made by this program, and is left as it is"
     )]
     Unadopted,
+    /// The ledger is there and cannot be read.
+    #[error("the record of migrations cannot be read: {0}")]
+    UnreadableLedger(String),
+    /// The text of a migration is no more what it was when it was applied.
+    #[error(
+        "migration {version} ({description}) was changed after it had been applied: its checksum differs"
+    )]
+    ChangedMigration {
+        /// The migration's version.
+        version: i64,
+        /// What it is called.
+        description: String,
+    },
+    /// A program that knows more migrations was here.
+    #[error("migration {version} was applied by a newer version of this program: this one does not know it")]
+    UnknownMigration {
+        /// The migration's version.
+        version: i64,
+    },
+    /// A migration is recorded as failed, which this program never does.
+    #[error(
+        "migration {version} is recorded as begun and not finished: mend the schema and its record by hand"
+    )]
+    UnfinishedMigration {
+        /// The migration's version.
+        version: i64,
+    },
 }
 
 impl From<sqlx::Error> for AdminError {

@@ -57,6 +57,7 @@ mod database;
 mod error;
 mod hints;
 mod lease;
+pub(crate) mod ledger;
 mod parking;
 mod schema_name;
 mod self_test;
@@ -66,6 +67,7 @@ mod transaction;
 pub use administration::Administration;
 pub use database::{Database, InvalidDatabaseUrl};
 pub use error::DatabaseError;
+pub use ledger::AppliedMigration;
 pub use schema_name::{InvalidSchemaName, SchemaName};
 pub use self_test::NotIsolated;
 
