@@ -1,8 +1,10 @@
 //! Care of the fleet: migrations, and tenants as a whole. Nothing here prints; what happened is
 //! returned.
 
+pub mod adopt;
 pub mod migrate;
 mod migrations;
+pub mod shape;
 pub mod survey;
 pub mod tenants;
 
@@ -25,6 +27,12 @@ pub enum AdminError {
         "the schema has tables but no record of migrations: it was not made by this program, and is left as it is"
     )]
     Unadopted,
+    /// The schema is not what migration 1 makes.
+    #[error("the schema cannot be adopted: {}", lacks.join("; "))]
+    NotAdoptable {
+        /// What would have to be otherwise.
+        lacks: Vec<String>,
+    },
     /// The ledger is there and cannot be read.
     #[error("the record of migrations cannot be read: {0}")]
     UnreadableLedger(String),
