@@ -2,6 +2,7 @@
 //! returned.
 
 pub mod adopt;
+pub mod check;
 pub mod migrate;
 mod migrations;
 pub mod shape;
@@ -22,6 +23,9 @@ pub enum AdminError {
     /// There is no such schema.
     #[error("there is no schema of this name")]
     NoSuchSchema,
+    /// There is such a schema already.
+    #[error("there is a schema of this name already")]
+    SchemaExists,
     /// The schema has tables that no migration of ours made.
     #[error(
         "the schema has tables but no record of migrations: it was not made by this program, and is left as it is"

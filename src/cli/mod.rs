@@ -3,7 +3,9 @@
 mod database;
 mod migrate;
 pub mod output;
+mod report;
 mod serve;
+mod tenants;
 
 use std::num::NonZeroUsize;
 
@@ -13,8 +15,9 @@ use crate::admin::AdminError;
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, SchemaName};
+use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
 use database::{DatabaseSource, SourceError};
+use tenants::TenantsCommand;
 
 /// Serves the orders of each user out of their tenant's schema.
 ///
@@ -38,6 +41,9 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the shared tables and then every tenant's schema up to date
     Migrate(MigrateArguments),
+    /// Make, list, check and drop tenants
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
     /// Make data to try or to measure with
     #[command(subcommand)]
     Seed(SeedCommand),
@@ -113,6 +119,25 @@ pub enum CommandError {
     /// Administration failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Not a name for a tenant.
+    #[error(transparent)]
+    Name(#[from] InvalidSchemaName),
+    /// Administration of one tenant failed.
+    #[error("tenant {name:?}: {source}")]
+    Tenant {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: AdminError,
+    },
+    /// Tenants are not what they should be.
+    #[error("{drifted} of {of} tenants differ from what the migrations make")]
+    Drift {
+        /// How many differ.
+        drifted: usize,
+        /// How many were checked.
+        of: usize,
+    },
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
@@ -154,6 +179,7 @@ impl Cli {
                 })
                 .await
             }
+            Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Seed(SeedCommand::Demo(settings))) => {
                 administer(&settings, &signals, async |database| {
                     Ok(seed::demo(database).await?)

@@ -5,7 +5,9 @@ use std::error::Error;
 use std::fmt::Arguments;
 use std::io::Write;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::admin::migrate::Migrated;
 use crate::causes;
@@ -38,6 +40,25 @@ pub fn refuse(reason: &str) {
 /// What a program could read: to standard output.
 fn answer(line: Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A text that a program could read, or a person.
+pub(super) fn data(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Data for programs, on one line.
+pub(super) fn json(data: &impl Serialize) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = serde_json::to_writer(&mut stdout, data);
+    let _ = writeln!(stdout);
+}
+
+/// The columns of the terminal that data is written to; none where it goes elsewhere.
+pub(super) fn width() -> Option<usize> {
+    let terminal = Term::stdout();
+    let (_, columns) = terminal.is_term().then(|| terminal.size_checked()).flatten()?;
+    Some(columns.into())
 }
 
 /// All else: to standard error.
