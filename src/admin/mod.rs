@@ -1,6 +1,7 @@
 //! Care of the fleet: migrations, and tenants as a whole. Nothing here prints; what happened is
 //! returned.
 
+pub mod fleet;
 pub mod migrate;
 mod migrations;
 pub mod survey;
@@ -25,6 +26,9 @@ pub enum AdminError {
         "the schema has tables but no record of migrations: it was not made by this program, and is left as it is"
     )]
     Unadopted,
+    /// It was to end before it was done; nothing of what was under way stays.
+    #[error("stopped before it was done")]
+    Stopped,
     /// The ledger is there and cannot be read.
     #[error("the record of migrations cannot be read: {0}")]
     UnreadableLedger(String),
