@@ -3,6 +3,7 @@
 
 pub mod adopt;
 pub mod check;
+pub mod fleet;
 pub mod migrate;
 mod migrations;
 pub mod shape;
@@ -37,6 +38,9 @@ pub enum AdminError {
         /// What would have to be otherwise.
         lacks: Vec<String>,
     },
+    /// It was to end before it was done; nothing of what was under way stays.
+    #[error("stopped before it was done")]
+    Stopped,
     /// The ledger is there and cannot be read.
     #[error("the record of migrations cannot be read: {0}")]
     UnreadableLedger(String),

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use serde::Serialize;
 use sqlx::{Connection, Row};
 
+use super::AdminError;
+use super::migrate::{self, Patience};
 use super::survey::{Ledger, Tenant, survey};
-use super::{AdminError, migrate};
 use crate::tenancy::{Administration, SchemaName, administration};
 
 /// Schemas whose size one connection asks for: its backend remembers each table that it has opened.
@@ -25,7 +26,7 @@ pub async fn create(database: &Administration, schema: &SchemaName) -> Result<()
     if exists {
         return Err(AdminError::SchemaExists);
     }
-    migrate::shared(database).await?;
+    migrate::shared(database, Patience::default()).await?;
     if create_if_missing(database, schema).await? {
         Ok(())
     } else {

@@ -1,6 +1,8 @@
 //! Everything that is written for a person to read, and the log. What nobody reads any more, as when
 //! a pipe was closed, is lost and stops nothing.
 
+mod migration;
+
 use std::error::Error;
 use std::fmt::Arguments;
 use std::io::Write;
@@ -9,9 +11,10 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::admin::migrate::Migrated;
 use crate::causes;
 use crate::config::{LogFormat, LogSettings};
+
+pub(super) use migration::MigrationOutput;
 
 /// Starts the log, on standard error.
 pub fn start_log(settings: &LogSettings) {
@@ -71,25 +74,6 @@ pub(super) fn step(text: &str) {
     tell(format_args!("{text}"));
 }
 
-/// Tells what a migration did to a schema.
-pub(super) fn migrated(schema: &str, migrated: Migrated) {
-    answer(format_args!(
-        "{schema}: migrated from version {} to {}",
-        migrated.from, migrated.to
-    ));
-}
-
-/// Tells how many schemas a migration had nothing to do for.
-pub(super) fn current(schemas: usize) {
-    answer(format_args!("{schemas} up to date already"));
-}
-
-/// Tells why a schema was not migrated.
-pub(super) fn not_migrated(schema: &str, error: &dyn Error) {
-    let texts = causes::texts(error);
-    tell(format_args!("{schema}: error: {}", texts.join("\n  because: ")));
-}
-
 /// How far long work has come: a bar on a terminal, a line every tenth elsewhere.
 pub(super) struct Progress(ProgressBar, u64);
 
@@ -108,6 +92,15 @@ impl Progress {
         if self.0.is_hidden() && self.is_tenth() {
             self.line();
         }
+    }
+
+    /// Writes something else beside the bar.
+    fn suspended(&self, write: impl FnOnce()) {
+        self.0.suspend(write);
+    }
+
+    fn is_hidden(&self) -> bool {
+        self.0.is_hidden()
     }
 
     pub(super) fn finish(&self) {

@@ -6,6 +6,7 @@
 )]
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
@@ -23,9 +24,9 @@ pub(crate) enum MigratedSchema<'a> {
     Tenant(&'a SchemaName),
 }
 
-impl MigratedSchema<'_> {
+impl<'a> MigratedSchema<'a> {
     /// Its name, to be bound as a value or shown to a person.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(self) -> &'a str {
         match self {
             Self::Shared => "public",
             Self::Tenant(schema) => schema.as_str(),
@@ -34,11 +35,11 @@ impl MigratedSchema<'_> {
 
     /// Its ledger, qualified and quoted: safe inside SQL text. Where the schema does not exist, a
     /// statement that names it fails, while an unqualified one would find a temporary table.
-    pub(crate) fn ledger(&self) -> String {
+    pub(crate) fn ledger(self) -> String {
         format!("{}.{TABLE}", self.quoted())
     }
 
-    fn quoted(&self) -> String {
+    fn quoted(self) -> String {
         match self {
             Self::Shared => "public".to_owned(),
             Self::Tenant(schema) => schema.quoted(),
@@ -116,12 +117,17 @@ pub(crate) async fn read(
 }
 
 /// For the transaction that is open on `connection`: `schema` is where unqualified names are created and
-/// looked up.
-pub(crate) async fn enter_for_transaction(
+/// looked up, and no lock is waited for longer than `lock_timeout`, of which whole milliseconds count.
+pub(crate) async fn enter_transaction(
     connection: &mut PgConnection,
     schema: MigratedSchema<'_>,
+    lock_timeout: Duration,
 ) -> Result<(), DatabaseError> {
-    let statement = format!("SET LOCAL search_path TO {}, pg_temp", schema.quoted());
+    let statement = format!(
+        "SET LOCAL search_path TO {}, pg_temp; SET LOCAL lock_timeout TO {}",
+        schema.quoted(),
+        lock_timeout.as_millis()
+    );
     raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
 }
