@@ -3,6 +3,7 @@
 
 pub mod adopt;
 pub mod check;
+pub mod drop;
 pub mod fleet;
 pub mod migrate;
 mod migrations;
@@ -37,6 +38,23 @@ pub enum AdminError {
     NotAdoptable {
         /// What would have to be otherwise.
         lacks: Vec<String>,
+    },
+    /// The schema has nothing of a tenant's.
+    #[error(
+        "the schema is not a tenant's: it has neither our record of migrations nor the tables items and orders"
+    )]
+    NotATenant,
+    /// The tenant is still in use.
+    #[error("users who point at it: {users}. Move or delete them first")]
+    StillUsed {
+        /// How many users point at it.
+        users: i64,
+    },
+    /// Other schemas hold something that would be dropped too.
+    #[error("other schemas need it: {}. Drop these first", objects.join(", "))]
+    NeededElsewhere {
+        /// What it is, as PostgreSQL describes it; some of it where it is much.
+        objects: Vec<String>,
     },
     /// It was to end before it was done; nothing of what was under way stays.
     #[error("stopped before it was done")]

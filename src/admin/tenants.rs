@@ -135,7 +135,10 @@ pub async fn list(database: &Administration) -> Result<Vec<ListedTenant>, AdminE
 }
 
 /// Bytes that each of the schemas takes up, but for those that are gone meanwhile.
-async fn sizes(database: &Administration, schemas: &[&str]) -> Result<HashMap<String, i64>, AdminError> {
+pub(super) async fn sizes(
+    database: &Administration,
+    schemas: &[&str],
+) -> Result<HashMap<String, i64>, AdminError> {
     let mut sizes = HashMap::with_capacity(schemas.len());
     for chunk in schemas.chunks(SIZES_OF_A_CONNECTION) {
         let mut connection = database.connect().await?;

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod confirm;
 mod database;
 mod migrate;
 pub mod output;
@@ -130,6 +131,12 @@ pub enum CommandError {
         /// How many were checked.
         of: usize,
     },
+    /// There is nobody to ask whether to go on.
+    #[error("this cannot be undone: confirm it with --yes, since there is no terminal to ask on")]
+    Unconfirmed,
+    /// The user does not want it.
+    #[error("nothing was done")]
+    Declined,
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),

@@ -74,6 +74,13 @@ pub(super) fn step(text: &str) {
     tell(format_args!("{text}"));
 }
 
+/// Asks, and leaves the line open for the answer.
+pub(super) fn question(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{text} ");
+    let _ = stderr.flush();
+}
+
 /// How far long work has come: a bar on a terminal, a line every tenth elsewhere.
 pub(super) struct Progress(ProgressBar, u64);
 

@@ -7,6 +7,7 @@ use console::{Alignment, measure_text_width, pad_str};
 use indicatif::HumanBytes;
 
 use crate::admin::check::CheckedTenant;
+use crate::admin::drop::Contents;
 use crate::admin::shape::{Difference, DifferenceKind};
 use crate::admin::tenants::{ListedTenant, TenantState};
 
@@ -100,6 +101,16 @@ fn state(state: TenantState) -> &'static str {
         TenantState::Broken => "broken",
         TenantState::Missing => "missing",
         TenantState::Misnamed => "misnamed",
+    }
+}
+
+/// What is dropped with a tenant.
+pub(super) fn contents(contents: &Contents) -> String {
+    let bytes = HumanBytes(contents.size_bytes.try_into().unwrap_or_default());
+    let tables = names(contents.tables.iter().map(String::as_str));
+    match contents.tables.len() {
+        1 => format!("1 table ({tables}), {bytes}"),
+        count => format!("{count} tables ({tables}), {bytes}"),
     }
 }
 

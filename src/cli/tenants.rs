@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use super::{CommandError, administer, output, report};
-use crate::admin::{AdminError, check, tenants};
+use super::{CommandError, administer, confirm, output, report};
+use crate::admin::drop::PointingUsers;
+use crate::admin::{AdminError, check, drop, tenants};
 use crate::config::DatabaseSettings;
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
@@ -22,6 +23,11 @@ pub(super) enum TenantsCommand {
     /// points at, which is a remark and no difference. Where a difference can be mended without harm, the
     /// SQL is told. Nothing is changed.
     Check(CheckArguments),
+    /// Drop a tenant: its schema with all that is in it, for good
+    ///
+    /// Refused where it is not a tenant, where users point at it, and where other schemas need something
+    /// of it. A drop that was cut off is finished by another one.
+    Drop(DropArguments),
 }
 
 #[derive(Debug, Args)]
@@ -57,12 +63,28 @@ pub(super) struct CheckArguments {
     database: DatabaseSettings,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct DropArguments {
+    /// The name of its schema
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Drop it though users point at it: they stay, and are answered that their tenant is unavailable
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
 impl TenantsCommand {
     pub(super) async fn run(self, signals: &StopSignals) -> Result<(), CommandError> {
         match self {
             Self::Create(arguments) => create(arguments, signals).await,
             Self::List(arguments) => list(arguments, signals).await,
             Self::Check(arguments) => check(arguments, signals).await,
+            Self::Drop(arguments) => drop(arguments, signals).await,
         }
     }
 }
@@ -122,6 +144,42 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
             "{} tenants are as the migrations make them",
             checked.len()
         ));
+        Ok(())
+    })
+    .await
+}
+
+async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    let schema = SchemaName::parse(&arguments.name)?;
+    if !arguments.yes && !confirm::can_ask() {
+        return Err(CommandError::Unconfirmed);
+    }
+    let users = if arguments.force {
+        PointingUsers::Abandon
+    } else {
+        PointingUsers::Keep
+    };
+    let name = report::shown(schema.as_str());
+    administer(&arguments.database, signals, async |database| {
+        if !arguments.yes {
+            let contents = drop::inspect(database, &schema, users)
+                .await
+                .map_err(|error| of_tenant(&schema, error))?;
+            let question = format!("Drop tenant {name} for good: {}?", report::contents(&contents));
+            if !confirm::ask(&question).await {
+                return Err(CommandError::Declined);
+            }
+        }
+        let dropped = drop::drop_tenant(database, &schema, users)
+            .await
+            .map_err(|error| of_tenant(&schema, error))?;
+        output::step(&format!("{name}: dropped {}", report::contents(&dropped)));
+        if dropped.users > 0 {
+            output::step(&format!(
+                "{} users still point at it, and are answered that their tenant is unavailable",
+                dropped.users
+            ));
+        }
         Ok(())
     })
     .await
