@@ -45,7 +45,7 @@ pub enum AdminError {
     )]
     NotATenant,
     /// The tenant is still in use.
-    #[error("users who point at it: {users}. Move or delete them first")]
+    #[error("users who point at it: {users}. Move or delete them first, or use --force")]
     StillUsed {
         /// How many users point at it.
         users: i64,

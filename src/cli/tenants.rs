@@ -140,10 +140,7 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
                 of: checked.len(),
             });
         }
-        output::step(&format!(
-            "{} tenants are as the migrations make them",
-            checked.len()
-        ));
+        output::step(&format!("no drift; tenants checked: {}", checked.len()));
         Ok(())
     })
     .await
@@ -176,7 +173,7 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
         output::step(&format!("{name}: dropped {}", report::contents(&dropped)));
         if dropped.users > 0 {
             output::step(&format!(
-                "{} users still point at it, and are answered that their tenant is unavailable",
+                "users who still point at it, and are answered that their tenant is unavailable: {}",
                 dropped.users
             ));
         }
