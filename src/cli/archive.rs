@@ -18,8 +18,8 @@ use crate::tenancy::{Administration, SchemaName};
 #[derive(Debug, Args)]
 pub(super) struct ExportArguments {
     /// The tenant
-    #[arg(value_name = "NAME", value_parser = SchemaName::parse)]
-    tenant: SchemaName,
+    #[arg(value_name = "NAME")]
+    tenant: String,
     /// Write to this file, which is there when it is whole, and not to standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -33,8 +33,8 @@ pub(super) struct ImportArguments {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The name of the new tenant, if not that of the exported one
-    #[arg(long = "as", value_name = "NAME", value_parser = SchemaName::parse)]
-    name: Option<SchemaName>,
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<String>,
     /// Leave the users out; those that the tenant's orders belong to must exist
     #[arg(long)]
     without_users: bool,
@@ -80,6 +80,7 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
         output,
         database,
     } = arguments;
+    let tenant = SchemaName::parse(&tenant)?;
     let contents = if let Some(path) = output {
         let file = NewFile::beside(path)?;
         let mut content = file.content()?;
@@ -87,7 +88,7 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
         file.keep(content).await?;
         contents
     } else {
-        let stdout = output::data().ok_or(ArchiveCommandError::ToTerminal)?;
+        let stdout = output::standard_output().ok_or(ArchiveCommandError::ToTerminal)?;
         export_to(&database, signals, &tenant, stdout).await?
     };
     output::transferred("exported", &contents);
@@ -164,6 +165,7 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
         without_users,
         database,
     } = arguments;
+    let name = name.as_deref().map(SchemaName::parse).transpose()?;
     let options = ImportOptions { name, without_users };
     let contents = if path.as_os_str() == "-" {
         if io::stdin().is_terminal() {

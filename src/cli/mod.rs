@@ -1,9 +1,11 @@
 //! The commands.
 
 mod archive;
+mod confirm;
 mod database;
 mod migrate;
 pub mod output;
+mod report;
 mod serve;
 mod tenants;
 
@@ -15,9 +17,10 @@ use crate::admin::AdminError;
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, SchemaName};
+use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName};
 use archive::ArchiveCommandError;
 use database::{DatabaseSource, SourceError};
+use migrate::MigrateArguments;
 use tenants::TenantsCommand;
 
 /// Serves the orders of each user out of their tenant's schema.
@@ -42,21 +45,12 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the shared tables and then every tenant's schema up to date
     Migrate(MigrateArguments),
-    /// Care for single tenants
+    /// Make, list, check, drop, export and import tenants
     #[command(subcommand)]
     Tenants(TenantsCommand),
     /// Make data to try or to measure with
     #[command(subcommand)]
     Seed(SeedCommand),
-}
-
-#[derive(Debug, Args)]
-struct MigrateArguments {
-    /// Only this tenant; may be given more than once
-    #[arg(long = "tenant", value_name = "NAME", value_parser = SchemaName::parse)]
-    tenants: Vec<SchemaName>,
-    #[command(flatten)]
-    database: DatabaseSettings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,6 +114,31 @@ pub enum CommandError {
     /// Administration failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Not a name for a tenant.
+    #[error(transparent)]
+    Name(#[from] InvalidSchemaName),
+    /// Administration of one tenant failed.
+    #[error("tenant {name:?}: {source}")]
+    Tenant {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: AdminError,
+    },
+    /// Tenants are not what they should be.
+    #[error("{drifted} of {of} tenants differ from what the migrations make")]
+    Drift {
+        /// How many differ.
+        drifted: usize,
+        /// How many were checked.
+        of: usize,
+    },
+    /// There is nobody to ask whether to go on.
+    #[error("this cannot be undone: confirm it with --yes, since there is no terminal to ask on")]
+    Unconfirmed,
+    /// The user does not want it.
+    #[error("nothing was done")]
+    Declined,
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
@@ -134,6 +153,29 @@ pub enum CommandError {
         /// Of how many.
         of: usize,
     },
+    /// Some tenants' turn to be migrated did not come.
+    #[error(
+        "{left} of {of} tenants are left to be migrated; what was done stays{}",
+        also_failed(failed)
+    )]
+    TenantsLeft {
+        /// How many are left.
+        left: usize,
+        /// Of how many.
+        of: usize,
+        /// Those that failed before.
+        failed: Vec<String>,
+        /// Why they are left, where it was not a signal.
+        #[source]
+        cause: Option<AdminError>,
+    },
+}
+
+fn also_failed(tenants: &[String]) -> String {
+    if tenants.is_empty() {
+        return String::new();
+    }
+    format!("; {} failed: {}", tenants.len(), tenants.join(", "))
 }
 
 impl CommandError {
@@ -160,15 +202,8 @@ impl Cli {
         match self.command {
             None => Box::pin(serve::serve(self.serve, signals)).await,
             Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,
-            Some(Command::Migrate(arguments)) => {
-                administer(&arguments.database, &signals, async |database| {
-                    let summary = migrate::migrate_tenants(database, &arguments.tenants).await?;
-                    output::current(summary.current);
-                    summary.into_result()
-                })
-                .await
-            }
-            Some(Command::Tenants(command)) => Box::pin(tenants::run(command, &signals)).await,
+            Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
+            Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Seed(SeedCommand::Demo(settings))) => {
                 administer(&settings, &signals, async |database| {
                     Ok(seed::demo(database).await?)
@@ -201,13 +236,19 @@ async fn administer<T>(
 ) -> Result<T, CommandError> {
     with_database(settings, async |url| {
         unless_stopped(signals, async {
-            let database = Administration::new(url)?;
-            database.require_sessions().await.map_err(AdminError::from)?;
+            let database = administration(url).await?;
             work(&database).await
         })
         .await
     })
     .await
+}
+
+/// A database that may be changed, over connections that are fit for that.
+async fn administration(url: &DatabaseUrl) -> Result<Administration, CommandError> {
+    let database = Administration::new(url)?;
+    database.require_sessions().await.map_err(AdminError::from)?;
+    Ok(database)
 }
 
 /// Does `work` with the database that the settings name, and leaves nothing of it running.

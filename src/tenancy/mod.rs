@@ -58,7 +58,9 @@ mod error;
 mod generated_sql;
 mod hints;
 mod lease;
+pub(crate) mod ledger;
 mod parking;
+pub(crate) mod removal;
 mod schema_name;
 mod self_test;
 mod session;
@@ -67,6 +69,7 @@ mod transaction;
 pub use administration::Administration;
 pub use database::{Database, InvalidDatabaseUrl};
 pub use error::DatabaseError;
+pub use ledger::AppliedMigration;
 pub use schema_name::{InvalidSchemaName, SchemaName};
 pub use self_test::NotIsolated;
 

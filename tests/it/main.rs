@@ -26,3 +26,4 @@ mod pooler;
 mod problems;
 mod properties;
 mod soak;
+mod tenants;

@@ -4,8 +4,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::ArchiveError;
-use super::format::{AppliedMigration, Column, Table, table_folder};
+use super::format::{Column, Migration, Table, table_folder};
 use crate::tenancy::SchemaName;
+use crate::tenancy::ledger::{self, MigratedSchema};
 
 /// In definitions.sql, what is before the data.
 const LAST_STEP_BEFORE_DATA: i32 = 2;
@@ -92,26 +93,14 @@ pub(super) async fn columns(
 /// The record of migrations, if there is one.
 pub(super) async fn migrations(
     connection: &mut PgConnection,
-) -> Result<Option<Vec<AppliedMigration>>, ArchiveError> {
-    let recorded: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !recorded {
+    tenant: &SchemaName,
+) -> Result<Option<Vec<Migration>>, ArchiveError> {
+    let schema = MigratedSchema::Tenant(tenant);
+    if !ledger::exists(connection, schema).await? {
         return Ok(None);
     }
-    let rows = sqlx::query(
-        "SELECT version, description, encode(checksum, 'hex') FROM _sqlx_migrations ORDER BY version",
-    )
-    .fetch_all(connection)
-    .await?;
-    let migrations = rows.iter().map(|row| {
-        Ok(AppliedMigration {
-            version: row.try_get(0)?,
-            description: row.try_get(1)?,
-            checksum: row.try_get(2)?,
-        })
-    });
-    Ok(Some(migrations.collect::<Result<_, ArchiveError>>()?))
+    let ledgers = ledger::read(connection, [schema]).await?;
+    Ok(Some(ledgers.iter().flatten().map(Migration::from).collect()))
 }
 
 async fn rows(

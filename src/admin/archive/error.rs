@@ -9,7 +9,7 @@ use crate::tenancy::{DatabaseError, InvalidSchemaName};
 /// nothing is left.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A statement failed, or there is no such schema.
+    /// A statement failed, there is no such schema, or migrations do not fit.
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// The tenant has what would not come back.
@@ -36,24 +36,6 @@ pub enum ArchiveError {
     /// A newer program wrote it.
     #[error("the archive has format {0}, which only a newer version of this program reads")]
     NewerFormat(u64),
-    /// Its tenant has a migration that this program does not have.
-    #[error(
-        "the archive's tenant has migration {version} ({description}), which only a newer version of this program has"
-    )]
-    NewerMigration {
-        /// The migration's version.
-        version: i64,
-        /// Its name.
-        description: String,
-    },
-    /// One of its tenant's migrations is not the one that this program has.
-    #[error("the archive's tenant has another migration {version} ({description}) than this program")]
-    OtherMigration {
-        /// The migration's version.
-        version: i64,
-        /// Its name.
-        description: String,
-    },
     /// The name to import as is none.
     #[error(transparent)]
     Name(#[from] InvalidSchemaName),
@@ -71,7 +53,7 @@ pub enum ArchiveError {
     Keys(#[source] DatabaseError),
     /// There are other users of the same ids.
     #[error(
-        "{count} of the archive's users exist already and are not the same: {}",
+        "{count} of the archive's users exist already and are not the same: {}. --without-users leaves all out",
         some.join(", ")
     )]
     UsersExist {

@@ -116,7 +116,7 @@ async fn manifest(
         exported_at: now.to_string(),
         postgresql,
         tenant: tenant.as_str().to_owned(),
-        migrations: definition::migrations(snapshot).await?,
+        migrations: definition::migrations(snapshot, tenant).await?,
         users: definition::columns(snapshot, "public", "users").await?,
         tables: definition::tables(snapshot, tenant).await?,
         grants: grants::read(snapshot, tenant).await?,

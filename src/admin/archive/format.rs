@@ -4,6 +4,8 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::tenancy::AppliedMigration;
+
 /// The format that is written, and the newest that is read.
 pub(super) const FORMAT: u32 = 1;
 
@@ -28,7 +30,7 @@ pub(super) struct Manifest {
     pub(super) postgresql: String,
     pub(super) tenant: String,
     /// The record of migrations; none where the tenant has none.
-    pub(super) migrations: Option<Vec<AppliedMigration>>,
+    pub(super) migrations: Option<Vec<Migration>>,
     pub(super) users: Vec<Column>,
     pub(super) tables: Vec<Table>,
     pub(super) grants: Vec<Grant>,
@@ -36,9 +38,9 @@ pub(super) struct Manifest {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct AppliedMigration {
+pub(super) struct Migration {
     pub(super) version: i64,
-    pub(super) description: String,
+    /// In hexadecimal.
     pub(super) checksum: String,
 }
 
@@ -96,6 +98,15 @@ impl Manifest {
     pub(super) fn version(&self) -> Option<i64> {
         let versions = self.migrations.iter().flatten();
         versions.map(|migration| migration.version).max()
+    }
+}
+
+impl From<&AppliedMigration> for Migration {
+    fn from(applied: &AppliedMigration) -> Self {
+        Self {
+            version: applied.version,
+            checksum: HEXLOWER.encode(&applied.checksum),
+        }
     }
 }
 

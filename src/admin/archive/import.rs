@@ -6,12 +6,15 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncRead;
 
 use super::format::{
-    AppliedMigration, CHECKSUMS, FORMAT, KEYS, MANIFEST, Manifest, SUMMARY, Summary, Sums, TABLES, Tally,
-    USERS, checksum_line, rows_file,
+    CHECKSUMS, FORMAT, KEYS, MANIFEST, Manifest, Migration, SUMMARY, Summary, Sums, TABLES, Tally, USERS,
+    checksum_line, rows_file,
 };
 use super::tar_stream::TarReader;
 use super::{ArchiveError, Contents, grants, prepare, users};
-use crate::tenancy::{Administration, DatabaseError, GeneratedSql, SchemaName, administration};
+use crate::admin::migrations::TENANT;
+use crate::tenancy::{
+    Administration, AppliedMigration, DatabaseError, GeneratedSql, SchemaName, administration,
+};
 
 /// Files that have to be in memory are refused where they are longer.
 const MOST: usize = 64 * 1024 * 1024;
@@ -45,7 +48,7 @@ pub async fn import(
 ) -> Result<Contents, ArchiveError> {
     let mut tar = TarReader::open(from).await?;
     let head = Head::read(&mut tar).await?;
-    refuse_unknown(head.manifest.migrations.iter().flatten())?;
+    refuse_unknown(head.manifest.migrations.as_deref().unwrap_or_default())?;
     let tenant = match &options.name {
         Some(name) => name.clone(),
         None => SchemaName::parse(&head.manifest.tenant)?,
@@ -116,18 +119,25 @@ fn parse<'de, T: Deserialize<'de>>(path: &str, json: &'de str) -> Result<T, Arch
     serde_json::from_str(json).map_err(|error| ArchiveError::unintelligible(path, &error))
 }
 
-/// Refuses migrations that are not among those that are compiled in.
-fn refuse_unknown<'m>(applied: impl Iterator<Item = &'m AppliedMigration>) -> Result<(), ArchiveError> {
-    let known = sqlx::migrate!("migrations/tenant");
-    for migration in applied {
-        let (version, description) = (migration.version, migration.description.clone());
-        match known.iter().find(|known| known.version == version) {
-            Some(known) if HEXLOWER.encode(&known.checksum) == migration.checksum => {}
-            Some(_) => return Err(ArchiveError::OtherMigration { version, description }),
-            None => return Err(ArchiveError::NewerMigration { version, description }),
-        }
-    }
+/// Refuses migrations that are not among those that are compiled in. Whether one was applied to its end
+/// is no matter: it comes back as it was.
+fn refuse_unknown(migrations: &[Migration]) -> Result<(), ArchiveError> {
+    let ledger: Result<Vec<_>, _> = migrations.iter().map(AppliedMigration::try_from).collect();
+    TENANT.pending(&ledger?)?;
     Ok(())
+}
+
+impl TryFrom<&Migration> for AppliedMigration {
+    type Error = ArchiveError;
+
+    fn try_from(migration: &Migration) -> Result<Self, ArchiveError> {
+        let checksum = HEXLOWER.decode(migration.checksum.as_bytes());
+        Ok(Self {
+            version: migration.version,
+            checksum: checksum.map_err(|error| ArchiveError::unintelligible(MANIFEST, &error))?,
+            success: true,
+        })
+    }
 }
 
 /// Fills the new schema, which the search path names.

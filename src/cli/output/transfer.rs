@@ -9,12 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tell;
 use crate::admin::archive::Contents;
+use crate::cli::report::shown;
 
 /// Between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Standard output, to be written to by bytes; none where it is a terminal.
-pub(in crate::cli) fn data() -> Option<impl AsyncWrite + Unpin + Send> {
+pub(in crate::cli) fn standard_output() -> Option<impl AsyncWrite + Unpin + Send> {
     (!stdout().is_terminal()).then(tokio::io::stdout)
 }
 
@@ -82,7 +83,7 @@ impl Transfer {
 /// Tells what an archive holds, and what it does not hold.
 pub(in crate::cli) fn transferred(what: &str, contents: &Contents) {
     for part in &contents.left_out {
-        tell(format_args!("warning: left out: {part}"));
+        tell(format_args!("warning: left out: {}", shown(part)));
     }
     let version = match contents.version {
         Some(version) => format!("at version {version}"),
@@ -90,11 +91,11 @@ pub(in crate::cli) fn transferred(what: &str, contents: &Contents) {
     };
     let mut counts = vec![counted(contents.users, "user")];
     for (table, rows) in &contents.tables {
-        counts.push(format!("{} in {table}", counted(*rows, "row")));
+        counts.push(format!("{} in {}", counted(*rows, "row"), shown(table)));
     }
     tell(format_args!(
         "{what} {} {version}: {} ({})",
-        contents.tenant,
+        shown(&contents.tenant),
         counts.join(", "),
         counted(contents.bytes, "byte"),
     ));

@@ -124,7 +124,7 @@ async fn whatever_fails_is_told_and_leaves_no_file() {
             2,
             "/dev/null is no file",
         ),
-        (&["export", "public"], &url, 2, "it is reserved"),
+        (&["export", "public"], &url, 1, "it is reserved"),
         (&["export"], &url, 2, "<NAME>"),
         (&["import", "none.tar"], &url, 1, "cannot use none.tar"),
         (&["import", "."], &url, 1, "the archive cannot be read"),
@@ -156,7 +156,7 @@ async fn whatever_fails_is_told_and_leaves_no_file() {
         (
             &["import", "whole.tar", "--as", "pg_x"],
             &url,
-            2,
+            1,
             "it is reserved",
         ),
     ] {
