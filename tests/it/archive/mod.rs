@@ -81,9 +81,16 @@ fn dump(database: &TestDatabase, tenant: &str) -> String {
         );
         String::from_utf8(dumped.stdout).unwrap()
     };
-    let text = of(&["--strict-names", "--schema", &name(tenant).quoted()]) + &of(&["--table=public.users"]);
+    let tenant = of(&["--strict-names", "--schema", &name(tenant).quoted()]);
+    let users = of(&["--table=public.users"]);
+    // The order of rows in a shared table is nobody's.
+    let mut users: Vec<_> = users.lines().collect();
+    users.sort_unstable();
     // A key that is made anew for each dump, against text that psql would take for a command.
-    let lines = text.lines().filter(|line| !line.contains("restrict "));
+    let lines = tenant
+        .lines()
+        .chain(users)
+        .filter(|line| !line.contains("restrict "));
     lines.collect::<Vec<_>>().join("\n")
 }
 
