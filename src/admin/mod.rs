@@ -1,9 +1,11 @@
 //! Care of the fleet: migrations, and tenants as a whole. Nothing here prints; what happened is
 //! returned.
 
+pub mod adopt;
 pub mod fleet;
 pub mod migrate;
 mod migrations;
+pub mod shape;
 pub mod survey;
 pub mod tenants;
 
@@ -29,6 +31,12 @@ pub enum AdminError {
     /// It was to end before it was done; nothing of what was under way stays.
     #[error("stopped before it was done")]
     Stopped,
+    /// The schema is not what migration 1 makes.
+    #[error("the schema cannot be adopted: {}", lacks.join("; "))]
+    NotAdoptable {
+        /// What would have to be otherwise.
+        lacks: Vec<String>,
+    },
     /// The ledger is there and cannot be read.
     #[error("the record of migrations cannot be read: {0}")]
     UnreadableLedger(String),
