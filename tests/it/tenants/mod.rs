@@ -42,7 +42,7 @@ fn assert_refused((status, output, errors): &(Option<i32>, String, String), reas
 async fn catalog(database: &TestDatabase) -> String {
     database
         .text(
-            "SELECT string_agg(format('%I.%I %s', n.nspname, c.relname, c.relkind), ' ' ORDER BY n.nspname, c.relname)
+            "SELECT string_agg(concat_ws('.', n.nspname, c.relname), ' ' ORDER BY n.nspname, c.relname)
              FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid WHERE n.nspname !~ '^pg_'",
         )
         .await
