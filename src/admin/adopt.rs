@@ -23,8 +23,11 @@ const NUMBERS: &[&str] = &[
     "smallint",
 ];
 
+/// Columns, and the types that each of them may have.
+type Columns = &'static [(&'static str, &'static [&'static str])];
+
 /// What a tenant's schema must have, and the types that migrations and service can work with.
-const NEEDED: [(&str, &[(&str, &[&str])]); 2] = [
+const NEEDED: [(&str, Columns); 2] = [
     (
         "items",
         &[
@@ -115,7 +118,7 @@ fn lacks(shape: &Shape) -> Vec<String> {
     lacks
 }
 
-fn lacks_of_table(name: &str, columns: &[(&str, &[&str])], table: &Table, lacks: &mut Vec<String>) {
+fn lacks_of_table(name: &str, columns: Columns, table: &Table, lacks: &mut Vec<String>) {
     for (column, types) in columns {
         let Some(there) = table.columns.get(*column) else {
             lacks.push(format!("there is no column {name}.{column}"));

@@ -24,6 +24,11 @@ impl Migrations {
             .unwrap_or(0)
     }
 
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Migration> {
+        self.0.iter()
+    }
+
     /// The one that has this version.
     pub(super) fn get(&self, version: i64) -> Option<&Migration> {
         self.0.iter().find(|migration| migration.version == version)

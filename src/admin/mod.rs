@@ -2,6 +2,8 @@
 //! returned.
 
 pub mod adopt;
+pub mod check;
+pub mod drop;
 pub mod fleet;
 pub mod migrate;
 mod migrations;
@@ -23,20 +25,40 @@ pub enum AdminError {
     /// There is no such schema.
     #[error("there is no schema of this name")]
     NoSuchSchema,
+    /// There is such a schema already.
+    #[error("there is a schema of this name already")]
+    SchemaExists,
     /// The schema has tables that no migration of ours made.
     #[error(
         "the schema has tables but no record of migrations: it was not made by this program, and is left as it is"
     )]
     Unadopted,
-    /// It was to end before it was done; nothing of what was under way stays.
-    #[error("stopped before it was done")]
-    Stopped,
     /// The schema is not what migration 1 makes.
     #[error("the schema cannot be adopted: {}", lacks.join("; "))]
     NotAdoptable {
         /// What would have to be otherwise.
         lacks: Vec<String>,
     },
+    /// The schema has nothing of a tenant's.
+    #[error(
+        "the schema is not a tenant's: it has neither our record of migrations nor the tables items and orders"
+    )]
+    NotATenant,
+    /// The tenant is still in use.
+    #[error("users who point at it: {users}. Move or delete them first, or use --force")]
+    StillUsed {
+        /// How many users point at it.
+        users: i64,
+    },
+    /// Other schemas hold something that would be dropped too.
+    #[error("other schemas need it: {}. Drop these first", objects.join(", "))]
+    NeededElsewhere {
+        /// What it is, as PostgreSQL describes it; some of it where it is much.
+        objects: Vec<String>,
+    },
+    /// It was to end before it was done; nothing of what was under way stays.
+    #[error("stopped before it was done")]
+    Stopped,
     /// The ledger is there and cannot be read.
     #[error("the record of migrations cannot be read: {0}")]
     UnreadableLedger(String),

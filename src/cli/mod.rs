@@ -1,9 +1,12 @@
 //! The commands.
 
+mod confirm;
 mod database;
 mod migrate;
 pub mod output;
+mod report;
 mod serve;
+mod tenants;
 
 use std::num::NonZeroUsize;
 
@@ -13,9 +16,10 @@ use crate::admin::AdminError;
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl};
+use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName};
 use database::{DatabaseSource, SourceError};
 use migrate::MigrateArguments;
+use tenants::TenantsCommand;
 
 /// Serves the orders of each user out of their tenant's schema.
 ///
@@ -39,6 +43,9 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the shared tables and then every tenant's schema up to date
     Migrate(MigrateArguments),
+    /// Make, list, check and drop tenants
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
     /// Make data to try or to measure with
     #[command(subcommand)]
     Seed(SeedCommand),
@@ -105,6 +112,31 @@ pub enum CommandError {
     /// Administration failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Not a name for a tenant.
+    #[error(transparent)]
+    Name(#[from] InvalidSchemaName),
+    /// Administration of one tenant failed.
+    #[error("tenant {name:?}: {source}")]
+    Tenant {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: AdminError,
+    },
+    /// Tenants are not what they should be.
+    #[error("{drifted} of {of} tenants differ from what the migrations make")]
+    Drift {
+        /// How many differ.
+        drifted: usize,
+        /// How many were checked.
+        of: usize,
+    },
+    /// There is nobody to ask whether to go on.
+    #[error("this cannot be undone: confirm it with --yes, since there is no terminal to ask on")]
+    Unconfirmed,
+    /// The user does not want it.
+    #[error("nothing was done")]
+    Declined,
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
@@ -162,6 +194,7 @@ impl Cli {
             None => Box::pin(serve::serve(self.serve, signals)).await,
             Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,
             Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
+            Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Seed(SeedCommand::Demo(settings))) => {
                 administer(&settings, &signals, async |database| {
                     Ok(seed::demo(database).await?)

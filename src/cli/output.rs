@@ -7,7 +7,9 @@ use std::error::Error;
 use std::fmt::Arguments;
 use std::io::Write;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::causes;
 use crate::config::{LogFormat, LogSettings};
@@ -43,6 +45,25 @@ fn answer(line: Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// A text that a program could read, or a person.
+pub(super) fn data(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Data for programs, on one line.
+pub(super) fn json(data: &impl Serialize) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = serde_json::to_writer(&mut stdout, data);
+    let _ = writeln!(stdout);
+}
+
+/// The columns of the terminal that data is written to; none where it goes elsewhere.
+pub(super) fn width() -> Option<usize> {
+    let terminal = Term::stdout();
+    let (_, columns) = terminal.is_term().then(|| terminal.size_checked()).flatten()?;
+    Some(columns.into())
+}
+
 /// All else: to standard error.
 fn tell(line: Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -51,6 +72,13 @@ fn tell(line: Arguments<'_>) {
 /// Tells what is going on.
 pub(super) fn step(text: &str) {
     tell(format_args!("{text}"));
+}
+
+/// Asks, and leaves the line open for the answer.
+pub(super) fn question(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{text} ");
+    let _ = stderr.flush();
 }
 
 /// How far long work has come: a bar on a terminal, a line every tenth elsewhere.

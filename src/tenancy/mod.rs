@@ -59,6 +59,7 @@ mod hints;
 mod lease;
 pub(crate) mod ledger;
 mod parking;
+pub(crate) mod removal;
 mod schema_name;
 mod self_test;
 mod session;

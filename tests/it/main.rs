@@ -25,3 +25,4 @@ mod pooler;
 mod problems;
 mod properties;
 mod soak;
+mod tenants;

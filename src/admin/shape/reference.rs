@@ -23,16 +23,19 @@ impl References {
     /// at, or where somebody writes to it for longer than some seconds.
     pub(in crate::admin) async fn make(connection: &mut PgConnection, last: i64) -> Result<Self, AdminError> {
         let mut shapes = BTreeMap::from([(0, Shape::default())]);
+        if last == 0 {
+            return Ok(Self(shapes));
+        }
         let schema = unused_name();
         let mut transaction = connection.begin().await?;
         raw_sql("SET LOCAL lock_timeout TO '5s'")
             .execute(&mut *transaction)
             .await?;
         administration::create(&mut transaction, &schema).await?;
-        for migration in migrations::TENANT.pending(&[])? {
-            if migration.version > last {
-                break;
-            }
+        for migration in migrations::TENANT
+            .iter()
+            .filter(|migration| migration.version <= last)
+        {
             administration::enter(&mut transaction, &schema).await?;
             raw_sql(migration.sql.clone()).execute(&mut *transaction).await?;
             let mut read = super::read(&mut transaction, std::slice::from_ref(&schema)).await?;
