@@ -30,12 +30,10 @@ pub struct FleetOptions {
 pub enum FleetEvent {
     /// A tenant's turn is over.
     Done(TenantReport),
-    /// A lock did not come in time; it is tried again.
+    /// A table is in use: a lock did not come in time, or was lost in a deadlock. It is tried again.
     Delayed {
         /// The tenant.
         tenant: SchemaName,
-        /// What came instead of the lock.
-        cause: AdminError,
         /// The pause before the next attempt.
         pause: Duration,
     },

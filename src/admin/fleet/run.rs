@@ -193,7 +193,6 @@ impl Worker {
             };
             self.tell(FleetEvent::Delayed {
                 tenant: tenant.clone(),
-                cause,
                 pause,
             })
             .await;

@@ -85,11 +85,9 @@ impl MigrationOutput {
                     progress.advance();
                 }
             }
-            FleetEvent::Delayed { tenant, cause, pause } => {
-                let texts = causes::texts(cause);
-                let cause = texts.last().map_or("", String::as_str);
+            FleetEvent::Delayed { tenant, pause } => {
                 self.aside(format_args!(
-                    "{}: {cause}; trying again in {pause:?}",
+                    "{}: a table is in use; trying again in {pause:?}",
                     tenant.as_str()
                 ));
             }
