@@ -8,7 +8,7 @@ use super::{AdminError, migrations};
 use crate::tenancy::{SchemaName, administration, ledger};
 
 /// The version that is adopted.
-const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 1;
 
 const TEXTS: &[&str] = &["character varying", "text"];
 const TIMESTAMPS: &[&str] = &["timestamp without time zone"];

@@ -16,8 +16,8 @@ const KEPT_TO_THE_END: [&str; 3] = ["items", "orders", ledger::TABLE];
 pub struct Contents {
     /// Tables, views and the like, by their names.
     pub tables: Vec<String>,
-    /// Bytes that the tables and their indexes take up.
-    pub size_bytes: i64,
+    /// Bytes that the tables and their indexes take up; none where one of them is locked just then.
+    pub size_bytes: Option<i64>,
     /// Users that point at the tenant. They stay, and their requests are answered that the tenant is
     /// unavailable.
     pub users: i64,
@@ -64,7 +64,7 @@ pub async fn inspect(
     let sizes = tenants::sizes(database, &[schema.as_str()]).await?;
     Ok(Contents {
         tables,
-        size_bytes: sizes.get(schema.as_str()).copied().unwrap_or_default(),
+        size_bytes: sizes.get(schema.as_str()).copied(),
         users: tenant.users,
     })
 }

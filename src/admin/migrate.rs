@@ -9,6 +9,7 @@ use sqlx::migrate::{Migrate, Migration};
 use sqlx::{Connection, PgConnection};
 
 use super::AdminError;
+use super::adopt::{self, Adopted};
 use super::migrations::{self, SHARED, TENANT};
 use crate::tenancy::ledger::{self, MigratedSchema};
 use crate::tenancy::{Administration, AppliedMigration, SchemaName, administration};
@@ -151,18 +152,22 @@ pub async fn shared_to_do(database: &Administration) -> Result<Migrated, AdminEr
 /// # Errors
 ///
 /// [`AdminError`]; what was applied before the failing migration stays, where no transaction is open.
-pub(super) async fn tenant_on(
-    connection: &mut PgConnection,
-    schema: &SchemaName,
-) -> Result<Migrated, AdminError> {
-    let mut migrated = None;
-    let patience = Patience::default();
-    attempt_tenant(connection, schema, patience, &mut migrated).await?;
-    Ok(migrated.unwrap_or(Migrated { from: 0, to: 0 }))
+pub(super) async fn tenant_on(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), AdminError> {
+    let mut progress = TenantProgress::default();
+    attempt_tenant(connection, schema, Patience::default(), false, &mut progress).await
 }
 
-/// Tries once to migrate one tenant's schema, on a connection that has locked it. `migrated` tells how far
-/// it came, also where it fails; the version from which an earlier attempt began stays.
+/// How far a tenant has come.
+#[derive(Debug, Default)]
+pub(super) struct TenantProgress {
+    /// Its version before the first attempt and now; none where there was none to be read.
+    pub(super) migrated: Option<Migrated>,
+    /// What came of its adoption.
+    pub(super) adopted: Option<Adopted>,
+}
+
+/// Tries once to migrate one tenant's schema, on a connection that has locked it. `progress` tells how far
+/// it came, also where it fails, and in earlier attempts.
 ///
 /// # Errors
 ///
@@ -171,18 +176,59 @@ pub(super) async fn attempt_tenant(
     connection: &mut PgConnection,
     schema: &SchemaName,
     patience: Patience,
-    migrated: &mut Option<Migrated>,
+    adopts: bool,
+    progress: &mut TenantProgress,
 ) -> Result<(), AdminError> {
     let place = MigratedSchema::Tenant(schema);
     let ledger = match read_ledger(connection, place).await? {
         Some(ledger) => ledger,
         None if !administration::exists(connection, schema).await? => return Err(AdminError::NoSuchSchema),
-        None if !administration::is_empty(connection, schema).await? => return Err(AdminError::Unadopted),
-        None => Vec::new(),
+        None if administration::is_empty(connection, schema).await? => Vec::new(),
+        None if adopts => {
+            progress.adopted = Some(adopt(connection, schema, patience, false).await?);
+            read_ledger(connection, place).await?.unwrap_or_default()
+        }
+        None => return Err(AdminError::Unadopted),
     };
-    let migrated = migrated.get_or_insert(Migrated::nothing(&ledger));
+    let migrated = progress.migrated.get_or_insert(Migrated::nothing(&ledger));
     let pending = TENANT.pending(&ledger)?;
     apply_all(connection, place, pending, patience, migrated).await
+}
+
+/// Takes in a schema that others made, at the version whose tables it has, or fails and leaves it as it is.
+/// In a rehearsal it is left as it is in any case.
+async fn adopt(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    patience: Patience,
+    is_rehearsal: bool,
+) -> Result<Adopted, AdminError> {
+    let mut transaction = connection.begin().await?;
+    let place = MigratedSchema::Tenant(schema);
+    ledger::enter_transaction(&mut transaction, place, patience.lock_timeout).await?;
+    let adopted = adopt::adopt(&mut transaction, schema).await?;
+    if is_rehearsal {
+        transaction.rollback().await?;
+    } else {
+        transaction.commit().await?;
+    }
+    Ok(adopted)
+}
+
+/// What would come of the adoption of a schema that others made. Nothing of it stays.
+///
+/// # Errors
+///
+/// [`AdminError`] where it would fail.
+pub(super) async fn rehearse_adoption(
+    database: &Administration,
+    schema: &SchemaName,
+    patience: Patience,
+) -> Result<Adopted, AdminError> {
+    let mut connection = database.connect().await?;
+    let adopted = adopt(&mut connection, schema, patience, true).await?;
+    connection.close().await?;
+    Ok(adopted)
 }
 
 /// What the ledger of `schema` says; none where there is no ledger.

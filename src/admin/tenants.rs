@@ -64,7 +64,8 @@ pub struct ListedTenant {
     pub version: Option<i64>,
     /// How it is.
     pub state: TenantState,
-    /// Bytes of all its tables with their indexes; none where there is no schema.
+    /// Bytes of all its tables with their indexes; none where there is no schema, or where a table is
+    /// locked just then.
     pub size_bytes: Option<i64>,
 }
 
@@ -103,7 +104,7 @@ impl TenantState {
 
 /// All tenants, in the order of their names, and behind them what users point at that cannot be one.
 ///
-/// A tenant whose tables are locked by a migration is waited for. Nothing is written.
+/// Nothing is written, and nobody waited for.
 ///
 /// # Errors
 ///
@@ -134,7 +135,8 @@ pub async fn list(database: &Administration) -> Result<Vec<ListedTenant>, AdminE
     Ok(tenants.chain(misnamed).collect())
 }
 
-/// Bytes that each of the schemas takes up, but for those that are gone meanwhile.
+/// Bytes that each of the schemas takes up, but for those that are gone, and those of which a table is
+/// locked by whoever changes it: asking for its size would wait for them.
 pub(super) async fn sizes(
     database: &Administration,
     schemas: &[&str],
@@ -146,7 +148,11 @@ pub(super) async fn sizes(
             "SELECT n.nspname::text, COALESCE(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint
              FROM pg_catalog.pg_namespace n
              LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm', 'S')
-             WHERE n.nspname::text = ANY ($1) GROUP BY 1",
+             WHERE n.nspname::text = ANY ($1) AND n.oid NOT IN (
+                 SELECT c.relnamespace FROM pg_catalog.pg_class c JOIN pg_catalog.pg_locks l ON l.relation = c.oid
+                 WHERE l.mode = 'AccessExclusiveLock' AND l.database = (
+                     SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+             GROUP BY 1",
         )
         .bind(chunk)
         .fetch_all(&mut connection)

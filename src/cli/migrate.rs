@@ -28,6 +28,9 @@ pub(super) struct MigrateArguments {
     /// How often a tenant whose tables are in use is tried again, with growing pauses
     #[arg(long, value_name = "N", default_value_t = Patience::default().retries)]
     retries: u32,
+    /// Take in tenants that were not made by this program, where they have the tables of version 1
+    #[arg(long)]
+    adopt: bool,
     /// Tell who would get what, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -46,6 +49,7 @@ impl MigrateArguments {
                 lock_timeout: self.lock_timeout,
                 retries: self.retries,
             },
+            adopts: self.adopt,
         }
     }
 }
@@ -53,7 +57,7 @@ impl MigrateArguments {
 pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals) -> Result<(), CommandError> {
     with_database(&arguments.database, async |url| {
         let database = unless_stopped(signals, administration(url)).await?;
-        let mut output = MigrationOutput::new(arguments.json);
+        let mut output = MigrationOutput::new(arguments.json, arguments.dry_run);
         if arguments.dry_run {
             return unless_stopped(signals, dry_run(&database, arguments, &mut output)).await;
         }
@@ -77,6 +81,12 @@ pub(super) struct MigrationSummary {
 }
 
 impl MigrationSummary {
+    fn note(&mut self, report: &TenantReport) {
+        if report.error.is_some() {
+            self.failed.push(report.tenant.as_str().to_owned());
+        }
+    }
+
     fn into_result(self) -> Result<(), CommandError> {
         if self.left > 0 {
             return Err(CommandError::TenantsLeft {
@@ -141,11 +151,8 @@ pub(super) async fn migrate_tenants(
         output.event(&event);
         if let FleetEvent::Done(report) = event {
             summary.left -= 1;
-            match (report.error, report.migrated) {
-                (Some(_), _) => summary.failed.push(report.tenant.as_str().to_owned()),
-                (None, Some(migrated)) if !migrated.is_current() => {}
-                (None, _) => current += 1,
-            }
+            current += usize::from(report.is_current());
+            summary.note(&report);
         }
     };
     if !is_cut_off {
@@ -162,7 +169,7 @@ async fn dry_run(
     output: &mut MigrationOutput,
 ) -> Result<(), CommandError> {
     let shared = migrate::shared_to_do(database).await?;
-    output.shared_to_do(shared);
+    output.shared(shared);
     let plan = fleet::plan(database, &arguments.tenants).await?;
     for (tenant, version) in &plan.current {
         output.current(tenant, *version);
@@ -174,13 +181,9 @@ async fn dry_run(
         of: plan.current.len() + plan.pending.len(),
     };
     for tenant in plan.pending {
-        match fleet::to_do(&tenant) {
-            Ok(to_do) => output.to_do(&tenant.schema, to_do),
-            Err(error) => {
-                summary.failed.push(tenant.schema.as_str().to_owned());
-                output.report(&TenantReport::refused(tenant, error));
-            }
-        }
+        let report = fleet::rehearse(database, tenant, arguments.options()).await;
+        output.report(&report);
+        summary.note(&report);
     }
     output.end(plan.current.len() + usize::from(shared.is_current()));
     summary.into_result()

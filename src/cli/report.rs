@@ -80,11 +80,7 @@ fn cells(tenant: &ListedTenant) -> [String; 5] {
         tenant.users.to_string(),
         or_dash(tenant.version),
         state(tenant.state).to_owned(),
-        or_dash(
-            tenant
-                .size_bytes
-                .map(|bytes| HumanBytes(bytes.try_into().unwrap_or_default())),
-        ),
+        or_dash(tenant.size_bytes.map(size)),
     ]
 }
 
@@ -106,12 +102,19 @@ fn state(state: TenantState) -> &'static str {
 
 /// What is dropped with a tenant.
 pub(super) fn contents(contents: &Contents) -> String {
-    let bytes = HumanBytes(contents.size_bytes.try_into().unwrap_or_default());
-    let tables = names(contents.tables.iter().map(String::as_str));
-    match contents.tables.len() {
-        1 => format!("1 table ({tables}), {bytes}"),
-        count => format!("{count} tables ({tables}), {bytes}"),
+    let names = names(contents.tables.iter().map(String::as_str));
+    let tables = match contents.tables.len() {
+        1 => format!("1 table ({names})"),
+        count => format!("{count} tables ({names})"),
+    };
+    match contents.size_bytes {
+        Some(bytes) => format!("{tables}, {}", size(bytes)),
+        None => tables,
     }
+}
+
+fn size(bytes: i64) -> HumanBytes {
+    HumanBytes(bytes.try_into().unwrap_or_default())
 }
 
 /// In what tenants differ. Those that differ in the same are told of together.
@@ -193,4 +196,37 @@ fn line(difference: &Difference) -> String {
         told(&difference.expected),
         told(&difference.found)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str, users: i64) -> ListedTenant {
+        ListedTenant {
+            name: name.to_owned(),
+            users,
+            version: Some(2),
+            state: TenantState::Current,
+            size_bytes: Some(1 << 20),
+        }
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_whatever_the_names_are() {
+        let tenants = [
+            tenant(&"x".repeat(63), 1),
+            tenant("名前名前名前名前名前名前", 100),
+            tenant("a\nb\u{202e}", 0),
+        ];
+        assert_eq!(
+            table(&tenants, Some(48)),
+            "NAME           USERS  VERSION  STATE        SIZE\n\
+             xxxxxxxxxxxx…      1        2  current  1.00 MiB\n\
+             名前名前名前…    100        2  current  1.00 MiB\n\
+             a\\nb\\u{202e}       0        2  current  1.00 MiB\n"
+        );
+        let not_cut = table(&tenants, None);
+        assert!(not_cut.contains(&"x".repeat(63)), "{not_cut}");
+    }
 }

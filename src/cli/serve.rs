@@ -65,7 +65,7 @@ async fn prepare_demo(
     database: &Database,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
-    let mut output = MigrationOutput::new(false);
+    let mut output = MigrationOutput::new(false, false);
     migrate_tenants(administration, &[], FleetOptions::default(), &mut output, signals).await?;
     if users::are_none(database).await.map_err(AdminError::from)? {
         seed::demo(administration).await?;

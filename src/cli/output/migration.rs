@@ -1,7 +1,6 @@
 //! What is told of migrations: lines for people, or for programs.
 
-use std::error::Error;
-use std::time::Duration;
+use std::fmt::Arguments;
 
 use serde::Serialize;
 
@@ -19,6 +18,8 @@ const LONG_RUN: usize = 50;
 pub(in crate::cli) struct MigrationOutput {
     /// A JSON object for each tenant, on standard output, instead of lines for people.
     json: bool,
+    /// Nothing is done: it is told what would be.
+    dry_run: bool,
     progress: Option<Progress>,
     unadopted: bool,
 }
@@ -32,48 +33,40 @@ struct TenantLine<'a> {
     to: Option<i64>,
     duration_ms: u64,
     error: Option<String>,
+    /// Where it was adopted: what it has beyond its version's tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<&'a [String]>,
 }
 
 impl MigrationOutput {
-    pub(in crate::cli) fn new(json: bool) -> Self {
+    pub(in crate::cli) fn new(json: bool, dry_run: bool) -> Self {
         Self {
             json,
+            dry_run,
             progress: None,
             unadopted: false,
         }
     }
 
-    /// What was done to what all tenants share.
+    /// What came of what all tenants share.
     pub(in crate::cli) fn shared(&self, migrated: Migrated) {
         if !migrated.is_current() {
-            self.line(format_args!("public: {}", past(migrated)));
-        }
-    }
-
-    /// What would be done to it.
-    pub(in crate::cli) fn shared_to_do(&self, to_do: Migrated) {
-        if !to_do.is_current() {
-            self.line(format_args!("public: {}", future(to_do)));
+            self.line(format_args!("public: {}", self.told(migrated)));
         }
     }
 
     /// A tenant that there is nothing to do for.
     pub(in crate::cli) fn current(&self, tenant: &SchemaName, version: i64) {
         if self.json {
-            let versions = Migrated {
-                from: version,
-                to: version,
-            };
-            json_line(tenant, "current", Some(versions), Duration::ZERO, None);
-        }
-    }
-
-    /// What would be done to a tenant.
-    pub(in crate::cli) fn to_do(&self, tenant: &SchemaName, to_do: Migrated) {
-        if self.json {
-            json_line(tenant, "pending", Some(to_do), Duration::ZERO, None);
-        } else {
-            self.line(format_args!("{}: {}", tenant.as_str(), future(to_do)));
+            json_line(&TenantLine {
+                tenant: tenant.as_str(),
+                status: "current",
+                from: Some(version),
+                to: Some(version),
+                duration_ms: 0,
+                error: None,
+                kept: None,
+            });
         }
     }
 
@@ -92,11 +85,9 @@ impl MigrationOutput {
                     progress.advance();
                 }
             }
-            FleetEvent::Delayed { tenant, cause, pause } => {
-                let texts = causes::texts(cause);
-                let cause = texts.last().map_or("", String::as_str);
+            FleetEvent::Delayed { tenant, pause } => {
                 self.aside(format_args!(
-                    "{}: {cause}; trying again in {pause:?}",
+                    "{}: a table is in use; trying again in {pause:?}",
                     tenant.as_str()
                 ));
             }
@@ -111,22 +102,46 @@ impl MigrationOutput {
 
     /// A tenant's turn is over.
     pub(in crate::cli) fn report(&mut self, report: &TenantReport) {
-        let tenant = &report.tenant;
-        let status = match (&report.error, report.migrated) {
-            (Some(AdminError::Unadopted), _) => "unadopted",
-            (Some(_), _) => "failed",
-            (None, Some(migrated)) if !migrated.is_current() => "applied",
-            (None, _) => "current",
+        let name = report.tenant.as_str();
+        let status = match &report.error {
+            Some(AdminError::Unadopted) => "unadopted",
+            Some(_) => "failed",
+            None if report.is_current() => "current",
+            None if self.dry_run => "pending",
+            None => "applied",
         };
         self.unadopted |= status == "unadopted";
+        let kept = report.adopted.as_ref().map(|adopted| adopted.extras.as_slice());
         if self.json {
-            let error = report.error.as_ref().map(|error| causes::texts(error).join(": "));
-            json_line(tenant, status, report.migrated, report.duration, error);
-        } else if let Some(migrated) = report.migrated.filter(|migrated| !migrated.is_current()) {
-            self.line(format_args!("{}: {}", tenant.as_str(), past(migrated)));
+            json_line(&TenantLine {
+                tenant: name,
+                status,
+                from: report.migrated.map(|migrated| migrated.from),
+                to: report.migrated.map(|migrated| migrated.to),
+                duration_ms: report.duration.as_millis().try_into().unwrap_or(u64::MAX),
+                error: report.error.as_ref().map(|error| causes::texts(error).join(": ")),
+                kept,
+            });
+        } else {
+            if let (Some(kept), Some(migrated)) = (kept, report.migrated) {
+                let adopted = if self.dry_run { "to be adopted" } else { "adopted" };
+                let from = migrated.from;
+                let kept = if kept.is_empty() {
+                    "nothing"
+                } else {
+                    &kept.join(", ")
+                };
+                self.line(format_args!(
+                    "{name}: {adopted} at version {from}; beyond its tables it keeps {kept}"
+                ));
+            }
+            if let Some(migrated) = report.migrated.filter(|migrated| !migrated.is_current()) {
+                self.line(format_args!("{name}: {}", self.told(migrated)));
+            }
         }
         if let Some(error) = &report.error {
-            self.error(tenant, error);
+            let texts = causes::texts(error).join("\n  because: ");
+            self.aside(format_args!("{name}: error: {texts}"));
         }
     }
 
@@ -152,17 +167,18 @@ impl MigrationOutput {
         }
     }
 
-    fn error(&self, tenant: &SchemaName, error: &dyn Error) {
-        let texts = causes::texts(error);
-        self.aside(format_args!(
-            "{}: error: {}",
-            tenant.as_str(),
-            texts.join("\n  because: ")
-        ));
+    fn told(&self, migrated: Migrated) -> String {
+        let Migrated { from, to } = migrated;
+        let verb = if self.dry_run {
+            "to be migrated"
+        } else {
+            "migrated"
+        };
+        format!("{verb} from version {from} to {to}")
     }
 
     /// What people could pipe; beside the JSON it is an aside.
-    fn line(&self, line: std::fmt::Arguments<'_>) {
+    fn line(&self, line: Arguments<'_>) {
         if self.json {
             self.aside(line);
         } else {
@@ -170,7 +186,7 @@ impl MigrationOutput {
         }
     }
 
-    fn aside(&self, line: std::fmt::Arguments<'_>) {
+    fn aside(&self, line: Arguments<'_>) {
         self.beside_progress(|| tell(line));
     }
 
@@ -182,31 +198,9 @@ impl MigrationOutput {
     }
 }
 
-fn past(migrated: Migrated) -> String {
-    format!("migrated from version {} to {}", migrated.from, migrated.to)
-}
-
-fn future(to_do: Migrated) -> String {
-    format!("to be migrated from version {} to {}", to_do.from, to_do.to)
-}
-
-fn json_line(
-    tenant: &SchemaName,
-    status: &'static str,
-    versions: Option<Migrated>,
-    duration: Duration,
-    error: Option<String>,
-) {
-    let line = TenantLine {
-        tenant: tenant.as_str(),
-        status,
-        from: versions.map(|versions| versions.from),
-        to: versions.map(|versions| versions.to),
-        duration_ms: duration.as_millis().try_into().unwrap_or(u64::MAX),
-        error,
-    };
+fn json_line(line: &TenantLine<'_>) {
     // Strings and numbers can always be written.
-    if let Ok(line) = serde_json::to_string(&line) {
+    if let Ok(line) = serde_json::to_string(line) {
         answer(format_args!("{line}"));
     }
 }

@@ -1,5 +1,6 @@
 //! Tenants as a whole, by the commands that make, list, check and drop them.
 
+mod adopt;
 mod check;
 mod create;
 mod drift;
@@ -42,7 +43,7 @@ fn assert_refused((status, output, errors): &(Option<i32>, String, String), reas
 async fn catalog(database: &TestDatabase) -> String {
     database
         .text(
-            "SELECT string_agg(format('%I.%I %s', n.nspname, c.relname, c.relkind), ' ' ORDER BY n.nspname, c.relname)
+            "SELECT string_agg(concat_ws('.', n.nspname, c.relname), ' ' ORDER BY n.nspname, c.relname)
              FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid WHERE n.nspname !~ '^pg_'",
         )
         .await

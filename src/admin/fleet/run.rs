@@ -1,4 +1,4 @@
-//! Migrating all tenants, several side by side.
+//! A run: workers that take turns at the tenants.
 
 use std::num::NonZeroUsize;
 use std::pin::pin;
@@ -12,10 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::AdminError;
-use super::migrate::{self, Migrated, Patience};
-use super::migrations::TENANT;
-use super::survey::{self, Ledger, Tenant};
+use super::{FleetEvent, FleetOptions, TenantReport};
+use crate::admin::AdminError;
+use crate::admin::migrate::{self, TenantProgress};
 use crate::tenancy::{Administration, SchemaName, administration};
 
 /// Tenants that one connection migrates: its backend remembers each table that it has seen.
@@ -23,109 +22,6 @@ const TENANTS_OF_A_CONNECTION: usize = 250;
 
 /// After so long it is told that another session works on a tenant.
 const LONG_WAIT: Duration = Duration::from_secs(5);
-
-/// How the fleet is to be migrated.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FleetOptions {
-    /// Tenants at once; none: as many as fit the machine and the server.
-    pub jobs: Option<NonZeroUsize>,
-    /// How locks are waited for.
-    pub patience: Patience,
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub struct FleetPlan {
-    /// Tenants that have all migrations, and their version.
-    pub current: Vec<(SchemaName, i64)>,
-    /// The others.
-    pub pending: Vec<Tenant>,
-}
-
-/// Something that happened in a run.
-#[derive(Debug)]
-pub enum FleetEvent {
-    /// A tenant's turn is over.
-    Done(TenantReport),
-    /// A lock did not come in time; it is tried again.
-    Delayed {
-        /// The tenant.
-        tenant: SchemaName,
-        /// What came instead of the lock.
-        cause: AdminError,
-        /// The pause before the next attempt.
-        pause: Duration,
-    },
-    /// Another session has been working on the tenant for long, and is waited for.
-    Waiting {
-        /// The tenant.
-        tenant: SchemaName,
-    },
-}
-
-/// What came of a tenant's turn.
-#[derive(Debug)]
-pub struct TenantReport {
-    /// The tenant.
-    pub tenant: SchemaName,
-    /// Its version before and now, also where it failed half-way; none where there was none to be read.
-    pub migrated: Option<Migrated>,
-    /// How long it took, waiting included.
-    pub duration: Duration,
-    /// Why it failed, if it did.
-    pub error: Option<AdminError>,
-}
-
-impl TenantReport {
-    /// Of a tenant that no migration can be applied to.
-    #[must_use]
-    pub fn refused(tenant: Tenant, error: AdminError) -> Self {
-        Self {
-            migrated: tenant.version().map(|version| Migrated {
-                from: version,
-                to: version,
-            }),
-            tenant: tenant.schema,
-            duration: Duration::ZERO,
-            error: Some(error),
-        }
-    }
-}
-
-/// Finds out who is behind: all tenants, or those that are named. Nothing is written.
-///
-/// # Errors
-///
-/// [`AdminError`] where the catalog cannot be read.
-pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<FleetPlan, AdminError> {
-    let survey = survey::survey(database, only).await?;
-    let mut plan = FleetPlan {
-        current: Vec::new(),
-        pending: Vec::new(),
-    };
-    for tenant in survey.tenants {
-        if only.is_empty() && !(tenant.is_certain() && tenant.ledger != Ledger::NoSchema) {
-            continue;
-        }
-        match (tenant.is_current(), tenant.version()) {
-            (Ok(true), Some(version)) => plan.current.push((tenant.schema, version)),
-            _ => plan.pending.push(tenant),
-        }
-    }
-    Ok(plan)
-}
-
-/// What migrating a tenant would do, as far as its ledger tells.
-///
-/// # Errors
-///
-/// [`AdminError`] where it would be refused.
-pub fn to_do(tenant: &Tenant) -> Result<Migrated, AdminError> {
-    let is_current = tenant.is_current()?;
-    let from = tenant.version().unwrap_or(0);
-    let to = if is_current { from } else { TENANT.latest() };
-    Ok(Migrated { from, to })
-}
 
 /// Tenants being migrated. Dropped, it cuts off what is under way, of which nothing stays then.
 pub struct FleetRun {
@@ -156,7 +52,7 @@ impl FleetRun {
             database: database.clone(),
             tenants: tenants.into(),
             next: Arc::default(),
-            patience: options.patience,
+            options,
             events: sender,
             stopped,
         };
@@ -224,7 +120,7 @@ struct Worker {
     database: Administration,
     tenants: Arc<[SchemaName]>,
     next: Arc<AtomicUsize>,
-    patience: Patience,
+    options: FleetOptions,
     events: mpsc::Sender<FleetEvent>,
     stopped: watch::Receiver<bool>,
 }
@@ -267,14 +163,15 @@ impl Worker {
     /// A tenant's turn. None where it was stopped before it was over.
     async fn migrate(&mut self, connection: &mut PgConnection, tenant: &SchemaName) -> Option<TenantReport> {
         let begin = Instant::now();
-        let mut migrated = None;
-        let error = self.try_to_migrate(connection, tenant, &mut migrated).await.err();
+        let mut progress = TenantProgress::default();
+        let error = self.try_to_migrate(connection, tenant, &mut progress).await.err();
         if matches!(error, Some(AdminError::Stopped)) {
             return None;
         }
         Some(TenantReport {
             tenant: tenant.clone(),
-            migrated,
+            migrated: progress.migrated,
+            adopted: progress.adopted,
             duration: begin.elapsed(),
             error,
         })
@@ -284,18 +181,18 @@ impl Worker {
         &mut self,
         connection: &mut PgConnection,
         tenant: &SchemaName,
-        migrated: &mut Option<Migrated>,
+        progress: &mut TenantProgress,
     ) -> Result<(), AdminError> {
         self.lock(connection, tenant).await?;
         let mut failed_attempts = 0;
-        while let Err(cause) = migrate::attempt_tenant(connection, tenant, self.patience, migrated).await {
+        let FleetOptions { patience, adopts, .. } = self.options;
+        while let Err(cause) = migrate::attempt_tenant(connection, tenant, patience, adopts, progress).await {
             failed_attempts += 1;
-            let Some(pause) = self.patience.pause(failed_attempts, &cause) else {
+            let Some(pause) = patience.pause(failed_attempts, &cause) else {
                 return Err(cause);
             };
             self.tell(FleetEvent::Delayed {
                 tenant: tenant.clone(),
-                cause,
                 pause,
             })
             .await;
