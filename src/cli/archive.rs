@@ -108,7 +108,9 @@ async fn export_to(
             .await
             .map_err(|error| ArchiveCommandError::from(error).into())
     };
-    progress.during(administer(database, signals, work)).await
+    progress
+        .during(Box::pin(administer(database, signals, work)))
+        .await
 }
 
 /// A file that has its name when it is whole. Dropped before, it leaves nothing.
@@ -198,5 +200,7 @@ async fn import_from(
         let imported = archive::import(database, from, options).await;
         imported.map_err(|error| ArchiveCommandError::from(error).into())
     };
-    progress.during(administer(database, signals, work)).await
+    progress
+        .during(Box::pin(administer(database, signals, work)))
+        .await
 }

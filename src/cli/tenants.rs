@@ -90,8 +90,8 @@ impl TenantsCommand {
             Self::List(arguments) => list(arguments, signals).await,
             Self::Check(arguments) => check(arguments, signals).await,
             Self::Drop(arguments) => drop(arguments, signals).await,
-            Self::Export(arguments) => Box::pin(archive::export(arguments, signals)).await,
-            Self::Import(arguments) => Box::pin(archive::import(arguments, signals)).await,
+            Self::Export(arguments) => archive::export(arguments, signals).await,
+            Self::Import(arguments) => archive::import(arguments, signals).await,
         }
     }
 }

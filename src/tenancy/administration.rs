@@ -31,8 +31,9 @@ impl Administration {
     ///
     /// [`InvalidDatabaseUrl`] where `url` is not one.
     pub fn new(url: &DatabaseUrl) -> Result<Self, InvalidDatabaseUrl> {
+        // Long work is what it is for: a statement that takes its time is no news.
         Ok(Self {
-            options: connect_options(url)?,
+            options: connect_options(url)?.disable_statement_logging(),
         })
     }
 

@@ -145,7 +145,7 @@ async fn fill(
     transaction: &mut PgConnection,
     tenant: &SchemaName,
     head: Head,
-    tar: TarReader<impl AsyncRead + Unpin>,
+    tar: TarReader<impl AsyncRead + Unpin + Send>,
     options: &ImportOptions,
 ) -> Result<Contents, ArchiveError> {
     let Head {
@@ -164,7 +164,13 @@ async fn fill(
         tables: Vec::with_capacity(manifest.tables.len()),
     };
     for table in &manifest.tables {
-        let copy = loading.copy_statement(transaction, &table.name).await?;
+        // After a failure the transaction is over.
+        let copy = match loading.failure {
+            Some(_) => None,
+            None => {
+                Some(GeneratedSql::fetch_one(transaction, sqlx::query(COPY_TABLE).bind(&table.name)).await?)
+            }
+        };
         let sums = loading.load(transaction, &table.folder, copy.as_ref().map(GeneratedSql::text));
         found.tables.push(sums.await?);
     }
@@ -196,20 +202,7 @@ struct Loading<R> {
     failure: Option<DatabaseError>,
 }
 
-impl<R: AsyncRead + Unpin> Loading<R> {
-    /// The statement that copies into a table; none after a failure, since the transaction is over.
-    async fn copy_statement(
-        &self,
-        connection: &mut PgConnection,
-        table: &str,
-    ) -> Result<Option<GeneratedSql>, DatabaseError> {
-        if self.failure.is_some() {
-            return Ok(None);
-        }
-        let generator = sqlx::query(COPY_TABLE).bind(table);
-        GeneratedSql::fetch_one(connection, generator).await.map(Some)
-    }
-
+impl<R: AsyncRead + Unpin + Send> Loading<R> {
     /// Reads the rows in a folder, and copies them where there is a statement for it.
     async fn load(
         &mut self,

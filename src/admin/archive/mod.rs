@@ -63,12 +63,13 @@ impl Contents {
     }
 }
 
-/// Sets the session up for moving data as it is, as pg_dump does: no rows hidden by row security but an
-/// error instead, no style that another session would read otherwise, no time limits.
+/// Sets the session up for moving data as it is, as `pg_dump` does: no rows hidden by row security but
+/// an error instead, no style that another session would read otherwise, rows in the order in which they
+/// are stored, no time limits.
 async fn prepare(connection: &mut PgConnection) -> Result<(), DatabaseError> {
     raw_sql(
-        "SET row_security TO off; SET IntervalStyle TO postgres; SET statement_timeout TO 0;
-         SET lock_timeout TO 0; SET idle_in_transaction_session_timeout TO 0",
+        "SET row_security TO off; SET IntervalStyle TO postgres; SET synchronize_seqscans TO off;
+         SET statement_timeout TO 0; SET lock_timeout TO 0; SET idle_in_transaction_session_timeout TO 0",
     )
     .execute(connection)
     .await?;

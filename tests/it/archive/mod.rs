@@ -66,7 +66,7 @@ async fn drop_schema(database: &TestDatabase, tenant: &str) {
     database.execute(drop).await;
 }
 
-/// All that pg_dump knows of a schema and of the users, privileges included.
+/// All that `pg_dump` knows of a schema and of the users, privileges included.
 fn dump(database: &TestDatabase, tenant: &str) -> String {
     let of = |arguments: &[&str]| {
         let dumped = Command::new(shared_cluster().program("pg_dump"))

@@ -84,7 +84,7 @@ async fn an_archive_moves_a_tenant_to_another_database_under_another_name() {
     assert_eq!(sorted_lines(&there), sorted_lines(&here));
 }
 
-/// pg_dump's order depends on names.
+/// `pg_dump`'s order depends on names.
 fn sorted_lines(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();
