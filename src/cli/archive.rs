@@ -9,6 +9,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::{self, Transfer};
+use super::tenants::of_tenant;
 use super::{CommandError, administer};
 use crate::admin::archive::{self, ArchiveError, Contents, ImportOptions};
 use crate::config::DatabaseSettings;
@@ -104,9 +105,11 @@ async fn export_to(
     let progress = Transfer::new("exported", None);
     let to = progress.to(to);
     let work = async |database: &Administration| {
-        archive::export(database, tenant, to)
-            .await
-            .map_err(|error| ArchiveCommandError::from(error).into())
+        let exported = archive::export(database, tenant, to).await;
+        exported.map_err(|error| match error {
+            ArchiveError::Admin(source) => of_tenant(tenant, source),
+            error => ArchiveCommandError::from(error).into(),
+        })
     };
     progress
         .during(Box::pin(administer(database, signals, work)))

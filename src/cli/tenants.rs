@@ -30,8 +30,14 @@ pub(super) enum TenantsCommand {
     /// of it. A drop that was cut off is finished by another one.
     Drop(DropArguments),
     /// Write a tenant, with its users, to an archive
+    ///
+    /// It is of one moment: its tables with their rows, its record of migrations, and all columns of its
+    /// users, passwords too. What it does not hold, such as views, is told of.
     Export(ExportArguments),
     /// Make a tenant out of an archive: all of it, or nothing at all
+    ///
+    /// Refused where there is such a schema, where others have the ids of its users, and where the archive
+    /// is not what was written. It holds SQL, which is run: import what you trust.
     Import(ImportArguments),
 }
 
@@ -190,7 +196,8 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
 }
 
 /// A failure with the name of the tenant that it is about.
-fn of_tenant(schema: &SchemaName, source: AdminError) -> CommandError {
+/// `source` is why the work on `schema` failed.
+pub(super) fn of_tenant(schema: &SchemaName, source: AdminError) -> CommandError {
     CommandError::Tenant {
         name: schema.as_str().to_owned(),
         source,
