@@ -150,7 +150,8 @@ pub(super) async fn sizes(
              LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm', 'S')
              WHERE n.nspname::text = ANY ($1) AND n.oid NOT IN (
                  SELECT c.relnamespace FROM pg_catalog.pg_class c JOIN pg_catalog.pg_locks l ON l.relation = c.oid
-                 WHERE l.mode = 'AccessExclusiveLock')
+                 WHERE l.mode = 'AccessExclusiveLock' AND l.database = (
+                     SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
              GROUP BY 1",
         )
         .bind(chunk)

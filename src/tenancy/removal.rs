@@ -48,7 +48,7 @@ pub(crate) async fn outside_dependents(
              UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, p.oid
              FROM namespace n JOIN pg_catalog.pg_proc p ON p.pronamespace = n.oid),
          dependent AS (
-             SELECT d.classid, d.objid, COALESCE(
+             SELECT d.classid, d.objid, d.objsubid, COALESCE(
                  (SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid = CASE d.classid
                       WHEN 'pg_catalog.pg_class'::regclass THEN d.objid
                       WHEN 'pg_catalog.pg_rewrite'::regclass
@@ -68,7 +68,7 @@ pub(crate) async fn outside_dependents(
                      THEN (SELECT pronamespace FROM pg_catalog.pg_proc WHERE oid = d.objid) END) AS namespace
              FROM inside i JOIN pg_catalog.pg_depend d ON d.refclassid = i.catalog AND d.refobjid = i.oid
              WHERE d.deptype IN ('n', 'a'))
-         SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
+         SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
          FROM dependent d, namespace n WHERE d.namespace <> n.oid ORDER BY 1 LIMIT $2",
     )
     .bind(schema.as_str())

@@ -93,7 +93,9 @@ async fn without_rights_or_a_database_it_is_told_why_nothing_happens() {
     let role = format!("powerless_{}", database.name());
     database
         .execute(format!(
-            "CREATE ROLE {role} LOGIN; GRANT SELECT ON public.users TO {role}"
+            "CREATE ROLE {role} LOGIN; GRANT SELECT ON public.users TO {role};
+             GRANT USAGE ON SCHEMA client1, client2 TO {role};
+             GRANT SELECT ON client1._sqlx_migrations, client2._sqlx_migrations TO {role};"
         ))
         .await;
     let before = catalog(&database).await;

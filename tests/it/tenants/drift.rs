@@ -263,7 +263,7 @@ async fn what_no_migration_makes_is_drift_unless_it_is_to_be_ignored() {
         r#"CREATE TABLE client1."Odd name" (); CREATE VIEW client1.cheap AS SELECT 1 AS one;
            ALTER TABLE client1.items ADD discount integer NOT NULL DEFAULT 0, ADD "Note" serial;
            CREATE INDEX items_discount ON client1.items (discount);
-           ALTER TABLE client1.orders ADD CONSTRAINT some CHECK (quantity > 0);"#,
+           ALTER TABLE client1.orders ADD CONSTRAINT positive CHECK (quantity > 0);"#,
     )
     .await;
     let extra = |kind, object, found: &str| difference(kind, object, None, found.into(), None);
@@ -279,8 +279,8 @@ async fn what_no_migration_makes_is_drift_unless_it_is_to_be_ignored() {
             ),
             extra(
                 "constraint",
-                "orders.some",
-                "CONSTRAINT some CHECK ((quantity > 0))"
+                "orders.positive",
+                "CONSTRAINT positive CHECK ((quantity > 0))"
             ),
             extra("table", "\"Odd name\"", "table"),
             extra("table", "cheap", "view"),

@@ -178,6 +178,12 @@ async fn a_drop_that_was_killed_half_way_is_finished_by_another_one() {
     }
     drop.kill().unwrap();
     drop.wait().unwrap();
+    // What it had asked for last is given up by the server when the lock does not come.
+    let at_work = "SELECT count(*)::text FROM pg_stat_activity
+                   WHERE datname = current_database() AND application_name = 'tenant-orders'";
+    while database.text(at_work).await != "0" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     lock.release().await;
 
     let (status, listed) = json(&database, &["list"]);

@@ -1,5 +1,6 @@
 //! Tenants as a whole, by the commands that make, list, check and drop them.
 
+mod adopt;
 mod check;
 mod create;
 mod drift;
