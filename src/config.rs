@@ -248,7 +248,7 @@ fn default_max_connections() -> u32 {
     u32::try_from(cores * 2).unwrap_or(u32::MAX).max(4)
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms or 2s"))?;
     if duration < Duration::from_millis(1) || duration > LONGEST_DURATION {
         return Err("a duration from 1ms to 24h is expected".to_owned());

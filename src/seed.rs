@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::{Connection, PgConnection, raw_sql};
 use tokio::sync::mpsc;
 
+use crate::admin::migrate::Patience;
 use crate::admin::{AdminError, migrate, tenants};
 use crate::tenancy::{Administration, InvalidSchemaName, SchemaName, administration};
 
@@ -49,7 +50,7 @@ impl From<sqlx::Error> for SeedError {
 ///
 /// [`SeedError`]; the rows come all or none.
 pub async fn demo(database: &Administration) -> Result<(), SeedError> {
-    migrate::shared(database).await?;
+    migrate::shared(database, Patience::default()).await?;
     for name in DEMO_TENANTS {
         tenants::create_if_missing(database, &SchemaName::parse(name)?).await?;
     }
@@ -73,7 +74,7 @@ pub async fn bulk(
     plan: BulkPlan,
     side_by_side: usize,
 ) -> Result<mpsc::Receiver<Result<(), SeedError>>, SeedError> {
-    migrate::shared(database).await?;
+    migrate::shared(database, Patience::default()).await?;
     let (done, receiver) = mpsc::channel(1);
     let next = Arc::new(AtomicU32::new(1));
     for _ in 0..side_by_side {

@@ -1,13 +1,23 @@
-//! Migrations, compiled in: the shared ones, and those of each tenant's schema.
+//! Migrating one schema: from where its ledger says that it is.
 //!
-//! The record of what was applied is sqlx's own table, in the schema that it speaks of, and so
-//! travels with a dump of it.
+//! The ledger is sqlx's own table, in the schema that it speaks of, and so travels with a dump of it.
 
-use sqlx::migrate::Migrator;
-use sqlx::{Connection, PgConnection, Row};
+use std::error::Error;
+use std::time::Duration;
+
+use sqlx::migrate::{Migrate, Migration};
+use sqlx::{Connection, PgConnection};
 
 use super::AdminError;
-use crate::tenancy::{Administration, SchemaName, administration};
+use super::adopt::{self, Adopted};
+use super::migrations::{self, SHARED, TENANT};
+use crate::tenancy::ledger::{self, MigratedSchema};
+use crate::tenancy::{Administration, AppliedMigration, SchemaName, administration};
+
+/// The pause before a second attempt; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// What a run did to one schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +29,14 @@ pub struct Migrated {
 }
 
 impl Migrated {
+    fn nothing(ledger: &[AppliedMigration]) -> Self {
+        let version = migrations::version(ledger);
+        Self {
+            from: version,
+            to: version,
+        }
+    }
+
     /// Whether there was nothing to do.
     #[must_use]
     pub fn is_current(self) -> bool {
@@ -26,105 +44,231 @@ impl Migrated {
     }
 }
 
+/// How a migration goes about tables that others use.
+///
+/// While it waits for a lock, all who come after it wait too. So it waits for a short time, and tries
+/// again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How long a statement waits for a lock (PostgreSQL manual, section 20.11.1, `lock_timeout`).
+    pub lock_timeout: Duration,
+    /// How often it is tried again.
+    pub retries: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            lock_timeout: Duration::from_secs(2),
+            retries: 7,
+        }
+    }
+}
+
+impl Patience {
+    /// How long to pause before another attempt, after so many that failed, the last one with `error`.
+    /// None where another one does not help, or there were enough.
+    ///
+    /// The pauses grow, so that long transactions get time to end, and vary, so that those who met at a
+    /// lock do not meet again.
+    pub(super) fn pause(self, failed_attempts: u32, error: &AdminError) -> Option<Duration> {
+        if failed_attempts > self.retries || !is_about_locks(error) {
+            return None;
+        }
+        let doublings = 1_u32 << failed_attempts.saturating_sub(1).min(10);
+        let longest = (FIRST_PAUSE * doublings).min(LONGEST_PAUSE);
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        Some(Duration::from_millis(fastrand::u64(longest / 2..=longest)))
+    }
+}
+
+/// Whether a lock did not come in time, or came to another session.
+fn is_about_locks(error: &AdminError) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if let Some(sqlx::Error::Database(database)) = cause.downcast_ref() {
+            // lock_not_available, deadlock_detected, serialization_failure
+            return matches!(database.code().as_deref(), Some("55P03" | "40P01" | "40001"));
+        }
+        next = cause.source();
+    }
+    false
+}
+
 /// Migrates what all tenants share.
 ///
 /// # Errors
 ///
 /// [`AdminError`]; what was applied before the failing migration stays.
-pub async fn shared(database: &Administration) -> Result<Migrated, AdminError> {
+pub async fn shared(database: &Administration, patience: Patience) -> Result<Migrated, AdminError> {
     let mut connection = database.connect().await?;
-    administration::lock(&mut connection, "public").await?;
-    administration::enter_public(&mut connection).await?;
-    let migrated = run(&mut connection, sqlx::migrate!("migrations/shared")).await?;
-    connection.close().await?;
+    administration::lock(&mut connection, MigratedSchema::Shared.name()).await?;
+    let mut failed_attempts = 0;
+    loop {
+        let error = match shared_on(&mut connection, patience).await {
+            Ok(migrated) => {
+                connection.close().await?;
+                return Ok(migrated);
+            }
+            Err(error) => error,
+        };
+        failed_attempts += 1;
+        match patience.pause(failed_attempts, &error) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return Err(error),
+        }
+    }
+}
+
+async fn shared_on(connection: &mut PgConnection, patience: Patience) -> Result<Migrated, AdminError> {
+    let schema = MigratedSchema::Shared;
+    let ledger = read_ledger(connection, schema).await?.unwrap_or_default();
+    let mut migrated = Migrated::nothing(&ledger);
+    let pending = SHARED.pending(&ledger)?;
+    apply_all(connection, schema, pending, patience, &mut migrated).await?;
     Ok(migrated)
 }
 
-/// Migrates one tenant's schema.
+/// What is to be done to what all tenants share. Nothing is written.
 ///
 /// # Errors
 ///
-/// [`AdminError`]; what was applied before the failing migration stays.
-pub async fn tenant(database: &Administration, schema: &SchemaName) -> Result<Migrated, AdminError> {
+/// [`AdminError`] where its ledger cannot be read, or tells of other migrations than those of this
+/// program.
+pub async fn shared_to_do(database: &Administration) -> Result<Migrated, AdminError> {
     let mut connection = database.connect().await?;
-    administration::lock(&mut connection, schema.as_str()).await?;
-    if !administration::exists(&mut connection, schema).await? {
-        return Err(AdminError::NoSuchSchema);
-    }
-    let migrated = tenant_on(&mut connection, schema).await?;
+    let ledger = read_ledger(&mut connection, MigratedSchema::Shared).await?;
     connection.close().await?;
-    Ok(migrated)
-}
-
-/// Migrates one tenant's schema on a connection that has locked it.
-pub(super) async fn tenant_on(
-    connection: &mut PgConnection,
-    schema: &SchemaName,
-) -> Result<Migrated, AdminError> {
-    administration::enter(connection, schema).await?;
-    let holds_something: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                        WHERE n.nspname = $1)",
-    )
-    .bind(schema.as_str())
-    .fetch_one(&mut *connection)
-    .await?;
-    if holds_something && !has_ledger(connection).await? {
-        return Err(AdminError::Unadopted);
+    let ledger = ledger.unwrap_or_default();
+    let mut to_do = Migrated::nothing(&ledger);
+    if let Some(last) = SHARED.pending(&ledger)?.last() {
+        to_do.to = last.version;
     }
-    run(connection, sqlx::migrate!("migrations/tenant")).await
+    Ok(to_do)
 }
 
-/// The schemas that are tenants: users point at them, or they hold a tenant's tables of our making.
-/// In order of their names.
+/// Migrates one tenant's schema on a connection that has locked it. It waits for locks once.
+///
+/// # Errors
+///
+/// [`AdminError`]; what was applied before the failing migration stays, where no transaction is open.
+pub(super) async fn tenant_on(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), AdminError> {
+    let mut progress = TenantProgress::default();
+    attempt_tenant(connection, schema, Patience::default(), false, &mut progress).await
+}
+
+/// How far a tenant has come.
+#[derive(Debug, Default)]
+pub(super) struct TenantProgress {
+    /// Its version before the first attempt and now; none where there was none to be read.
+    pub(super) migrated: Option<Migrated>,
+    /// What came of its adoption.
+    pub(super) adopted: Option<Adopted>,
+}
+
+/// Tries once to migrate one tenant's schema, on a connection that has locked it. `progress` tells how far
+/// it came, also where it fails, and in earlier attempts.
 ///
 /// # Errors
 ///
 /// [`AdminError`].
-pub async fn all_tenants(database: &Administration) -> Result<Vec<SchemaName>, AdminError> {
-    let mut connection = database.connect().await?;
-    let names = sqlx::query(
-        "SELECT n.nspname::text FROM pg_catalog.pg_namespace n
-         WHERE EXISTS (SELECT FROM public.users u WHERE u.organization_id = n.nspname)
-            OR (SELECT count(*) FROM pg_catalog.pg_class c
-                WHERE c.relnamespace = n.oid AND c.relname IN ('_sqlx_migrations', 'items', 'orders')) = 3
-         ORDER BY 1",
-    )
-    .fetch_all(&mut connection)
-    .await?;
-    connection.close().await?;
-    let mut tenants = Vec::with_capacity(names.len());
-    for name in names {
-        // What is no tenant's name, such as public, is no tenant.
-        if let Ok(tenant) = SchemaName::parse(name.try_get(0)?) {
-            tenants.push(tenant);
+pub(super) async fn attempt_tenant(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    patience: Patience,
+    adopts: bool,
+    progress: &mut TenantProgress,
+) -> Result<(), AdminError> {
+    let place = MigratedSchema::Tenant(schema);
+    let ledger = match read_ledger(connection, place).await? {
+        Some(ledger) => ledger,
+        None if !administration::exists(connection, schema).await? => return Err(AdminError::NoSuchSchema),
+        None if administration::is_empty(connection, schema).await? => Vec::new(),
+        None if adopts => {
+            progress.adopted = Some(adopt(connection, schema, patience, false).await?);
+            read_ledger(connection, place).await?.unwrap_or_default()
         }
+        None => return Err(AdminError::Unadopted),
+    };
+    let migrated = progress.migrated.get_or_insert(Migrated::nothing(&ledger));
+    let pending = TENANT.pending(&ledger)?;
+    apply_all(connection, place, pending, patience, migrated).await
+}
+
+/// Takes in a schema that others made, at the version whose tables it has, or fails and leaves it as it is.
+/// In a rehearsal it is left as it is in any case.
+async fn adopt(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    patience: Patience,
+    is_rehearsal: bool,
+) -> Result<Adopted, AdminError> {
+    let mut transaction = connection.begin().await?;
+    let place = MigratedSchema::Tenant(schema);
+    ledger::enter_transaction(&mut transaction, place, patience.lock_timeout).await?;
+    let adopted = adopt::adopt(&mut transaction, schema).await?;
+    if is_rehearsal {
+        transaction.rollback().await?;
+    } else {
+        transaction.commit().await?;
     }
-    Ok(tenants)
+    Ok(adopted)
 }
 
-async fn run(connection: &mut PgConnection, mut migrator: Migrator) -> Result<Migrated, AdminError> {
-    let from = version(connection).await?;
-    // sqlx's own lock is one for the whole database: the caller has locked the schema.
-    migrator.set_locking(false);
-    migrator.run_direct(None, connection, false).await?;
-    let to = version(connection).await?;
-    Ok(Migrated { from, to })
+/// What would come of the adoption of a schema that others made. Nothing of it stays.
+///
+/// # Errors
+///
+/// [`AdminError`] where it would fail.
+pub(super) async fn rehearse_adoption(
+    database: &Administration,
+    schema: &SchemaName,
+    patience: Patience,
+) -> Result<Adopted, AdminError> {
+    let mut connection = database.connect().await?;
+    let adopted = adopt(&mut connection, schema, patience, true).await?;
+    connection.close().await?;
+    Ok(adopted)
 }
 
-async fn version(connection: &mut PgConnection) -> Result<i64, AdminError> {
-    if !has_ledger(connection).await? {
-        return Ok(0);
+/// What the ledger of `schema` says; none where there is no ledger.
+async fn read_ledger(
+    connection: &mut PgConnection,
+    schema: MigratedSchema<'_>,
+) -> Result<Option<Vec<AppliedMigration>>, AdminError> {
+    if !ledger::exists(connection, schema).await? {
+        return Ok(None);
     }
-    let version = sqlx::query_scalar("SELECT COALESCE(max(version), 0) FROM _sqlx_migrations")
-        .fetch_one(connection)
-        .await?;
-    Ok(version)
+    Ok(ledger::read(connection, [schema]).await?.pop())
 }
 
-async fn has_ledger(connection: &mut PgConnection) -> Result<bool, AdminError> {
-    let found = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-        .fetch_one(connection)
-        .await?;
-    Ok(found)
+async fn apply_all(
+    connection: &mut PgConnection,
+    schema: MigratedSchema<'_>,
+    pending: Vec<&Migration>,
+    patience: Patience,
+    migrated: &mut Migrated,
+) -> Result<(), AdminError> {
+    for migration in pending {
+        apply(connection, schema, migration, patience.lock_timeout).await?;
+        migrated.to = migrated.to.max(migration.version);
+    }
+    Ok(())
+}
+
+/// Applies one migration and records it, all or nothing; the ledger too, where it is the first.
+async fn apply(
+    connection: &mut PgConnection,
+    schema: MigratedSchema<'_>,
+    migration: &Migration,
+    lock_timeout: Duration,
+) -> Result<(), AdminError> {
+    let table = schema.ledger();
+    let mut transaction = connection.begin().await?;
+    ledger::enter_transaction(&mut transaction, schema, lock_timeout).await?;
+    // This also keeps the schema from being dropped, and fails where it is gone.
+    transaction.ensure_migrations_table(&table).await?;
+    transaction.apply(&table, migration).await?;
+    transaction.commit().await?;
+    Ok(())
 }

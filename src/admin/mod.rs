@@ -1,7 +1,15 @@
 //! Care of the fleet: migrations, and tenants as a whole. Nothing here prints; what happened is
 //! returned.
 
+pub mod adopt;
+pub mod archive;
+pub mod check;
+pub mod drop;
+pub mod fleet;
 pub mod migrate;
+mod migrations;
+pub mod shape;
+pub mod survey;
 pub mod tenants;
 
 use crate::tenancy::DatabaseError;
@@ -18,11 +26,67 @@ pub enum AdminError {
     /// There is no such schema.
     #[error("there is no schema of this name")]
     NoSuchSchema,
+    /// There is such a schema already.
+    #[error("there is a schema of this name already")]
+    SchemaExists,
     /// The schema has tables that no migration of ours made.
     #[error(
         "the schema has tables but no record of migrations: it was not made by this program, and is left as it is"
     )]
     Unadopted,
+    /// The schema is not what migration 1 makes.
+    #[error("the schema cannot be adopted: {}", lacks.join("; "))]
+    NotAdoptable {
+        /// What would have to be otherwise.
+        lacks: Vec<String>,
+    },
+    /// The schema has nothing of a tenant's.
+    #[error(
+        "the schema is not a tenant's: it has neither our record of migrations nor the tables items and orders"
+    )]
+    NotATenant,
+    /// The tenant is still in use.
+    #[error("users who point at it: {users}. Move or delete them first, or use --force")]
+    StillUsed {
+        /// How many users point at it.
+        users: i64,
+    },
+    /// Other schemas hold something that would be dropped too.
+    #[error("other schemas need it: {}. Drop these first", objects.join(", "))]
+    NeededElsewhere {
+        /// What it is, as PostgreSQL describes it; some of it where it is much.
+        objects: Vec<String>,
+    },
+    /// It was to end before it was done; nothing of what was under way stays.
+    #[error("stopped before it was done")]
+    Stopped,
+    /// The ledger is there and cannot be read.
+    #[error("the record of migrations cannot be read: {0}")]
+    UnreadableLedger(String),
+    /// The text of a migration is no more what it was when it was applied.
+    #[error(
+        "migration {version} ({description}) was changed after it had been applied: its checksum differs"
+    )]
+    ChangedMigration {
+        /// The migration's version.
+        version: i64,
+        /// What it is called.
+        description: String,
+    },
+    /// A program that knows more migrations was here.
+    #[error("migration {version} was applied by a newer version of this program: this one does not know it")]
+    UnknownMigration {
+        /// The migration's version.
+        version: i64,
+    },
+    /// A migration is recorded as failed, which this program never does.
+    #[error(
+        "migration {version} is recorded as begun and not finished: mend the schema and its record by hand"
+    )]
+    UnfinishedMigration {
+        /// The migration's version.
+        version: i64,
+    },
 }
 
 impl From<sqlx::Error> for AdminError {

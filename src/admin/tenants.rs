@@ -1,9 +1,38 @@
-//! Tenants as a whole.
+//! Tenants as a whole: making one, and a list of all.
 
-use sqlx::Connection;
+use std::collections::HashMap;
 
-use super::{AdminError, migrate};
+use serde::Serialize;
+use sqlx::{Connection, Row};
+
+use super::AdminError;
+use super::migrate::{self, Patience};
+use super::survey::{Ledger, Tenant, survey};
 use crate::tenancy::{Administration, SchemaName, administration};
+
+/// Schemas whose size one connection asks for: its backend remembers each table that it has opened.
+const SIZES_OF_A_CONNECTION: usize = 1000;
+
+/// Creates a tenant that must not exist: its schema with all migrations, or nothing at all. What all
+/// tenants share is migrated first.
+///
+/// # Errors
+///
+/// [`AdminError::SchemaExists`], and others.
+pub async fn create(database: &Administration, schema: &SchemaName) -> Result<(), AdminError> {
+    let mut connection = database.connect().await?;
+    let exists = administration::exists(&mut connection, schema).await?;
+    connection.close().await?;
+    if exists {
+        return Err(AdminError::SchemaExists);
+    }
+    migrate::shared(database, Patience::default()).await?;
+    if create_if_missing(database, schema).await? {
+        Ok(())
+    } else {
+        Err(AdminError::SchemaExists) // somebody was faster
+    }
+}
 
 /// Creates the tenant's schema with all migrations, or nothing at all; whether it was missing.
 ///
@@ -22,4 +51,116 @@ pub async fn create_if_missing(database: &Administration, schema: &SchemaName) -
     }
     connection.close().await?;
     Ok(missing)
+}
+
+/// A tenant, as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedTenant {
+    /// The name of its schema, or what users have in its place.
+    pub name: String,
+    /// How many users point at it.
+    pub users: i64,
+    /// The version that its ledger tells of; none where there is no ledger to be read.
+    pub version: Option<i64>,
+    /// How it is.
+    pub state: TenantState,
+    /// Bytes of all its tables with their indexes; none where there is no schema, or where a table is
+    /// locked just then.
+    pub size_bytes: Option<i64>,
+}
+
+/// How a tenant is, by its ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantState {
+    /// It has all migrations.
+    Current,
+    /// It lacks migrations.
+    Behind,
+    /// A newer version of this program migrated it further than this one knows.
+    Ahead,
+    /// It has tables and no ledger.
+    Unadopted,
+    /// Its ledger cannot be read, or tells of migrations that failed or are others by now.
+    Broken,
+    /// Users point at it, and there is no such schema.
+    Missing,
+    /// Users point at what cannot be the name of a tenant's schema.
+    Misnamed,
+}
+
+impl TenantState {
+    fn of(tenant: &Tenant) -> Self {
+        match tenant.is_current() {
+            Ok(true) => Self::Current,
+            Ok(false) => Self::Behind,
+            Err(AdminError::NoSuchSchema) => Self::Missing,
+            Err(AdminError::Unadopted) => Self::Unadopted,
+            Err(AdminError::UnknownMigration { .. }) => Self::Ahead,
+            Err(_) => Self::Broken,
+        }
+    }
+}
+
+/// All tenants, in the order of their names, and behind them what users point at that cannot be one.
+///
+/// Nothing is written, and nobody waited for.
+///
+/// # Errors
+///
+/// [`AdminError`] where the catalog or `public.users` cannot be read.
+pub async fn list(database: &Administration) -> Result<Vec<ListedTenant>, AdminError> {
+    let survey = survey(database, &[]).await?;
+    let there: Vec<_> = survey
+        .tenants
+        .iter()
+        .filter(|tenant| tenant.ledger != Ledger::NoSchema)
+        .map(|tenant| tenant.schema.as_str())
+        .collect();
+    let sizes = sizes(database, &there).await?;
+    let tenants = survey.tenants.iter().map(|tenant| ListedTenant {
+        name: tenant.schema.as_str().to_owned(),
+        users: tenant.users,
+        version: tenant.version(),
+        state: TenantState::of(tenant),
+        size_bytes: sizes.get(tenant.schema.as_str()).copied(),
+    });
+    let misnamed = survey.misnamed.iter().map(|misnamed| ListedTenant {
+        name: misnamed.name.clone(),
+        users: misnamed.users,
+        version: None,
+        state: TenantState::Misnamed,
+        size_bytes: None,
+    });
+    Ok(tenants.chain(misnamed).collect())
+}
+
+/// Bytes that each of the schemas takes up, but for those that are gone, and those of which a table is
+/// locked by whoever changes it: asking for its size would wait for them.
+pub(super) async fn sizes(
+    database: &Administration,
+    schemas: &[&str],
+) -> Result<HashMap<String, i64>, AdminError> {
+    let mut sizes = HashMap::with_capacity(schemas.len());
+    for chunk in schemas.chunks(SIZES_OF_A_CONNECTION) {
+        let mut connection = database.connect().await?;
+        let rows = sqlx::query(
+            "SELECT n.nspname::text, COALESCE(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint
+             FROM pg_catalog.pg_namespace n
+             LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm', 'S')
+             WHERE n.nspname::text = ANY ($1) AND n.oid NOT IN (
+                 SELECT c.relnamespace FROM pg_catalog.pg_class c JOIN pg_catalog.pg_locks l ON l.relation = c.oid
+                 WHERE l.mode = 'AccessExclusiveLock' AND l.database = (
+                     SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+             GROUP BY 1",
+        )
+        .bind(chunk)
+        .fetch_all(&mut connection)
+        .await?;
+        connection.close().await?;
+        for row in rows {
+            sizes.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+    }
+    Ok(sizes)
 }

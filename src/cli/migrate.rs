@@ -1,61 +1,190 @@
-//! `migrate`: the shared tables, then tenant after tenant.
+//! `migrate`: the shared tables, then all tenants side by side.
 
-use super::{CommandError, output};
-use crate::admin::migrate;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::output::MigrationOutput;
+use super::{CommandError, administration, unless_stopped, with_database};
+use crate::admin::AdminError;
+use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, TenantReport};
+use crate::admin::migrate::{self, Patience};
+use crate::config::{self, DatabaseSettings};
+use crate::server::StopSignals;
 use crate::tenancy::{Administration, SchemaName};
+
+#[derive(Debug, Args)]
+pub(super) struct MigrateArguments {
+    /// Only this tenant; may be given more than once
+    #[arg(long = "tenant", value_name = "NAME", value_parser = SchemaName::parse)]
+    tenants: Vec<SchemaName>,
+    /// Tenants side by side [default: twice the cores, or what the server has connections for]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// How long a migration waits for a table that is in use; who needs the table meanwhile waits too
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::duration)]
+    lock_timeout: Duration,
+    /// How often a tenant whose tables are in use is tried again, with growing pauses
+    #[arg(long, value_name = "N", default_value_t = Patience::default().retries)]
+    retries: u32,
+    /// Take in tenants that were not made by this program, where they have the tables of version 1
+    #[arg(long)]
+    adopt: bool,
+    /// Tell who would get what, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Tell of each tenant by a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+impl MigrateArguments {
+    fn options(&self) -> FleetOptions {
+        FleetOptions {
+            jobs: self.jobs,
+            patience: Patience {
+                lock_timeout: self.lock_timeout,
+                retries: self.retries,
+            },
+            adopts: self.adopt,
+        }
+    }
+}
+
+pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    with_database(&arguments.database, async |url| {
+        let database = unless_stopped(signals, administration(url)).await?;
+        let mut output = MigrationOutput::new(arguments.json, arguments.dry_run);
+        if arguments.dry_run {
+            return unless_stopped(signals, dry_run(&database, arguments, &mut output)).await;
+        }
+        let tenants = &arguments.tenants;
+        let summary = migrate_tenants(&database, tenants, arguments.options(), &mut output, signals).await?;
+        summary.into_result()
+    })
+    .await
+}
 
 /// What came of migrating.
 pub(super) struct MigrationSummary {
-    /// Schemas that there was nothing to do for.
-    pub(super) current: usize,
     /// Tenants that could not be migrated.
     failed: Vec<String>,
-    /// All tenants that were to be migrated.
-    tenants: usize,
+    /// Tenants whose turn did not come.
+    left: usize,
+    /// Why it did not, where it was not a signal.
+    cause: Option<AdminError>,
+    /// All tenants.
+    of: usize,
 }
 
 impl MigrationSummary {
-    pub(super) fn into_result(self) -> Result<(), CommandError> {
+    fn note(&mut self, report: &TenantReport) {
+        if report.error.is_some() {
+            self.failed.push(report.tenant.as_str().to_owned());
+        }
+    }
+
+    fn into_result(self) -> Result<(), CommandError> {
+        if self.left > 0 {
+            return Err(CommandError::TenantsLeft {
+                left: self.left,
+                of: self.of,
+                failed: self.failed,
+                cause: self.cause,
+            });
+        }
         if self.failed.is_empty() {
             return Ok(());
         }
         Err(CommandError::TenantsFailed {
             failed: self.failed,
-            of: self.tenants,
+            of: self.of,
         })
     }
 }
 
 /// Migrates what is shared and then tenants, all or `only` some; one that fails does not stop the
-/// others.
+/// others. After a first signal no tenant is begun, a second cuts off those under way.
 pub(super) async fn migrate_tenants(
     database: &Administration,
     only: &[SchemaName],
+    options: FleetOptions,
+    output: &mut MigrationOutput,
+    signals: &StopSignals,
 ) -> Result<MigrationSummary, CommandError> {
-    let mut current = 0;
-    match migrate::shared(database).await? {
-        migrated if migrated.is_current() => current += 1,
-        migrated => output::migrated("public", migrated),
-    }
-    let tenants = if only.is_empty() {
-        migrate::all_tenants(database).await?
-    } else {
-        only.to_vec()
-    };
-    let mut failed = Vec::new();
-    for tenant in &tenants {
-        match migrate::tenant(database, tenant).await {
-            Ok(migrated) if migrated.is_current() => current += 1,
-            Ok(migrated) => output::migrated(tenant.as_str(), migrated),
-            Err(error) => {
-                output::not_migrated(tenant.as_str(), &error);
-                failed.push(tenant.as_str().to_owned());
-            }
-        }
-    }
-    Ok(MigrationSummary {
-        current,
-        failed,
-        tenants: tenants.len(),
+    let (shared, plan) = unless_stopped(signals, async {
+        let shared = migrate::shared(database, options.patience).await?;
+        output.shared(shared);
+        Ok((shared, fleet::plan(database, only).await?))
     })
+    .await?;
+    for (tenant, version) in &plan.current {
+        output.current(tenant, *version);
+    }
+    let mut current = plan.current.len() + usize::from(shared.is_current());
+    let mut summary = MigrationSummary {
+        failed: Vec::new(),
+        left: plan.pending.len(),
+        cause: None,
+        of: plan.current.len() + plan.pending.len(),
+    };
+    output.begin(plan.pending.len());
+    let pending = plan.pending.into_iter().map(|tenant| tenant.schema).collect();
+    let mut run = FleetRun::start(database, pending, options).await?;
+    let mut stopping = false;
+    let is_cut_off = loop {
+        let event = tokio::select! {
+            biased;
+            () = signals.clone().received(2) => break true,
+            () = signals.clone().received(1), if !stopping => {
+                stopping = true;
+                run.stop();
+                output.stopping();
+                continue;
+            }
+            event = run.next() => event,
+        };
+        let Some(event) = event else { break false };
+        output.event(&event);
+        if let FleetEvent::Done(report) = event {
+            summary.left -= 1;
+            current += usize::from(report.is_current());
+            summary.note(&report);
+        }
+    };
+    if !is_cut_off {
+        summary.cause = run.end().await.err();
+    }
+    output.end(current);
+    Ok(summary)
+}
+
+/// Tells who would get what.
+async fn dry_run(
+    database: &Administration,
+    arguments: &MigrateArguments,
+    output: &mut MigrationOutput,
+) -> Result<(), CommandError> {
+    let shared = migrate::shared_to_do(database).await?;
+    output.shared(shared);
+    let plan = fleet::plan(database, &arguments.tenants).await?;
+    for (tenant, version) in &plan.current {
+        output.current(tenant, *version);
+    }
+    let mut summary = MigrationSummary {
+        failed: Vec::new(),
+        left: 0,
+        cause: None,
+        of: plan.current.len() + plan.pending.len(),
+    };
+    for tenant in plan.pending {
+        let report = fleet::rehearse(database, tenant, arguments.options()).await;
+        output.report(&report);
+        summary.note(&report);
+    }
+    output.end(plan.current.len() + usize::from(shared.is_current()));
+    summary.into_result()
 }

@@ -1,9 +1,13 @@
 //! The commands.
 
+mod archive;
+mod confirm;
 mod database;
 mod migrate;
 pub mod output;
+mod report;
 mod serve;
+mod tenants;
 
 use std::num::NonZeroUsize;
 
@@ -13,8 +17,11 @@ use crate::admin::AdminError;
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, SchemaName};
+use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName};
+use archive::ArchiveCommandError;
 use database::{DatabaseSource, SourceError};
+use migrate::MigrateArguments;
+use tenants::TenantsCommand;
 
 /// Serves the orders of each user out of their tenant's schema.
 ///
@@ -38,18 +45,12 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the shared tables and then every tenant's schema up to date
     Migrate(MigrateArguments),
+    /// Make, list, check, drop, export and import tenants
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
     /// Make data to try or to measure with
     #[command(subcommand)]
     Seed(SeedCommand),
-}
-
-#[derive(Debug, Args)]
-struct MigrateArguments {
-    /// Only this tenant; may be given more than once
-    #[arg(long = "tenant", value_name = "NAME", value_parser = SchemaName::parse)]
-    tenants: Vec<SchemaName>,
-    #[command(flatten)]
-    database: DatabaseSettings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,9 +114,37 @@ pub enum CommandError {
     /// Administration failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Not a name for a tenant.
+    #[error(transparent)]
+    Name(#[from] InvalidSchemaName),
+    /// Administration of one tenant failed.
+    #[error("tenant {name:?}: {source}")]
+    Tenant {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: AdminError,
+    },
+    /// Tenants are not what they should be.
+    #[error("{drifted} of {of} tenants differ from what the migrations make")]
+    Drift {
+        /// How many differ.
+        drifted: usize,
+        /// How many were checked.
+        of: usize,
+    },
+    /// There is nobody to ask whether to go on.
+    #[error("this cannot be undone: confirm it with --yes, since there is no terminal to ask on")]
+    Unconfirmed,
+    /// The user does not want it.
+    #[error("nothing was done")]
+    Declined,
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// An archive was not written or read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveCommandError),
     /// Some tenants were not migrated.
     #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
     TenantsFailed {
@@ -124,13 +153,40 @@ pub enum CommandError {
         /// Of how many.
         of: usize,
     },
+    /// Some tenants' turn to be migrated did not come.
+    #[error(
+        "{left} of {of} tenants are left to be migrated; what was done stays{}",
+        also_failed(failed)
+    )]
+    TenantsLeft {
+        /// How many are left.
+        left: usize,
+        /// Of how many.
+        of: usize,
+        /// Those that failed before.
+        failed: Vec<String>,
+        /// Why they are left, where it was not a signal.
+        #[source]
+        cause: Option<AdminError>,
+    },
+}
+
+fn also_failed(tenants: &[String]) -> String {
+    if tenants.is_empty() {
+        return String::new();
+    }
+    format!("; {} failed: {}", tenants.len(), tenants.join(", "))
 }
 
 impl CommandError {
     /// Whether the command was not as it should be, rather than what it set out to do.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Url(_))
+        match self {
+            Self::Url(_) => true,
+            Self::Archive(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 
@@ -146,14 +202,8 @@ impl Cli {
         match self.command {
             None => Box::pin(serve::serve(self.serve, signals)).await,
             Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,
-            Some(Command::Migrate(arguments)) => {
-                administer(&arguments.database, &signals, async |database| {
-                    let summary = migrate::migrate_tenants(database, &arguments.tenants).await?;
-                    output::current(summary.current);
-                    summary.into_result()
-                })
-                .await
-            }
+            Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
+            Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Seed(SeedCommand::Demo(settings))) => {
                 administer(&settings, &signals, async |database| {
                     Ok(seed::demo(database).await?)
@@ -179,15 +229,14 @@ impl Cli {
 }
 
 /// Does `work` on a database that may be changed, or gives it up at the first signal.
-async fn administer(
+async fn administer<T>(
     settings: &DatabaseSettings,
     signals: &StopSignals,
-    work: impl AsyncFnOnce(&Administration) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
+    work: impl AsyncFnOnce(&Administration) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     with_database(settings, async |url| {
         unless_stopped(signals, async {
-            let database = Administration::new(url)?;
-            database.require_sessions().await.map_err(AdminError::from)?;
+            let database = administration(url).await?;
             work(&database).await
         })
         .await
@@ -195,14 +244,24 @@ async fn administer(
     .await
 }
 
+/// A database that may be changed, over connections that are fit for that.
+async fn administration(url: &DatabaseUrl) -> Result<Administration, CommandError> {
+    let database = Administration::new(url)?;
+    database.require_sessions().await.map_err(AdminError::from)?;
+    Ok(database)
+}
+
 /// Does `work` with the database that the settings name, and leaves nothing of it running.
-async fn with_database(
+async fn with_database<T>(
     settings: &DatabaseSettings,
-    work: impl AsyncFnOnce(&DatabaseUrl) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
+    work: impl AsyncFnOnce(&DatabaseUrl) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     let source = DatabaseSource::open(settings).await?;
     let worked = work(source.url()).await;
-    worked.and(source.close().map_err(CommandError::from))
+    let closed = source.close();
+    let done = worked?;
+    closed?;
+    Ok(done)
 }
 
 /// Does `work`, or gives it up at the first signal.

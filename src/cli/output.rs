@@ -1,15 +1,22 @@
 //! Everything that is written for a person to read, and the log. What nobody reads any more, as when
 //! a pipe was closed, is lost and stops nothing.
 
+mod migration;
+mod transfer;
+
 use std::error::Error;
 use std::fmt::Arguments;
 use std::io::Write;
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
-use crate::admin::migrate::Migrated;
 use crate::causes;
 use crate::config::{LogFormat, LogSettings};
+
+pub(super) use migration::MigrationOutput;
+pub(super) use transfer::{Transfer, standard_output, transferred};
 
 /// Starts the log, on standard error.
 pub fn start_log(settings: &LogSettings) {
@@ -40,6 +47,25 @@ fn answer(line: Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// A text that a program could read, or a person.
+pub(super) fn data(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Data for programs, on one line.
+pub(super) fn json(data: &impl Serialize) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = serde_json::to_writer(&mut stdout, data);
+    let _ = writeln!(stdout);
+}
+
+/// The columns of the terminal that data is written to; none where it goes elsewhere.
+pub(super) fn width() -> Option<usize> {
+    let terminal = Term::stdout();
+    let (_, columns) = terminal.is_term().then(|| terminal.size_checked()).flatten()?;
+    Some(columns.into())
+}
+
 /// All else: to standard error.
 fn tell(line: Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -50,23 +76,11 @@ pub(super) fn step(text: &str) {
     tell(format_args!("{text}"));
 }
 
-/// Tells what a migration did to a schema.
-pub(super) fn migrated(schema: &str, migrated: Migrated) {
-    answer(format_args!(
-        "{schema}: migrated from version {} to {}",
-        migrated.from, migrated.to
-    ));
-}
-
-/// Tells how many schemas a migration had nothing to do for.
-pub(super) fn current(schemas: usize) {
-    answer(format_args!("{schemas} up to date already"));
-}
-
-/// Tells why a schema was not migrated.
-pub(super) fn not_migrated(schema: &str, error: &dyn Error) {
-    let texts = causes::texts(error);
-    tell(format_args!("{schema}: error: {}", texts.join("\n  because: ")));
+/// Asks, and leaves the line open for the answer.
+pub(super) fn question(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{text} ");
+    let _ = stderr.flush();
 }
 
 /// How far long work has come: a bar on a terminal, a line every tenth elsewhere.
@@ -87,6 +101,15 @@ impl Progress {
         if self.0.is_hidden() && self.is_tenth() {
             self.line();
         }
+    }
+
+    /// Writes something else beside the bar.
+    fn suspended(&self, write: impl FnOnce()) {
+        self.0.suspend(write);
+    }
+
+    fn is_hidden(&self) -> bool {
+        self.0.is_hidden()
     }
 
     pub(super) fn finish(&self) {

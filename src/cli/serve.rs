@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::migrate::migrate_tenants;
+use super::output::MigrationOutput;
 use super::{CommandError, output, unless_stopped, with_database};
 use crate::admin::AdminError;
+use crate::admin::fleet::FleetOptions;
 use crate::config::ServeSettings;
 use crate::server::{self, ServeError, StopSignals};
 use crate::tenancy::{Administration, Database, DatabaseError};
@@ -33,7 +35,11 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
         let database = Database::open(url, &pool)?;
         if is_embedded {
             let administration = Administration::new(url)?;
-            unless_stopped(&signals, Box::pin(prepare_demo(&administration, &database))).await?;
+            unless_stopped(
+                &signals,
+                Box::pin(prepare_demo(&administration, &database, &signals)),
+            )
+            .await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
             output::step("serving the demo; try");
             output::step(&format!("  curl http://{address}/users/1/orders"));
@@ -54,8 +60,13 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
 
 /// Makes the demo in a database that is new, and migrates one that is not. A tenant that cannot be
 /// migrated is reported, and served as it is.
-async fn prepare_demo(administration: &Administration, database: &Database) -> Result<(), CommandError> {
-    migrate_tenants(administration, &[]).await?;
+async fn prepare_demo(
+    administration: &Administration,
+    database: &Database,
+    signals: &StopSignals,
+) -> Result<(), CommandError> {
+    let mut output = MigrationOutput::new(false, false);
+    migrate_tenants(administration, &[], FleetOptions::default(), &mut output, signals).await?;
     if users::are_none(database).await.map_err(AdminError::from)? {
         seed::demo(administration).await?;
     }

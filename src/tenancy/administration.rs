@@ -31,8 +31,9 @@ impl Administration {
     ///
     /// [`InvalidDatabaseUrl`] where `url` is not one.
     pub fn new(url: &DatabaseUrl) -> Result<Self, InvalidDatabaseUrl> {
+        // Long work is what it is for: a statement that takes its time is no news.
         Ok(Self {
-            options: connect_options(url)?,
+            options: connect_options(url)?.disable_statement_logging(),
         })
     }
 
@@ -60,14 +61,6 @@ pub(crate) async fn enter(connection: &mut PgConnection, schema: &SchemaName) ->
     Ok(())
 }
 
-/// Makes `public` that place.
-pub(crate) async fn enter_public(connection: &mut PgConnection) -> Result<(), DatabaseError> {
-    raw_sql("SET search_path TO public, pg_temp")
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
 /// Whether `schema` exists.
 pub(crate) async fn exists(
     connection: &mut PgConnection,
@@ -78,6 +71,24 @@ pub(crate) async fn exists(
         .fetch_optional(connection)
         .await?;
     Ok(found.is_some())
+}
+
+/// Whether `schema` holds no table, view or the like.
+pub(crate) async fn is_empty(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<bool, DatabaseError> {
+    let empty = sqlx::query_scalar(
+        // The index of pg_depend finds them; pg_class has none by schema.
+        "SELECT NOT EXISTS (
+             SELECT FROM pg_catalog.pg_depend
+             WHERE classid = 'pg_catalog.pg_class'::regclass AND refclassid = 'pg_catalog.pg_namespace'::regclass
+               AND refobjid = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1))",
+    )
+    .bind(schema.as_str())
+    .fetch_one(connection)
+    .await?;
+    Ok(empty)
 }
 
 /// Creates `schema`, which must not exist.
@@ -102,4 +113,15 @@ pub(crate) async fn lock(connection: &mut PgConnection, what: &str) -> Result<()
         }
         tokio::time::sleep(LOCK_RETRY).await;
     }
+}
+
+/// Lets other sessions of this program work on `what` again. What was never locked stays as it is.
+pub(crate) async fn unlock(connection: &mut PgConnection, what: &str) -> Result<(), DatabaseError> {
+    sqlx::query(
+        "SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('tenant-orders ' || $1, 0))",
+    )
+    .bind(what)
+    .execute(connection)
+    .await?;
+    Ok(())
 }

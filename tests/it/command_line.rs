@@ -28,6 +28,8 @@ fn wrong_usage_is_named_and_ends_with_2() {
         (vec!["--log-format", "xml"], "--log-format"),
         (vec!["launch"], "launch"),
         (vec!["seed"], "seed"),
+        (vec!["tenants"], "tenants"),
+        (vec!["tenants", "drop", "--yes"], "NAME"),
         (vec!["seed", "bulk", "--tenants", "0"], "--tenants"),
     ] {
         let (status, _, errors) = finished(ServiceProcess::command().args(&arguments));
@@ -66,6 +68,7 @@ fn help_and_version_are_told_and_hold_no_secret() {
         "migrate",
         "seed",
         "serve",
+        "tenants",
     ] {
         assert!(output.contains(setting), "{setting}");
     }

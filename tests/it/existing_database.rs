@@ -10,7 +10,7 @@ use crate::support::{ServiceProcess, TestDatabase, finished};
 
 /// Everything that is stored in the database: each row of each table and of each catalog, but for
 /// what the whole cluster shares.
-async fn everything(database: &TestDatabase) -> Vec<(String, String)> {
+pub(crate) async fn everything(database: &TestDatabase) -> Vec<(String, String)> {
     let mut connection = database.connect().await;
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

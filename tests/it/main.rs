@@ -13,6 +13,7 @@
 
 mod support;
 
+mod archive;
 mod command_line;
 mod embedded;
 mod existing_database;
@@ -25,3 +26,4 @@ mod pooler;
 mod problems;
 mod properties;
 mod soak;
+mod tenants;

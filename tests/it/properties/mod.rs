@@ -3,6 +3,7 @@
 //! Each test tells its seed; with it as `PROPTEST_RNG_SEED` the values are the same again. `PROPTEST_CASES`
 //! makes more of them.
 
+mod archives;
 mod money;
 mod names;
 mod pages;

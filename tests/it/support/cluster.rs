@@ -147,6 +147,8 @@ pub(crate) fn data_dir_for_a_test() -> PathBuf {
 /// A running PostgreSQL.
 pub(crate) struct Cluster {
     folder: PathBuf,
+    /// Where PostgreSQL's programs are.
+    programs: PathBuf,
     server: Mutex<Option<EmbeddedPostgres>>,
 }
 
@@ -166,16 +168,25 @@ impl Cluster {
         configuration.write_all(FAST_AND_FORGETFUL.as_bytes()).unwrap();
         let folder = data_dir.path().to_owned();
         let server = Mutex::new(Some(data_dir.start(&binaries).unwrap()));
-        Self { folder, server }
+        // Beside the programs themselves, which may have been found through links.
+        let pg_ctl = binaries.folder.join("pg_ctl").canonicalize().unwrap();
+        Self {
+            folder,
+            programs: pg_ctl.parent().unwrap().to_owned(),
+            server,
+        }
+    }
+
+    /// One of PostgreSQL's programs, of the version that runs.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
     }
 
     /// A hot standby of this one, with all that it holds.
     pub(crate) fn standby(&self) -> Self {
         let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
         let binaries = Binaries::find(&data_dir).unwrap();
-        // Beside the programs themselves, which may have been found through links.
-        let pg_ctl = binaries.folder.join("pg_ctl").canonicalize().unwrap();
-        let copied = command_as_owner(data_dir.path(), pg_ctl.with_file_name("pg_basebackup"))
+        let copied = command_as_owner(data_dir.path(), self.program("pg_basebackup"))
             .args(["--username=postgres", "--wal-method=stream", "--checkpoint=fast"])
             .arg("--write-recovery-conf")
             .arg("--host")
@@ -187,7 +198,11 @@ impl Cluster {
         assert!(copied.success());
         let folder = data_dir.path().to_owned();
         let server = Mutex::new(Some(data_dir.start(&binaries).unwrap()));
-        Self { folder, server }
+        Self {
+            folder,
+            programs: self.programs.clone(),
+            server,
+        }
     }
 
     /// Stops it: it cuts its clients off, and ends well.

@@ -1,0 +1,68 @@
+//! What others than its owner may do with a tenant.
+
+use sqlx::{PgConnection, Row};
+
+use super::ArchiveError;
+use super::format::{Grant, Manifest};
+use crate::tenancy::{DatabaseError, GeneratedSql, SchemaName};
+
+/// What others may do with the tenant's schema, tables and sequences.
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    tenant: &SchemaName,
+) -> Result<Vec<Grant>, ArchiveError> {
+    let rows = sqlx::query(include_str!("grants.sql"))
+        .bind(tenant.as_str())
+        .fetch_all(connection)
+        .await?;
+    let grants = rows.iter().map(|row| {
+        Ok(Grant {
+            kind: row.try_get(0)?,
+            name: row.try_get(1)?,
+            grantee: row.try_get(2)?,
+            privileges: row.try_get(3)?,
+        })
+    });
+    grants.collect()
+}
+
+/// Grants the same on what is `tenant` now. Some roles may not exist here: what was to be theirs comes
+/// back.
+///
+/// A role that has the name of the tenant is its own. Under another name the tenant has another role, and
+/// the old one, which may still have a tenant, gets nothing.
+pub(super) async fn grant(
+    connection: &mut PgConnection,
+    tenant: &SchemaName,
+    manifest: &Manifest,
+) -> Result<Vec<String>, DatabaseError> {
+    let mut not_granted = Vec::new();
+    for grant in &manifest.grants {
+        let grantee = match grant.grantee.as_deref() {
+            Some(own) if own == manifest.tenant => Some(tenant.as_str()),
+            grantee => grantee,
+        };
+        let object = grant.name.as_deref().unwrap_or(tenant.as_str());
+        let generator = sqlx::query(
+            "SELECT format('GRANT %s ON %s %I TO %s', $1, $2, $3, COALESCE(quote_ident($4), 'PUBLIC'))
+             WHERE $4 IS NULL OR EXISTS (SELECT FROM pg_roles WHERE rolname = $4)",
+        )
+        .bind(&grant.privileges)
+        .bind(&grant.kind)
+        .bind(object)
+        .bind(grantee);
+        let statements = GeneratedSql::fetch(connection, generator).await?;
+        if statements.is_empty() {
+            not_granted.push(format!(
+                "{} on {} {object} for role {}, which does not exist",
+                grant.privileges,
+                grant.kind.to_lowercase(),
+                grantee.unwrap_or_default(),
+            ));
+        }
+        for statement in statements {
+            statement.run(connection).await?;
+        }
+    }
+    Ok(not_granted)
+}

@@ -1,0 +1,31 @@
+-- What in the schema $1, or at its tables, is neither data nor needed for it, and stays behind.
+WITH schema AS (
+    SELECT oid FROM pg_namespace WHERE nspname = $1
+),
+tables AS (
+    SELECT * FROM pg_class WHERE relnamespace = (SELECT oid FROM schema) AND relkind = 'r'
+),
+parts AS (
+    -- All that is in the schema by itself, such as views, functions and types.
+    SELECT d.classid, d.objid
+    FROM pg_depend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = (SELECT oid FROM schema)
+      AND COALESCE(c.relkind NOT IN ('r', 'S'), true)
+  UNION ALL
+    SELECT 'pg_trigger'::regclass, oid FROM pg_trigger
+    WHERE tgrelid IN (SELECT oid FROM tables) AND NOT tgisinternal
+  UNION ALL
+    SELECT 'pg_rewrite'::regclass, oid FROM pg_rewrite WHERE ev_class IN (SELECT oid FROM tables)
+  UNION ALL
+    SELECT 'pg_policy'::regclass, oid FROM pg_policy WHERE polrelid IN (SELECT oid FROM tables)
+  UNION ALL
+    SELECT 'pg_class'::regclass, indexrelid FROM pg_index
+    WHERE indrelid IN (SELECT oid FROM tables) AND NOT indisvalid
+)
+SELECT pg_describe_object(classid, objid, 0) FROM parts
+UNION
+SELECT format('row security of table %s', relname) FROM tables WHERE relrowsecurity
+UNION
+SELECT format('privileges on single columns of table %s', relname) FROM tables
+WHERE oid IN (SELECT attrelid FROM pg_attribute WHERE attacl IS NOT NULL)
+ORDER BY 1

@@ -1,0 +1,50 @@
+-- What in the schema $1 has data or is needed for data, and cannot be made again from an archive.
+WITH schema AS (
+    SELECT oid FROM pg_namespace WHERE nspname = $1
+),
+relations AS (
+    SELECT c.* FROM pg_class c WHERE c.relnamespace = (SELECT oid FROM schema)
+),
+tables AS (
+    SELECT oid FROM relations WHERE relkind = 'r'
+),
+-- Types, functions and the like that are the schema's own.
+own AS (
+    SELECT 'pg_type'::regclass AS classid, oid FROM pg_type WHERE typnamespace = (SELECT oid FROM schema)
+  UNION ALL
+    SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = (SELECT oid FROM schema)
+  UNION ALL
+    SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprnamespace = (SELECT oid FROM schema)
+  UNION ALL
+    SELECT 'pg_opclass'::regclass, oid FROM pg_opclass WHERE opcnamespace = (SELECT oid FROM schema)
+  UNION ALL
+    SELECT 'pg_collation'::regclass, oid FROM pg_collation WHERE collnamespace = (SELECT oid FROM schema)
+),
+-- What tables consist of: columns and indexes, defaults, constraints.
+parts AS (
+    SELECT 'pg_class'::regclass AS classid, oid FROM tables
+  UNION ALL
+    SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indrelid IN (SELECT oid FROM tables)
+  UNION ALL
+    SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid IN (SELECT oid FROM tables)
+  UNION ALL
+    SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid IN (SELECT oid FROM tables)
+)
+SELECT format('partitioned table %s', relname) FROM relations WHERE relkind = 'p'
+UNION
+SELECT format('foreign table %s', relname) FROM relations WHERE relkind = 'f'
+UNION
+SELECT format('table %s, which inherits or is inherited from', relname) FROM relations
+WHERE relkind = 'r' AND oid IN (SELECT inhrelid FROM pg_inherits UNION ALL SELECT inhparent FROM pg_inherits)
+UNION
+SELECT format('table %s, which is made of a type', relname) FROM relations WHERE relkind = 'r' AND reloftype <> 0
+UNION
+SELECT format('%s, whose name is a system table''s', relname) FROM relations
+WHERE relkind IN ('r', 'S') AND NOT pg_table_is_visible(oid)
+UNION
+SELECT format('%s, which needs %s', pg_describe_object(d.classid, d.objid, d.objsubid),
+              pg_describe_object(d.refclassid, d.refobjid, 0))
+FROM pg_depend d
+JOIN parts p ON p.classid = d.classid AND p.oid = d.objid
+JOIN own o ON o.classid = d.refclassid AND o.oid = d.refobjid
+ORDER BY 1

@@ -1,0 +1,120 @@
+//! Dropping a tenant for good.
+
+use sqlx::Connection;
+use tokio::time::sleep;
+
+use super::migrate::Patience;
+use super::survey::{self, Ledger, Tenant};
+use super::{AdminError, migrations, tenants};
+use crate::tenancy::{Administration, SchemaName, administration, ledger, removal};
+
+/// What a tenant is known by stays until the end, so that a drop that was cut off can be done again.
+const KEPT_TO_THE_END: [&str; 3] = ["items", "orders", ledger::TABLE];
+
+/// What is dropped with a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// Tables, views and the like, by their names.
+    pub tables: Vec<String>,
+    /// Bytes that the tables and their indexes take up; none where one of them is locked just then.
+    pub size_bytes: Option<i64>,
+    /// Users that point at the tenant. They stay, and their requests are answered that the tenant is
+    /// unavailable.
+    pub users: i64,
+}
+
+/// Whether a tenant that users point at may be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PointingUsers {
+    /// It may not.
+    Keep,
+    /// It may; the users stay, and point at nothing.
+    Abandon,
+}
+
+/// Tells what dropping the tenant would remove, and changes nothing.
+///
+/// # Errors
+///
+/// [`AdminError`] where it must not be dropped: [`AdminError::NotATenant`], [`AdminError::StillUsed`],
+/// [`AdminError::NeededElsewhere`].
+pub async fn inspect(
+    database: &Administration,
+    schema: &SchemaName,
+    users: PointingUsers,
+) -> Result<Contents, AdminError> {
+    let survey = survey::survey(database, std::slice::from_ref(schema)).await?;
+    let tenant = survey.tenants.first().ok_or(AdminError::NoSuchSchema)?;
+    if tenant.ledger == Ledger::NoSchema {
+        return Err(AdminError::NoSuchSchema);
+    }
+    if !is_ours(tenant) {
+        return Err(AdminError::NotATenant);
+    }
+    if tenant.users > 0 && users == PointingUsers::Keep {
+        return Err(AdminError::StillUsed { users: tenant.users });
+    }
+    let mut connection = database.connect().await?;
+    let objects = removal::outside_dependents(&mut connection, schema).await?;
+    if !objects.is_empty() {
+        return Err(AdminError::NeededElsewhere { objects });
+    }
+    let tables = removal::tables(&mut connection, schema).await?;
+    connection.close().await?;
+    let sizes = tenants::sizes(database, &[schema.as_str()]).await?;
+    Ok(Contents {
+        tables,
+        size_bytes: sizes.get(schema.as_str()).copied(),
+        users: tenant.users,
+    })
+}
+
+/// Drops the tenant's schema and all that is in it, and tells what that was.
+///
+/// Its tables go some at a time, so that the server's lock table is large enough. Locks are waited for
+/// as briefly as by a migration, since dropping a foreign key locks `public.users`. Cut off half-way, or
+/// dropped, it leaves the rest, which another call drops.
+///
+/// # Errors
+///
+/// As [`inspect`], and [`AdminError`] where a lock was not to be had.
+pub async fn drop_tenant(
+    database: &Administration,
+    schema: &SchemaName,
+    users: PointingUsers,
+) -> Result<Contents, AdminError> {
+    let patience = Patience::default();
+    let mut connection = database.connect().await?;
+    administration::lock(&mut connection, schema.as_str()).await?;
+    let contents = inspect(database, schema, users).await?;
+    sqlx::query("SELECT pg_catalog.set_config('lock_timeout', $1, false)")
+        .bind(patience.lock_timeout.as_millis().to_string())
+        .execute(&mut connection)
+        .await?;
+    let mut failed_attempts = 0;
+    loop {
+        let dropped = match removal::drop_some(&mut connection, schema, &KEPT_TO_THE_END).await {
+            Ok(true) => continue,
+            Ok(false) => removal::drop_schema(&mut connection, schema).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = dropped else { break };
+        failed_attempts += 1;
+        let error = AdminError::from(error);
+        match patience.pause(failed_attempts, &error) {
+            Some(pause) => sleep(pause).await,
+            None => return Err(error),
+        }
+    }
+    connection.close().await?;
+    Ok(contents)
+}
+
+/// Whether it has a tenant's tables or a ledger of our migrations. That users point at it is not enough.
+fn is_ours(tenant: &Tenant) -> bool {
+    let has_our_ledger = match &tenant.ledger {
+        Ledger::Applied(ledger) => ledger.iter().any(|applied| migrations::TENANT.include(applied)),
+        Ledger::NoSchema | Ledger::Empty | Ledger::None | Ledger::Unreadable(_) => false,
+    };
+    has_our_ledger || (tenant.has_items && tenant.has_orders)
+}

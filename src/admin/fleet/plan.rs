@@ -1,0 +1,73 @@
+//! What a run is to do, found out without doing it.
+
+use std::time::Instant;
+
+use super::{FleetOptions, TenantReport};
+use crate::admin::AdminError;
+use crate::admin::adopt;
+use crate::admin::migrate::{self, Migrated};
+use crate::admin::migrations::TENANT;
+use crate::admin::survey::{self, Ledger, Tenant};
+use crate::tenancy::{Administration, SchemaName};
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct FleetPlan {
+    /// Tenants that have all migrations, and their version.
+    pub current: Vec<(SchemaName, i64)>,
+    /// The others.
+    pub pending: Vec<Tenant>,
+}
+
+/// Finds out who is behind: of all tenants, or of those that are named. Nothing is written.
+///
+/// # Errors
+///
+/// [`AdminError`] where the catalog cannot be read.
+pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<FleetPlan, AdminError> {
+    let survey = survey::survey(database, only).await?;
+    let mut plan = FleetPlan {
+        current: Vec::new(),
+        pending: Vec::new(),
+    };
+    for tenant in survey.tenants {
+        if only.is_empty() && !(tenant.is_certain() && tenant.ledger != Ledger::NoSchema) {
+            continue;
+        }
+        match (tenant.is_current(), tenant.version()) {
+            (Ok(true), Some(version)) => plan.current.push((tenant.schema, version)),
+            _ => plan.pending.push(tenant),
+        }
+    }
+    Ok(plan)
+}
+
+/// What a run with such options would do to a tenant, if no migration failed. Nothing that is written
+/// stays.
+pub async fn rehearse(database: &Administration, tenant: Tenant, options: FleetOptions) -> TenantReport {
+    let begin = Instant::now();
+    let mut from = tenant.version();
+    let mut adopted = None;
+    let mut to_do = tenant.is_current();
+    if options.adopts && matches!(to_do, Err(AdminError::Unadopted)) {
+        to_do = match migrate::rehearse_adoption(database, &tenant.schema, options.patience).await {
+            Ok(would_be) => {
+                from = Some(adopt::VERSION);
+                adopted = Some(would_be);
+                Ok(from == Some(TENANT.latest()))
+            }
+            Err(error) => Err(error),
+        };
+    }
+    let is_behind = matches!(to_do, Ok(false));
+    TenantReport {
+        tenant: tenant.schema,
+        migrated: from.map(|from| Migrated {
+            from,
+            to: if is_behind { TENANT.latest() } else { from },
+        }),
+        adopted,
+        duration: begin.elapsed(),
+        error: to_do.err(),
+    }
+}

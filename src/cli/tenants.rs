@@ -1,0 +1,205 @@
+//! `tenants`: making, listing, checking and dropping them; archives are elsewhere.
+
+use clap::{Args, Subcommand};
+
+use super::archive::{self, ExportArguments, ImportArguments};
+use super::{CommandError, administer, confirm, output, report};
+use crate::admin::drop::PointingUsers;
+use crate::admin::{AdminError, check, drop, tenants};
+use crate::config::DatabaseSettings;
+use crate::server::StopSignals;
+use crate::tenancy::SchemaName;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TenantsCommand {
+    /// Make a tenant: its schema with all migrations, or nothing at all
+    Create(CreateArguments),
+    /// Tell of all tenants: their users, version, state and size
+    List(ListArguments),
+    /// Tell in what tenants differ from what the migrations make; exit status 1 where any does
+    ///
+    /// Each tenant is compared with what the migrations make at the version that it is at: tables,
+    /// columns, types, defaults, NOT NULL, keys, constraints, indexes, and its record of migrations.
+    /// Schemas that users point at and that do not exist are told of too; so are tenants that nobody
+    /// points at, which is a remark and no difference. Where a difference can be mended without harm, the
+    /// SQL is told. Nothing is changed.
+    Check(CheckArguments),
+    /// Drop a tenant: its schema with all that is in it, for good
+    ///
+    /// Refused where it is not a tenant, where users point at it, and where other schemas need something
+    /// of it. A drop that was cut off is finished by another one.
+    Drop(DropArguments),
+    /// Write a tenant, with its users, to an archive
+    ///
+    /// It is of one moment: its tables with their rows, its record of migrations, and all columns of its
+    /// users, passwords too. What it does not hold, such as views, is told of.
+    Export(ExportArguments),
+    /// Make a tenant out of an archive: all of it, or nothing at all
+    ///
+    /// Refused where there is such a schema, where others have the ids of its users, and where the archive
+    /// is not what was written. It holds SQL, which is run: import what you trust.
+    Import(ImportArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArguments {
+    /// The name of its schema
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArguments {
+    /// As a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// Only these tenants
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Pass over tables, columns, constraints and indexes that no migration makes
+    #[arg(long)]
+    ignore_extra: bool,
+    /// As a JSON array, with the SQL for each tenant
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DropArguments {
+    /// The name of its schema
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Drop it though users point at it: they stay, and are answered that their tenant is unavailable
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+impl TenantsCommand {
+    pub(super) async fn run(self, signals: &StopSignals) -> Result<(), CommandError> {
+        match self {
+            Self::Create(arguments) => create(arguments, signals).await,
+            Self::List(arguments) => list(arguments, signals).await,
+            Self::Check(arguments) => check(arguments, signals).await,
+            Self::Drop(arguments) => drop(arguments, signals).await,
+            Self::Export(arguments) => archive::export(arguments, signals).await,
+            Self::Import(arguments) => archive::import(arguments, signals).await,
+        }
+    }
+}
+
+async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    let schema = SchemaName::parse(&arguments.name)?;
+    administer(&arguments.database, signals, async |database| {
+        tenants::create(database, &schema)
+            .await
+            .map_err(|error| of_tenant(&schema, error))
+    })
+    .await?;
+    output::step(&format!("{}: created", report::shown(schema.as_str())));
+    Ok(())
+}
+
+async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    administer(&arguments.database, signals, async |database| {
+        let tenants = tenants::list(database).await?;
+        if arguments.json {
+            output::json(&tenants);
+        } else {
+            output::data(&report::table(&tenants, output::width()));
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    let names: Result<Vec<_>, _> = arguments
+        .names
+        .iter()
+        .map(|name| SchemaName::parse(name))
+        .collect();
+    let names = names?;
+    administer(&arguments.database, signals, async |database| {
+        let mut checked = check::check(database, &names).await?;
+        if arguments.ignore_extra {
+            for tenant in &mut checked {
+                tenant.differences.retain(|difference| !difference.is_extra());
+            }
+        }
+        if arguments.json {
+            output::json(&checked);
+        } else {
+            output::data(&report::drift(&checked));
+        }
+        let drifted = checked.iter().filter(|tenant| tenant.has_drifted()).count();
+        if drifted > 0 {
+            return Err(CommandError::Drift {
+                drifted,
+                of: checked.len(),
+            });
+        }
+        output::step(&format!("no drift; tenants checked: {}", checked.len()));
+        Ok(())
+    })
+    .await
+}
+
+async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    let schema = SchemaName::parse(&arguments.name)?;
+    if !arguments.yes && !confirm::can_ask() {
+        return Err(CommandError::Unconfirmed);
+    }
+    let users = if arguments.force {
+        PointingUsers::Abandon
+    } else {
+        PointingUsers::Keep
+    };
+    let name = report::shown(schema.as_str());
+    administer(&arguments.database, signals, async |database| {
+        if !arguments.yes {
+            let contents = drop::inspect(database, &schema, users)
+                .await
+                .map_err(|error| of_tenant(&schema, error))?;
+            let question = format!("Drop tenant {name} for good: {}?", report::contents(&contents));
+            if !confirm::ask(&question).await {
+                return Err(CommandError::Declined);
+            }
+        }
+        let dropped = drop::drop_tenant(database, &schema, users)
+            .await
+            .map_err(|error| of_tenant(&schema, error))?;
+        output::step(&format!("{name}: dropped {}", report::contents(&dropped)));
+        if dropped.users > 0 {
+            output::step(&format!(
+                "users who still point at it, and are answered that their tenant is unavailable: {}",
+                dropped.users
+            ));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A failure with the name of the tenant that it is about.
+/// `source` is why the work on `schema` failed.
+pub(super) fn of_tenant(schema: &SchemaName, source: AdminError) -> CommandError {
+    CommandError::Tenant {
+        name: schema.as_str().to_owned(),
+        source,
+    }
+}

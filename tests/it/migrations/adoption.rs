@@ -1,0 +1,126 @@
+//! Tenants that others made are taken in.
+
+use serde_json::Value;
+
+use super::run;
+use crate::existing_database::everything;
+use crate::support::{Service, TestDatabase};
+
+async fn answers(database: &TestDatabase) -> [Value; 2] {
+    let service = Service::over(database);
+    [
+        service.get("/users/1/orders").await.ok(),
+        service.get("/users/2/orders").await.ok(),
+    ]
+}
+
+/// Each value of each row, prices as numbers.
+async fn rows(database: &TestDatabase) -> String {
+    database
+        .text(
+            "SELECT concat_ws(E'\\n',
+                 (SELECT string_agg(concat_ws('|', id, creation_timestamp, description, price::numeric), ' ' ORDER BY id) FROM client1.items),
+                 (SELECT string_agg(o::text, ' ' ORDER BY id) FROM client1.orders o),
+                 (SELECT string_agg(concat_ws('|', discount, id, creation_timestamp, description, price::numeric), ' ' ORDER BY id) FROM client2.items),
+                 (SELECT string_agg(o::text, ' ' ORDER BY id) FROM client2.orders o),
+                 (SELECT string_agg(u::text, ' ' ORDER BY id) FROM public.users u))",
+        )
+        .await
+}
+
+#[tokio::test]
+async fn what_others_made_is_taken_in_with_all_that_it_has_and_migrated_on() {
+    let database = TestDatabase::existing().await;
+    let before = (rows(&database).await, answers(&database).await);
+    let (status, output, errors) = run(&database, &["migrate", "--adopt", "--jobs", "1"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    assert_eq!(
+        output,
+        "public: migrated from version 0 to 1\n\
+         client1: adopted at version 1; beyond its tables it keeps nothing\n\
+         client1: migrated from version 1 to 2\n\
+         client2: adopted at version 1; beyond its tables it keeps column items.discount integer, \
+         column orders.note text\n\
+         client2: migrated from version 1 to 2\n\
+         0 up to date already\n"
+    );
+    assert_eq!((rows(&database).await, answers(&database).await), before);
+    let types = "SELECT string_agg(data_type, ' ') FROM information_schema.columns
+                 WHERE table_name = 'items' AND column_name = 'price'";
+    assert_eq!(database.text(types).await, "numeric numeric");
+    let (status, output, _) = run(&database, &["migrate", "--adopt"]);
+    assert_eq!((status, output.as_str()), (Some(0), "3 up to date already\n"));
+    assert_eq!(run(&database, &["migrate"]).0, Some(0));
+}
+
+#[tokio::test]
+async fn a_rehearsed_adoption_leaves_nothing_behind() {
+    let database = TestDatabase::existing().await;
+    database.execute("ALTER TABLE client2.orders DROP item_id").await;
+    let before = everything(&database).await;
+    let (status, output, errors) = run(&database, &["migrate", "--adopt", "--dry-run"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        output,
+        "public: to be migrated from version 0 to 1\n\
+         client1: to be adopted at version 1; beyond its tables it keeps nothing\n\
+         client1: to be migrated from version 1 to 2\n\
+         0 up to date already\n"
+    );
+    assert!(
+        errors.contains("client2: error: the schema cannot be adopted"),
+        "{errors}"
+    );
+    assert_eq!(everything(&database).await, before);
+}
+
+#[tokio::test]
+async fn what_lacks_something_is_left_as_it_is_and_does_not_stop_the_others() {
+    let database = TestDatabase::existing().await;
+    database
+        .execute("ALTER TABLE client1.orders DROP item_id; ALTER TABLE client1.items ALTER price TYPE text")
+        .await;
+    let (status, output, errors) = run(&database, &["migrate", "--adopt", "--json"]);
+    assert_eq!(status, Some(1));
+    let mut lines: Vec<Value> = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    lines.sort_by_key(|line| line["tenant"].to_string());
+    assert_eq!(lines[0]["status"], "failed");
+    let error = lines[0]["error"].as_str().unwrap();
+    assert!(error.contains("there is no column orders.item_id"), "{error}");
+    assert!(error.contains("items.price is text"), "{error}");
+    assert_eq!(lines[1]["status"], "applied");
+    assert_eq!((&lines[1]["from"], &lines[1]["to"]), (&1.into(), &2.into()));
+    assert_eq!(lines[1]["kept"].as_array().unwrap().len(), 2, "{output}");
+    assert!(errors.contains("1 of 2 tenants failed: client1"), "{errors}");
+    let tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
+                  WHERE relkind = 'r' AND relnamespace = 'client1'::regnamespace";
+    assert_eq!(database.text(tables).await, "items orders");
+}
+
+#[tokio::test]
+async fn an_adoption_that_is_followed_by_a_failure_stays() {
+    let database = TestDatabase::existing().await;
+    database
+        .execute("CREATE VIEW client1.prices AS SELECT price FROM client1.items")
+        .await;
+    let (status, output, errors) = run(&database, &["migrate", "--adopt", "--tenant", "client1"]);
+    assert_eq!(status, Some(1));
+    assert!(
+        output.contains("client1: adopted at version 1; beyond its tables it keeps view prices"),
+        "{output}"
+    );
+    assert!(
+        errors.contains("cannot alter type of a column used by a view"),
+        "{errors}"
+    );
+    database.execute("DROP VIEW client1.prices").await;
+    let (status, output, errors) = run(&database, &["migrate", "--tenant", "client1"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    assert!(
+        output.contains("client1: migrated from version 1 to 2"),
+        "{output}"
+    );
+}

@@ -1,0 +1,204 @@
+//! Runs that end before their work does: killed, stopped, cut off from the database.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use sqlx::Connection;
+
+use super::fleet::{NEW, OLD, count, old_fleet, reached, states};
+use super::{run, run_over, start};
+use crate::support::{Cluster, ServiceProcess, TestDatabase};
+
+#[tokio::test]
+async fn no_kill_leaves_a_migration_half_applied() {
+    let database = old_fleet(60).await;
+    let mut kills_amid_the_work = 0;
+    for _ in 0..40 {
+        let mut migration = start(&database, &["migrate", "--jobs", "3"]);
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..150))).await;
+        migration.signal(Signal::SIGKILL);
+        migration.wait();
+        let states = states(&database).await;
+        for (tenant, state) in &states {
+            assert!(state == OLD || state == NEW, "{tenant} is half migrated: {state}");
+        }
+        let done = states.values().filter(|state| *state == NEW).count();
+        kills_amid_the_work += usize::from((1..60).contains(&done));
+        if done == 60 {
+            break;
+        }
+    }
+    assert!(kills_amid_the_work > 0);
+    let (status, _, errors) = run(&database, &["migrate"]);
+    assert_eq!(status, Some(0), "{errors}");
+    assert_eq!(count(&database, NEW).await, 60);
+}
+
+#[tokio::test]
+async fn no_kill_leaves_a_schema_half_made() {
+    let database = TestDatabase::empty().await;
+    assert_eq!(run(&database, &["migrate"]).0, Some(0));
+    database
+        .execute(
+            "DO $$ BEGIN FOR n IN 1..40 LOOP
+                 EXECUTE format('CREATE SCHEMA t%s', n);
+                 INSERT INTO public.users (id, organization_id) VALUES (n, 't' || n);
+             END LOOP; END $$",
+        )
+        .await;
+    for _ in 0..40 {
+        let mut migration = start(&database, &["migrate", "--jobs", "3"]);
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..150))).await;
+        migration.signal(Signal::SIGKILL);
+        migration.wait();
+        let states = states(&database).await;
+        for (tenant, state) in &states {
+            assert!(state == OLD || state == NEW, "{tenant} is half made: {state}");
+        }
+        if states.len() == 40 {
+            break;
+        }
+    }
+    let (status, _, errors) = run(&database, &["migrate"]);
+    assert_eq!(status, Some(0), "{errors}");
+    assert_eq!(count(&database, NEW).await, 40);
+}
+
+#[tokio::test]
+async fn a_signal_lets_it_finish_what_is_under_way_and_tell_what_is_left() {
+    let database = old_fleet(6).await;
+    let lock = database.lock("t1.items").await;
+    let mut migration = start(&database, &["migrate", "--jobs", "1", "--lock-timeout", "1m"]);
+    database.service_is_blocked().await;
+    migration.signal(Signal::SIGTERM);
+    migration.line_with("stopping when the migrations under way are done");
+    lock.release().await;
+    assert_eq!(migration.wait().code(), Some(1));
+    let told = migration.all_it_told();
+    assert!(
+        told.contains("error: 5 of 6 tenants are left to be migrated; what was done stays"),
+        "{told}"
+    );
+    assert_eq!(states(&database).await["t1"], NEW);
+    assert_eq!(count(&database, OLD).await, 5);
+    assert_eq!(run(&database, &["migrate"]).0, Some(0));
+    assert_eq!(count(&database, NEW).await, 6);
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_off_what_is_under_way() {
+    let database = old_fleet(3).await;
+    let lock = database.lock("t1.items").await;
+    let mut migration = start(&database, &["migrate", "--jobs", "1", "--lock-timeout", "1m"]);
+    database.service_is_blocked().await;
+    migration.signal(Signal::SIGINT);
+    migration.line_with("another signal cuts them off");
+    migration.signal(Signal::SIGINT);
+    assert_eq!(migration.wait().code(), Some(1));
+    let told = migration.all_it_told();
+    assert!(told.contains("3 of 3 tenants are left"), "{told}");
+    lock.release().await;
+    assert_eq!(count(&database, OLD).await, 3);
+    assert_eq!(run(&database, &["migrate"]).0, Some(0));
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_waiting_for_another_session_and_for_another_attempt() {
+    let database = old_fleet(2).await;
+    // Another run works on one of them; the other one is always locked.
+    let mut other_run = database.connect().await;
+    sqlx::query("SELECT pg_advisory_lock(hashtextextended('tenant-orders t1', 0))")
+        .execute(&mut other_run)
+        .await
+        .unwrap();
+    let lock = database.lock("t2.items").await;
+    let mut migration = start(
+        &database,
+        &[
+            "migrate",
+            "--jobs",
+            "2",
+            "--lock-timeout",
+            "1ms",
+            "--retries",
+            "1000",
+        ],
+    );
+    migration.line_with("t1: waiting for another session that works on it");
+    let asked = Instant::now();
+    migration.signal(Signal::SIGTERM);
+    assert_eq!(migration.wait().code(), Some(1));
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    let told = migration.all_it_told();
+    assert!(told.contains("2 of 2 tenants are left"), "{told}");
+    lock.release().await;
+    other_run.close().await.unwrap();
+    assert_eq!(count(&database, OLD).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_ends_the_run_and_the_next_one_does_what_is_left() {
+    let cluster = Cluster::start().await;
+    let url = cluster.url("postgres", "postgres");
+    let tenants = ["seed", "bulk", "--tenants", "20", "--users", "1", "--items", "1"];
+    assert_eq!(run_over(&url, &tenants).0, Some(0));
+    let mut connection = cluster.connect("postgres").await;
+    let old = super::fleet::BACK_TO_1;
+    sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK t10.items")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let mut migration = ServiceProcess::spawn(
+        ServiceProcess::command()
+            .args(["migrate", "--jobs", "1", "--lock-timeout", "1m"])
+            .env("DATABASE_URL", &url),
+    );
+    let mut watcher = cluster.connect("postgres").await;
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(blocked)
+        .fetch_one(&mut watcher)
+        .await
+        .unwrap()
+        == 0
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cluster.kill();
+    assert_eq!(migration.wait().code(), Some(1));
+    let told = migration.all_it_told();
+    // t1 and t10 come first; the tenant under way failed, and no connection was to be had for the others.
+    assert!(told.contains("error: 18 of 20 tenants are left"), "{told}");
+    assert!(told.contains("1 failed: t10"), "{told}");
+    assert!(told.contains("because: the database is unavailable"), "{told}");
+
+    cluster.start_again();
+    let (status, output, errors) = run_over(&url, &["migrate"]);
+    assert_eq!(status, Some(0), "{errors}");
+    assert_eq!(
+        output.matches("migrated from version 1 to 2").count(),
+        19,
+        "{output}"
+    );
+}
+
+#[tokio::test]
+async fn an_unreachable_database_is_told_of() {
+    let (status, output, errors) = run_over("postgres://nobody@127.0.0.1:1/none", &["migrate"]);
+    assert_eq!((status, output.as_str()), (Some(1), ""));
+    assert!(errors.contains("error: the database is unavailable"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_run_waits_for_another_one_at_the_same_tenant() {
+    let database = old_fleet(1).await;
+    let lock = database.lock("t1.items").await;
+    let mut one = start(&database, &["migrate", "--lock-timeout", "1m"]);
+    database.service_is_blocked().await;
+    let mut other = start(&database, &["migrate", "--lock-timeout", "1m"]);
+    other.line_with("t1: waiting for another session that works on it");
+    lock.release().await;
+    assert_eq!(one.wait().code(), Some(0));
+    assert_eq!(other.wait().code(), Some(0));
+    reached(&database, 1, NEW).await;
+}

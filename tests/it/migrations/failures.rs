@@ -1,0 +1,122 @@
+//! Tenants that cannot be migrated, amid others.
+
+use super::fleet::{NEW, OLD, back_to_1, count, old_fleet, states};
+use super::{run, run_over};
+use crate::support::TestDatabase;
+
+#[tokio::test]
+async fn tenants_that_fail_are_told_of_one_by_one_and_do_not_stop_the_others() {
+    let database = old_fleet(12).await;
+    database
+        .execute(
+            "CREATE VIEW t2.prices AS SELECT price FROM t2.items;
+             UPDATE t4._sqlx_migrations SET checksum = 'x' WHERE version = 1;
+             INSERT INTO t6._sqlx_migrations VALUES (3, 'from the future', now(), true, 'x', 0);
+             UPDATE t8._sqlx_migrations SET success = false WHERE version = 1;
+             ALTER TABLE t10._sqlx_migrations DROP checksum",
+        )
+        .await;
+    let (status, output, errors) = run(&database, &["migrate", "--jobs", "2"]);
+    assert_eq!(status, Some(1));
+    for told in [
+        "t2: error: the migration failed\n  because: while executing migration 2: error returned from database: \
+         cannot alter type of a column used by a view",
+        "t4: error: migration 1 (items and orders) was changed after it had been applied",
+        "t6: error: migration 3 was applied by a newer version of this program",
+        "t8: error: migration 1 is recorded as begun and not finished",
+        "t10: error: a table or a column is missing or not readable\n  because: error returned from database: \
+         column \"checksum\" does not exist",
+    ] {
+        assert!(errors.contains(told), "{told}\n{errors}");
+    }
+    let summary = errors.lines().last().unwrap();
+    assert!(
+        summary.starts_with("error: 5 of 12 tenants failed: t"),
+        "{errors}"
+    );
+    for tenant in ["t2", "t4", "t6", "t8", "t10"] {
+        assert!(!output.contains(&format!("{tenant}:")), "{output}");
+        assert!(!states(&database).await[tenant].contains("numeric"), "{tenant}");
+    }
+    assert_eq!(count(&database, NEW).await, 7);
+
+    database.execute("DROP VIEW t2.prices").await;
+    let (_, output, errors) = run(&database, &["migrate"]);
+    assert_eq!(output, "t2: migrated from version 1 to 2\n8 up to date already\n");
+    assert!(errors.contains("error: 4 of 12 tenants failed"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_changed_shared_migration_is_refused_before_any_tenant() {
+    let database = old_fleet(2).await;
+    database
+        .execute("UPDATE public._sqlx_migrations SET checksum = 'x'")
+        .await;
+    let (status, output, errors) = run(&database, &["migrate"]);
+    assert_eq!((status, output.as_str()), (Some(1), ""));
+    assert_eq!(
+        errors,
+        "error: migration 1 (users) was changed after it had been applied: its checksum differs\n"
+    );
+    assert_eq!(count(&database, OLD).await, 2);
+}
+
+#[tokio::test]
+async fn without_the_rights_nothing_is_changed_and_the_reason_told() {
+    let database = old_fleet(2).await;
+    let role = format!("reader_{}", database.name());
+    database
+        .execute(format!(
+            "CREATE ROLE {role} LOGIN; GRANT SELECT ON public.users, public._sqlx_migrations TO {role};
+             GRANT USAGE ON SCHEMA t1, t2 TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA t1 TO {role}"
+        ))
+        .await;
+    let (status, output, errors) = run_over(&database.url_as(&role), &["migrate"]);
+    assert_eq!((status, output.as_str()), (Some(1), "1 up to date already\n"));
+    assert!(errors.contains("t1: error: the migration failed"), "{errors}");
+    assert!(errors.contains("permission denied for schema t1"), "{errors}");
+    assert!(errors.contains("t2: error: "), "{errors}");
+    assert!(
+        errors.contains("permission denied for table _sqlx_migrations"),
+        "{errors}"
+    );
+    assert!(errors.contains("2 of 2 tenants failed: "), "{errors}");
+    assert_eq!(count(&database, OLD).await, 2);
+}
+
+#[tokio::test]
+async fn a_reader_of_nothing_is_told_so() {
+    let database = TestDatabase::demo().await;
+    let role = format!("nobody_{}", database.name());
+    database.execute(format!("CREATE ROLE {role} LOGIN")).await;
+    let (status, output, errors) = run_over(&database.url_as(&role), &["migrate"]);
+    assert_eq!((status, output.as_str()), (Some(1), ""));
+    assert!(errors.contains("permission denied"), "{errors}");
+}
+
+/// More than one statement reads, and one of them more than once.
+#[tokio::test]
+async fn a_ledger_amid_hundreds_that_cannot_be_read_is_the_only_one() {
+    let database = old_fleet(450).await;
+    database
+        .execute("ALTER TABLE t217._sqlx_migrations RENAME version TO release")
+        .await;
+    let (status, output, errors) = run(&database, &["migrate", "--json"]);
+    assert_eq!(status, Some(1));
+    assert!(
+        errors.contains("error: 1 of 450 tenants failed: t217"),
+        "{errors}"
+    );
+    assert_eq!(output.matches("\"status\":\"applied\"").count(), 449);
+    let (_, output, _) = run(&database, &["migrate", "--json"]);
+    assert_eq!(output.matches("\"status\":\"current\"").count(), 449);
+    database
+        .execute("ALTER TABLE t217._sqlx_migrations RENAME release TO version")
+        .await;
+    back_to_1(&database).await;
+    let (status, _, errors) = run(&database, &["migrate"]);
+    assert_eq!(status, Some(0), "{errors}");
+    assert!(errors.contains("\n225 of 450 tenants\n"), "{errors}");
+    assert!(errors.ends_with("\n450 of 450 tenants\n"), "{errors}");
+    assert_eq!(count(&database, NEW).await, 450);
+}

@@ -1,0 +1,117 @@
+//! `migrate --adopt`: which schemas of others are taken in.
+
+use serde_json::json;
+
+use super::{assert_refused, json};
+use crate::support::{Service, ServiceProcess, TestDatabase, finished};
+
+/// Migrates the tenant client1 of a database that is older than this service, with adoption: exit status,
+/// standard output and standard error.
+async fn adopted(database: &TestDatabase, statements: &str) -> (Option<i32>, String, String) {
+    database.execute(statements).await;
+    finished(
+        ServiceProcess::command()
+            .args(["migrate", "--adopt", "--tenant", "client1"])
+            .env("DATABASE_URL", database.url()),
+    )
+}
+
+#[tokio::test]
+async fn what_does_not_stand_in_the_way_of_migrations_may_differ() {
+    for differing in [
+        "ALTER TABLE client1.items ALTER description TYPE text, ALTER id TYPE varchar(20)",
+        "ALTER TABLE client1.items ALTER price SET NOT NULL, ALTER price SET DEFAULT 0",
+        "ALTER TABLE client1.items ALTER price TYPE numeric(12, 2)",
+        "ALTER TABLE client1.items ALTER price TYPE real",
+        "ALTER TABLE client1.items ALTER price TYPE integer",
+        "ALTER TABLE client1.items ALTER description TYPE varchar COLLATE \"C\"",
+        "ALTER TABLE client1.orders ALTER quantity TYPE bigint, ALTER quantity SET NOT NULL",
+        "ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey, DROP CONSTRAINT orders_item_id_fkey",
+        "ALTER TABLE client1.orders RENAME CONSTRAINT orders_pkey TO pk",
+    ] {
+        let database = TestDatabase::existing().await;
+        let (status, output, errors) = adopted(&database, differing).await;
+        assert_eq!(status, Some(0), "{differing}: {output}{errors}");
+        let (_, listed) = json(&database, &["list"]);
+        assert_eq!(listed[0]["state"], "current", "{differing}");
+        let page = Service::over(&database).get("/users/1/orders").await.ok();
+        assert_eq!(page["total_due"], "60000.00", "{differing}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_lacks_something_is_refused_with_all_that_it_lacks_and_left_as_it_is() {
+    for (lacking, told) in [
+        (
+            "DROP TABLE client1.orders",
+            "cannot be adopted: there is no table orders",
+        ),
+        (
+            "ALTER TABLE client1.items DROP description, ALTER price TYPE text",
+            "there is no column items.description; \
+             items.price is text, not double precision or real or numeric or integer or bigint or smallint",
+        ),
+        (
+            "ALTER TABLE client1.orders ALTER creation_timestamp TYPE timestamptz, DROP CONSTRAINT orders_pkey",
+            "orders.creation_timestamp is timestamp with time zone, not timestamp without time zone; \
+             orders has no primary key (id)",
+        ),
+        (
+            "ALTER TABLE client1.orders RENAME TO all_orders; \
+             CREATE VIEW client1.orders AS SELECT * FROM client1.all_orders",
+            "orders is a view",
+        ),
+    ] {
+        let database = TestDatabase::existing().await;
+        let run = adopted(&database, lacking).await;
+        assert_refused(&run, told);
+        let catalog = super::catalog(&database).await;
+        assert!(!catalog.contains("client1._sqlx_migrations"), "{catalog}");
+    }
+}
+
+#[tokio::test]
+async fn what_there_is_beyond_is_kept_and_told() {
+    let database = TestDatabase::existing().await;
+    let (status, output, errors) = adopted(
+        &database,
+        "CREATE TABLE client1.audit (); CREATE INDEX by_item ON client1.orders (item_id);
+         CREATE INDEX ON client1.orders (user_id);
+         ALTER TABLE client1.items ADD note text, ADD CONSTRAINT priced CHECK (price >= 0)",
+    )
+    .await;
+    assert_eq!(status, Some(0), "{errors}");
+    let told = output + &errors;
+    for extra in [
+        "table audit",
+        "column items.note text",
+        "constraint items.priced CHECK",
+        "index by_item",
+        // Migration 2 makes one of this name.
+        "index orders_user_id_idx, renamed to orders_user_id_idx_adopted",
+    ] {
+        assert!(told.contains(extra), "{extra}: {told}");
+    }
+    let (status, checked) = json(&database, &["check", "client1"]);
+    assert_eq!(status, Some(1));
+    let objects: Vec<_> = checked[0]["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|difference| (&difference["object"], &difference["expected"]))
+        .collect();
+    assert_eq!(
+        json!(objects),
+        json!([
+            ["items.note", null],
+            ["items.priced", null],
+            ["by_item", null],
+            ["orders_user_id_idx_adopted", null],
+            ["audit", null],
+        ])
+    );
+    assert_eq!(
+        json(&database, &["check", "client1", "--ignore-extra"]).0,
+        Some(0)
+    );
+}

@@ -1,0 +1,162 @@
+//! `tenants check`: the fleet, its ledgers and its users.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+use tenant_orders::admin::tenants::create_if_missing;
+use tenant_orders::config::DatabaseUrl;
+use tenant_orders::tenancy::{Administration, SchemaName};
+
+use super::{catalog, json, tenants};
+use crate::support::{TestDatabase, shared_cluster};
+
+fn difference(kind: &str, object: &str, expected: Option<&str>, found: Option<&str>) -> Value {
+    json!({ "kind": kind, "object": object, "expected": expected, "found": found, "fix": null })
+}
+
+#[tokio::test]
+async fn schemas_and_users_that_lack_each_other_are_told() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "CREATE SCHEMA old; CREATE TABLE old.items (); CREATE TABLE old.orders ();
+             INSERT INTO public.users (id, organization_id) VALUES ('g', 'gone'), ('o', 'old'), ('p', 'public');
+             DELETE FROM client2.orders; DELETE FROM public.users WHERE id = '2';",
+        )
+        .await;
+    let (status, checked) = json(&database, &["check"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        checked,
+        json!([
+            { "tenant": "client1", "version": 2, "differences": [] },
+            { "tenant": "client2", "version": 2, "differences": [
+                difference("users", "public.users", "users that point at it".into(), None),
+            ] },
+            { "tenant": "gone", "version": null, "differences": [
+                difference("schema", "gone", "a schema".into(), None),
+            ] },
+            { "tenant": "old", "version": null, "differences": [
+                difference("ledger", "_sqlx_migrations", "a record of migrations".into(), None),
+            ] },
+            { "tenant": "public", "version": null, "differences": [
+                difference("schema", "public", "a tenant's schema".into(),
+                           "the schema name \"public\" is not a tenant's: it is reserved".into()),
+            ] },
+        ])
+    );
+    // That nobody points at a tenant is no drift.
+    let (status, output, _) = tenants(&database, &["check", "client1", "client2"]);
+    assert_eq!(
+        (status, output.as_str()),
+        (Some(0), "no user points at client2\n")
+    );
+    let (status, _, errors) = tenants(&database, &["check", "nobody"]);
+    assert_eq!(status, Some(1), "{errors}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_tells_of_other_migrations_is_told() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "UPDATE client1._sqlx_migrations SET checksum = '\\xabcd' WHERE version = 1;
+             INSERT INTO client1._sqlx_migrations SELECT 3, 'to come', now(), true, '', 0;
+             DELETE FROM client2._sqlx_migrations WHERE version = 1;
+             UPDATE client2._sqlx_migrations SET success = false",
+        )
+        .await;
+    let (status, checked) = json(&database, &["check"]);
+    assert_eq!(status, Some(1));
+    let checksum = database
+        .text("SELECT encode(checksum, 'hex') FROM public._sqlx_migrations")
+        .await;
+    let expected = checked[0]["differences"][0]["expected"].clone();
+    assert_eq!(expected.as_str().unwrap().len(), checksum.len());
+    assert_eq!(
+        checked,
+        json!([
+            { "tenant": "client1", "version": 3, "differences": [
+                difference("ledger", "migration 1", expected.as_str(), "abcd".into()),
+                difference("ledger", "migration 3", None, "applied".into()),
+            ] },
+            { "tenant": "client2", "version": 2, "differences": [
+                difference("ledger", "migration 2", "applied".into(), "begun and not finished".into()),
+                difference("ledger", "migration 1", "applied".into(), None),
+            ] },
+        ])
+    );
+    assert_eq!(json(&database, &["check", "--ignore-extra"]), (Some(1), checked));
+}
+
+#[tokio::test]
+async fn tenants_that_drifted_alike_are_told_of_together() {
+    let database = TestDatabase::demo().await;
+    fill(&database, 8).await;
+    let mut drift = String::new();
+    for tenant in 1..=7 {
+        writeln!(drift, "DROP INDEX t{tenant}.orders_user_id_idx;").unwrap();
+    }
+    drift.push_str("ALTER TABLE client1.items ADD note text");
+    database.execute(drift).await;
+    let before = catalog(&database).await;
+    let (status, output, errors) = tenants(&database, &["check"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        output,
+        "client1:\n  \
+           column items.note: expected nothing, found text\n\
+         t1, t2, t3, t4, t5 and 2 more:\n  \
+           index orders_user_id_idx: expected CREATE INDEX orders_user_id_idx ON orders USING btree \
+         (user_id, creation_timestamp DESC NULLS LAST, id), found nothing\n  \
+           to mend t1, and likewise the others (--json has it for all):\n    \
+             CREATE INDEX orders_user_id_idx ON \"t1\".orders USING btree \
+         (user_id, creation_timestamp DESC NULLS LAST, id);\n\
+         no user points at t1, t2, t3, t4, t5 and 3 more\n"
+    );
+    assert_eq!(
+        errors,
+        "error: 8 of 10 tenants differ from what the migrations make\n"
+    );
+    assert_eq!(catalog(&database).await, before, "nothing is left behind");
+}
+
+/// Makes tenants t1, t2, …
+async fn fill(database: &TestDatabase, tenants: usize) {
+    let administration = Administration::new(&DatabaseUrl::from(database.url())).unwrap();
+    for tenant in 1..=tenants {
+        let schema = SchemaName::parse(&format!("t{tenant}")).unwrap();
+        assert!(create_if_missing(&administration, &schema).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn of_300_tenants_a_check_or_a_list_takes_hardly_more_statements_than_of_two() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(format!(
+            "ALTER DATABASE {} SET log_statement = 'all'",
+            database.name()
+        ))
+        .await;
+    let few = [statements(&database, "check"), statements(&database, "list")];
+    fill(&database, 300).await;
+    let many = [statements(&database, "check"), statements(&database, "list")];
+    for (few, many) in few.into_iter().zip(many) {
+        assert!(few > 5, "{few}");
+        // One more for each few hundred ledgers.
+        assert!(many <= few + 2, "{few} for 2 tenants, {many} for 302");
+    }
+}
+
+/// How many statements a command takes.
+fn statements(database: &TestDatabase, command: &str) -> usize {
+    let count = || {
+        let log = shared_cluster().log();
+        log.matches("LOG:  statement: ").count() + log.matches("LOG:  execute ").count()
+    };
+    let before = count();
+    let (status, _, errors) = tenants(database, &[command]);
+    assert_eq!(status, Some(0), "{errors}");
+    count() - before
+}

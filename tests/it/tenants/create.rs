@@ -1,0 +1,125 @@
+//! `tenants create`.
+
+use serde_json::json;
+
+use super::{assert_refused, catalog, tenants, tenants_at};
+use crate::support::{Service, TestDatabase};
+
+#[tokio::test]
+async fn a_tenant_that_was_created_in_an_empty_database_is_current_and_served() {
+    let database = TestDatabase::empty().await;
+    let (status, output, errors) = tenants(&database, &["create", "acme"]);
+    assert_eq!(
+        (status, output.as_str(), errors.as_str()),
+        (Some(0), "", "acme: created\n")
+    );
+    let (status, checked) = super::json(&database, &["check"]);
+    assert_eq!((status, &checked[0]["version"]), (Some(0), &json!(2)));
+    database
+        .execute("INSERT INTO public.users (id, organization_id) VALUES ('u', 'acme')")
+        .await;
+    let page = Service::over(&database).get("/users/u/orders").await.ok();
+    assert_eq!(page["orders"], json!([]));
+    assert_eq!(page["total_due"], "0.00");
+}
+
+#[tokio::test]
+async fn a_tenant_that_exists_is_left_as_it_is() {
+    let database = TestDatabase::demo().await;
+    database.execute("CREATE SCHEMA other").await;
+    let before = catalog(&database).await;
+    for name in ["client1", "other"] {
+        assert_refused(
+            &tenants(&database, &["create", name]),
+            &format!("tenant \"{name}\": there is a schema of this name already"),
+        );
+    }
+    assert_eq!(catalog(&database).await, before);
+}
+
+#[tokio::test]
+async fn of_a_tenant_that_cannot_be_made_nothing_is_left() {
+    let database = TestDatabase::empty().await;
+    // A foreign key cannot point at a view, so migration 1 fails when the schema is made already.
+    database
+        .execute("CREATE VIEW public.users AS SELECT ''::varchar AS id, ''::varchar AS organization_id")
+        .await;
+    assert_refused(
+        &tenants(&database, &["create", "acme"]),
+        "referenced relation \"users\" is not a table",
+    );
+    assert!(!catalog(&database).await.contains("acme"));
+}
+
+#[tokio::test]
+async fn of_those_who_create_a_tenant_at_once_one_does() {
+    let database = TestDatabase::demo().await;
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            let url = database.url();
+            std::thread::spawn(move || tenants_at(&url, &["create", "acme"]))
+        })
+        .collect();
+    let runs: Vec<_> = runs.into_iter().map(|run| run.join().unwrap()).collect();
+    let (created, refused): (Vec<_>, Vec<_>) = runs.iter().partition(|(status, _, _)| *status == Some(0));
+    assert_eq!((created.len(), refused.len()), (1, 3), "{runs:?}");
+    for run in refused {
+        assert_refused(run, "there is a schema of this name already");
+    }
+    assert_eq!(super::json(&database, &["check", "acme"]).0, Some(0));
+}
+
+#[tokio::test]
+async fn what_is_no_tenants_name_is_refused_with_the_reason() {
+    let database = TestDatabase::demo().await;
+    let before = catalog(&database).await;
+    for (name, reason) in [
+        ("", "the schema name is empty"),
+        (&"x".repeat(64), "has 64 bytes, more than 63"),
+        ("public", "it is reserved"),
+        ("pg_catalog", "it is reserved"),
+        ("information_schema", "it is reserved"),
+    ] {
+        for command in [&["create"] as &[_], &["check"], &["drop", "--yes"]] {
+            assert_refused(&tenants(&database, &[command, &[name]].concat()), reason);
+        }
+    }
+    assert_eq!(catalog(&database).await, before);
+}
+
+#[tokio::test]
+async fn without_rights_or_a_database_it_is_told_why_nothing_happens() {
+    let database = TestDatabase::demo().await;
+    let role = format!("powerless_{}", database.name());
+    database
+        .execute(format!(
+            "CREATE ROLE {role} LOGIN; GRANT SELECT ON public.users TO {role};
+             GRANT USAGE ON SCHEMA client1, client2 TO {role};
+             GRANT SELECT ON client1._sqlx_migrations, client2._sqlx_migrations TO {role};"
+        ))
+        .await;
+    let before = catalog(&database).await;
+    for command in [
+        &["create", "acme"] as &[_],
+        &["check"],
+        &["drop", "--yes", "--force", "client1"],
+    ] {
+        let run = tenants_at(&database.url_as(&role), command);
+        assert_refused(&run, "because: error returned from database: ");
+        assert!(
+            run.2.contains("permission denied") || run.2.contains("must be owner"),
+            "{}",
+            run.2
+        );
+    }
+    assert_eq!(catalog(&database).await, before);
+    let nowhere = "postgres://127.0.0.1:1/nowhere";
+    for command in [
+        &["create", "acme"] as &[_],
+        &["list"],
+        &["check"],
+        &["drop", "--yes", "acme"],
+    ] {
+        assert_refused(&tenants_at(nowhere, command), "the database is unavailable");
+    }
+}

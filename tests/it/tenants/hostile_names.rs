@@ -1,0 +1,110 @@
+//! Tenants whose names are made to break out of something.
+
+use serde_json::{Value, json};
+use tenant_orders::admin::drop::{PointingUsers, drop_tenant};
+use tenant_orders::admin::tenants::create;
+use tenant_orders::config::DatabaseUrl;
+use tenant_orders::tenancy::{Administration, SchemaName};
+
+use super::{catalog, json, tenants};
+use crate::support::{TestDatabase, fleet};
+
+#[tokio::test]
+async fn any_identifier_names_a_tenant_that_is_created_checked_mended_listed_and_dropped() {
+    let database = TestDatabase::demo().await;
+    let before = catalog(&database).await;
+    let administration = Administration::new(&DatabaseUrl::from(database.url())).unwrap();
+    let schemas: Vec<_> = fleet::tenants()
+        .map(|tenant| SchemaName::parse(tenant.name).unwrap())
+        .collect();
+    for schema in &schemas {
+        create(&administration, schema).await.unwrap();
+    }
+    let mut names: Vec<_> = schemas.iter().map(SchemaName::as_str).collect();
+    names.extend(["client1", "client2"]);
+    names.sort_unstable();
+    assert_eq!(checked(&database, Some(0)), names);
+
+    for schema in &schemas {
+        let schema = schema.quoted();
+        database
+            .execute(format!(
+                "DROP INDEX {schema}.orders_user_id_idx;
+                 ALTER TABLE {schema}.orders DROP CONSTRAINT orders_item_id_fkey, ALTER quantity SET NOT NULL;
+                 ALTER INDEX {schema}.items_pkey RENAME TO \"odd*/ ;name\";"
+            ))
+            .await;
+    }
+    checked(&database, Some(1));
+    let (_, drifted) = json(&database, &["check"]);
+    let tenants_that_drifted = drifted.as_array().unwrap();
+    let mut fixes = 0;
+    for difference in tenants_that_drifted
+        .iter()
+        .flat_map(|tenant| tenant["differences"].as_array().unwrap())
+    {
+        if let Some(fix) = difference["fix"].as_str() {
+            database.execute(fix).await;
+            fixes += 1;
+        }
+    }
+    assert_eq!(fixes, schemas.len() * 4);
+    assert_eq!(checked(&database, Some(0)), names);
+    let (_, listed) = json(&database, &["list"]);
+    assert_eq!(told(&listed, "name"), names);
+    assert!(told(&listed, "state").iter().all(|state| state == "current"));
+
+    for schema in &schemas {
+        let dropped = drop_tenant(&administration, schema, PointingUsers::Keep)
+            .await
+            .unwrap();
+        assert_eq!(dropped.tables, ["_sqlx_migrations", "items", "orders"]);
+    }
+    assert_eq!(catalog(&database).await, before);
+}
+
+fn checked(database: &TestDatabase, status: Option<i32>) -> Vec<String> {
+    let (found, checked) = json(database, &["check"]);
+    assert_eq!(found, status, "{checked}");
+    told(&checked, "tenant")
+}
+
+fn told(answer: &Value, member: &str) -> Vec<String> {
+    let texts = answer.as_array().unwrap().iter();
+    texts
+        .map(|tenant| tenant[member].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_name_given_on_the_command_line_is_taken_as_it_stands() {
+    let database = TestDatabase::demo().await;
+    for name in [
+        "a\"b",
+        "*/ x; DROP SCHEMA client1 CASCADE; --",
+        "Ünï cödé",
+        "UPPER",
+        "--yes",
+        &"x".repeat(63),
+    ] {
+        for command in [
+            &["create", "--"] as &[_],
+            &["check", "--"],
+            &["drop", "--yes", "--"],
+        ] {
+            let (status, _, errors) = tenants(&database, &[command, &[name]].concat());
+            assert_eq!(status, Some(0), "{errors}");
+        }
+    }
+    let (status, checked) = json(&database, &["check"]);
+    assert_eq!(
+        (status, checked),
+        (
+            Some(0),
+            json!([
+                { "tenant": "client1", "version": 2, "differences": [] },
+                { "tenant": "client2", "version": 2, "differences": [] },
+            ])
+        )
+    );
+}
