@@ -43,6 +43,7 @@ impl FleetRun {
     ) -> Result<Self, AdminError> {
         let jobs = match options.jobs {
             Some(jobs) => jobs.get(),
+            None if tenants.is_empty() => 0,
             None => fitting_jobs(database).await?,
         };
         let (sender, events) = mpsc::channel(1);

@@ -58,7 +58,7 @@ impl MigrationOutput {
     /// A tenant that there is nothing to do for.
     pub(in crate::cli) fn current(&self, tenant: &SchemaName, version: i64) {
         if self.json {
-            json_line(&TenantLine {
+            self.json_line(&TenantLine {
                 tenant: tenant.as_str(),
                 status: "current",
                 from: Some(version),
@@ -113,7 +113,7 @@ impl MigrationOutput {
         self.unadopted |= status == "unadopted";
         let kept = report.adopted.as_ref().map(|adopted| adopted.extras.as_slice());
         if self.json {
-            json_line(&TenantLine {
+            self.json_line(&TenantLine {
                 tenant: name,
                 status,
                 from: report.migrated.map(|migrated| migrated.from),
@@ -196,11 +196,11 @@ impl MigrationOutput {
             None => write(),
         }
     }
-}
 
-fn json_line(line: &TenantLine<'_>) {
-    // Strings and numbers can always be written.
-    if let Ok(line) = serde_json::to_string(line) {
-        answer(format_args!("{line}"));
+    fn json_line(&self, line: &TenantLine<'_>) {
+        // Strings and numbers can always be written.
+        if let Ok(line) = serde_json::to_string(line) {
+            self.beside_progress(|| answer(format_args!("{line}")));
+        }
     }
 }
