@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output::MigrationOutput;
-use super::{CommandError, administration, unless_stopped, with_database};
+use super::{CommandError, administration, schemas, unless_stopped, with_database};
 use crate::admin::AdminError;
 use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, TenantReport};
 use crate::admin::migrate::{self, Patience};
@@ -17,8 +17,8 @@ use crate::tenancy::{Administration, SchemaName};
 #[derive(Debug, Args)]
 pub(super) struct MigrateArguments {
     /// Only this tenant; may be given more than once
-    #[arg(long = "tenant", value_name = "NAME", value_parser = SchemaName::parse)]
-    tenants: Vec<SchemaName>,
+    #[arg(long = "tenant", value_name = "NAME")]
+    tenants: Vec<String>,
     /// Tenants side by side [default: twice the cores, or what the server has connections for]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -55,14 +55,14 @@ impl MigrateArguments {
 }
 
 pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    let only = schemas(&arguments.tenants)?;
     with_database(&arguments.database, async |url| {
         let database = unless_stopped(signals, administration(url)).await?;
         let mut output = MigrationOutput::new(arguments.json, arguments.dry_run);
         if arguments.dry_run {
-            return unless_stopped(signals, dry_run(&database, arguments, &mut output)).await;
+            return unless_stopped(signals, dry_run(&database, arguments, &only, &mut output)).await;
         }
-        let tenants = &arguments.tenants;
-        let summary = migrate_tenants(&database, tenants, arguments.options(), &mut output, signals).await?;
+        let summary = migrate_tenants(&database, &only, arguments.options(), &mut output, signals).await?;
         summary.into_result()
     })
     .await
@@ -166,11 +166,12 @@ pub(super) async fn migrate_tenants(
 async fn dry_run(
     database: &Administration,
     arguments: &MigrateArguments,
+    only: &[SchemaName],
     output: &mut MigrationOutput,
 ) -> Result<(), CommandError> {
     let shared = migrate::shared_to_do(database).await?;
     output.shared(shared);
-    let plan = fleet::plan(database, &arguments.tenants).await?;
+    let plan = fleet::plan(database, only).await?;
     for (tenant, version) in &plan.current {
         output.current(tenant, *version);
     }

@@ -17,7 +17,7 @@ use crate::admin::AdminError;
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName};
+use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
 use archive::ArchiveCommandError;
 use database::{DatabaseSource, SourceError};
 use migrate::MigrateArguments;
@@ -226,6 +226,11 @@ impl Cli {
             }
         }
     }
+}
+
+/// The schemas that are named on the command line.
+fn schemas(names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
+    names.iter().map(|name| Ok(SchemaName::parse(name)?)).collect()
 }
 
 /// Does `work` on a database that may be changed, or gives it up at the first signal.

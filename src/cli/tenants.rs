@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::archive::{self, ExportArguments, ImportArguments};
-use super::{CommandError, administer, confirm, output, report};
+use super::{CommandError, administer, confirm, output, report, schemas};
 use crate::admin::drop::PointingUsers;
 use crate::admin::{AdminError, check, drop, tenants};
 use crate::config::DatabaseSettings;
@@ -128,12 +128,7 @@ async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), Com
 }
 
 async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let names: Result<Vec<_>, _> = arguments
-        .names
-        .iter()
-        .map(|name| SchemaName::parse(name))
-        .collect();
-    let names = names?;
+    let names = schemas(&arguments.names)?;
     administer(&arguments.database, signals, async |database| {
         let mut checked = check::check(database, &names).await?;
         if arguments.ignore_extra {

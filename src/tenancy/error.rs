@@ -22,7 +22,7 @@ pub enum DatabaseError {
         idle: usize,
     },
     /// Connections are not fit to carry tenants' transactions, which only a setting can change.
-    #[error("the connections to the database do not keep tenants apart")]
+    #[error("this database cannot be worked with as it is")]
     NotIsolated(#[from] NotIsolated),
     /// The statement was cancelled by its time limit.
     #[error("the database did not answer in time")]

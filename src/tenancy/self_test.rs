@@ -10,6 +10,9 @@ const NOBODYS: &str = "tenant-orders self-test";
 /// PgBouncer and its like answer a busy client from another server connection soon.
 const LOOKS: usize = 4;
 
+/// The first major version that is not too old, times 10,000 as servers tell it.
+const OLDEST_SERVER: u32 = 120_000;
+
 /// Why connections are not fit to carry tenants' transactions. No retry mends it: a setting does.
 #[derive(Debug, thiserror::Error)]
 pub enum NotIsolated {
@@ -25,6 +28,12 @@ pub enum NotIsolated {
          name PostgreSQL itself in DATABASE_URL"
     )]
     SessionsNeeded,
+    /// The server lacks what is asked of it.
+    #[error("the server is PostgreSQL {}: version 12 or newer is needed", version / 10_000)]
+    ServerTooOld {
+        /// Its version, as servers tell it: 110022 is 11.22.
+        version: u32,
+    },
     /// The pooler lends server connections for less than a transaction.
     #[error(
         "the connection pooler does not keep a transaction together: \
@@ -55,6 +64,7 @@ pub(super) async fn run(database: &Database) -> Result<(), DatabaseError> {
 async fn test(database: &Database) -> Result<(), DatabaseError> {
     let mut lease = database.acquire(None).await?;
     let mut other = database.connect_as_pool_does().await?;
+    require_version(other.server_version_num())?;
     if !database.expects_pooler() && is_pooled(lease.idle_connection().await?, &mut other).await? {
         return Err(NotIsolated::UnexpectedPooler.into());
     }
@@ -108,6 +118,7 @@ async fn assert_free(connection: &mut PgConnection) -> Result<(), DatabaseError>
 pub(super) async fn require_sessions(administration: &Administration) -> Result<(), DatabaseError> {
     let pooled = async {
         let (mut one, mut other) = (administration.connect().await?, administration.connect().await?);
+        require_version(one.server_version_num())?;
         let pooled = is_pooled(&mut one, &mut other).await?;
         one.close().await?;
         other.close().await?;
@@ -115,8 +126,16 @@ pub(super) async fn require_sessions(administration: &Administration) -> Result<
     };
     match pooled.await.map_err(explained) {
         Ok(false) => Ok(()),
+        Err(DatabaseError::NotIsolated(error @ NotIsolated::ServerTooOld { .. })) => Err(error.into()),
         Ok(true) | Err(DatabaseError::NotIsolated(_)) => Err(NotIsolated::SessionsNeeded.into()),
         Err(error) => Err(error),
+    }
+}
+
+fn require_version(version: Option<u32>) -> Result<(), NotIsolated> {
+    match version {
+        Some(version) if version < OLDEST_SERVER => Err(NotIsolated::ServerTooOld { version }),
+        _ => Ok(()), // something that calls itself otherwise is taken at its word
     }
 }
 
@@ -152,5 +171,22 @@ fn explained(error: DatabaseError) -> DatabaseError {
         NotIsolated::NoTransactions.into()
     } else {
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_named() {
+        let refused = require_version(Some(110_022)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the server is PostgreSQL 11: version 12 or newer is needed"
+        );
+        assert!(require_version(Some(120_000)).is_ok());
+        assert!(require_version(Some(180_001)).is_ok());
+        assert!(require_version(None).is_ok());
     }
 }

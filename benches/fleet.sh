@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Care of a fleet: how long each command takes, and how much memory its process takes at its peak.
+#
+# Usage: benches/fleet.sh [TENANTS]…, by default 1000 and 10000. Needs psql and a PostgreSQL server on the
+# machine (Debian: apt install postgresql), and nothing else running. Takes a quarter of an hour, most of it
+# to make tenants.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo build --release --locked
+program="$PWD/${CARGO_TARGET_DIR:-target}/release/tenant-orders"
+scratch=$(mktemp -d)
+chmod 755 "$scratch" # where we are root, PostgreSQL runs as somebody else
+service=
+cleanup() {
+    [ -z "$service" ] || kill "$service" || true
+    wait
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+
+measured() { # NAME COMMAND…: a row of the table
+    local name=$1 start peak=0 now process
+    shift
+    start=$(date +%s.%N)
+    "$@" >"$scratch/output" 2>&1 &
+    process=$!
+    while now=$(awk '/VmHWM/ {print $2}' "/proc/$process/status" 2>/dev/null) && [ -n "$now" ]; do
+        peak=$now
+        sleep 0.02
+    done
+    wait "$process" || { tail -n 5 "$scratch/output" >&2; return 1; }
+    awk -v name="$name" -v start="$start" -v end="$(date +%s.%N)" -v peak="$peak" \
+        'BEGIN {printf "| %s | %.2f | %.0f |\n", name, end - start, peak / 1024}'
+}
+
+back_to_version_1() { # a few hundred tenants a transaction, as the lock table allows
+    for first in $(seq 1 200 "$1"); do
+        psql "$DATABASE_URL" --quiet --output=/dev/null <<SQL
+SET client_min_messages TO warning;
+DO \$\$ BEGIN
+    FOR tenant IN $first..least($first + 199, $1) LOOP
+        EXECUTE format('DELETE FROM %1\$I._sqlx_migrations WHERE version > 1; DROP INDEX %1\$I.orders_user_id_idx;
+                        ALTER TABLE %1\$I.items ALTER price TYPE double precision', 't' || tenant);
+    END LOOP;
+END \$\$;
+SQL
+    done
+}
+
+for tenants in "${@:-1000 10000}"; do
+    for count in $tenants; do
+        # The service without requests is nothing but the server's keeper here.
+        DATA_DIR="$scratch/$count" PORT=0 "$program" 2>"$scratch/service.log" &
+        service=$!
+        until grep -q 'listening on' "$scratch/service.log"; do
+            kill -0 "$service" || { cat "$scratch/service.log" >&2; exit 1; }
+            sleep 0.1
+        done
+        socket="$scratch/$count/cluster"
+        export DATABASE_URL="postgres:///postgres?host=${socket//\//%2F}&port=5432&user=postgres"
+
+        printf '\n%s tenants\n\n| | seconds | peak MiB |\n|---|--:|--:|\n' "$count"
+        measured 'create them, with 2 users, items and orders each (`seed bulk`)' \
+            "$program" seed bulk --tenants "$count" --users 2 --items 2 --orders 2
+        measured '`tenants create` of one more' "$program" tenants create 'one more'
+        measured '`migrate`, nothing to do' "$program" migrate
+        measured '`tenants list`' "$program" tenants list
+        measured '`tenants check`' "$program" tenants check
+        back_to_version_1 "$count"
+        measured '`migrate --dry-run`, all of them behind' "$program" migrate --dry-run
+        measured '`migrate`, one migration for each' "$program" migrate
+        measured '`tenants check` after it' "$program" tenants check
+        kill "$service"
+        wait "$service"
+        service=
+    done
+done
