@@ -31,6 +31,8 @@ pub(super) struct Parked {
     connection: PoolConnection<Postgres>,
     born: Instant,
     pub(super) since: Instant,
+    /// Whether its last user's transaction is still open, for the next one to end.
+    in_transaction: bool,
 }
 
 /// A place in use, and its connection. Dropped in any other way than by [`Checkout::park`] or
@@ -38,15 +40,13 @@ pub(super) struct Parked {
 pub(super) struct Checkout {
     /// Taken out only by what ends the checkout.
     place: Option<Place>,
-    owes_rollback: bool,
     parking: Arc<Parking>,
 }
 
 impl Checkout {
-    pub(super) fn new(place: Place, owes_rollback: bool, parking: Arc<Parking>) -> Self {
+    pub(super) fn new(place: Place, parking: Arc<Parking>) -> Self {
         Self {
             place: Some(place),
-            owes_rollback,
             parking,
         }
     }
@@ -75,25 +75,34 @@ impl Checkout {
             connection,
             born: now,
             since: now,
+            in_transaction: false,
         });
         Ok(())
     }
 
-    #[expect(clippy::expect_used, reason = "a checkout is connected before it is used")]
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        let parked = self.place.as_mut().and_then(|place| place.parked.as_mut());
-        &mut parked.expect("a checkout has a connection").connection
+        &mut self.connected().connection
     }
 
     /// Whether the last user's transaction is still open: it is the caller's to end, from now on.
-    pub(super) fn take_owed_rollback(&mut self) -> bool {
-        std::mem::take(&mut self.owes_rollback)
+    pub(super) fn take_open_transaction(&mut self) -> bool {
+        std::mem::take(&mut self.connected().in_transaction)
+    }
+
+    #[expect(clippy::expect_used, reason = "a checkout is connected before it is used")]
+    fn connected(&mut self) -> &mut Parked {
+        let parked = self.place.as_mut().and_then(|place| place.parked.as_mut());
+        parked.expect("a checkout has a connection")
     }
 
     /// Gives a connection whose transaction is still open to whoever waits for one. Back where nobody does.
     pub(super) fn hand_over(mut self) -> Result<(), Self> {
-        if let Some(place) = self.place.take() {
-            self.place = self.parking.hand_over(place, true);
+        if let Some(mut place) = self.place.take() {
+            if let Some(parked) = &mut place.parked {
+                parked.since = Instant::now();
+                parked.in_transaction = true;
+            }
+            self.place = self.parking.hand_over(place);
         }
         if self.place.is_none() { Ok(()) } else { Err(self) }
     }
@@ -105,6 +114,7 @@ impl Checkout {
         };
         if let Some(parked) = &mut place.parked {
             parked.since = Instant::now();
+            parked.in_transaction = false;
         }
         let parked = &mut place.parked;
         let outlived = parked.take_if(|parked| parked.born.elapsed() > LONGEST_LIFE);

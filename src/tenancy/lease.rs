@@ -48,7 +48,7 @@ impl Lease {
 
     /// The connection outside any transaction.
     pub(super) async fn idle_connection(&mut self) -> Result<&mut PgConnection, DatabaseError> {
-        if self.checkout().take_owed_rollback() {
+        if self.checkout().take_open_transaction() {
             raw_sql("ROLLBACK").execute(self.connection()).await?;
         }
         Ok(self.connection())
@@ -63,7 +63,7 @@ impl Lease {
     /// transaction first where that is still to be done.
     pub(super) async fn begin(&mut self, path: SearchPath<'_>) -> Result<(), DatabaseError> {
         let mut begin = self.session.begin(path);
-        if self.checkout().take_owed_rollback() {
+        if self.checkout().take_open_transaction() {
             begin.insert_str(0, "ROLLBACK; ");
         }
         raw_sql(AssertSqlSafe(begin)).execute(self.connection()).await?;

@@ -77,7 +77,7 @@ impl Parking {
                 .filter(|tenant| !state.has_waiting(*tenant))
                 .and_then(|tenant| self.home(tenant));
             if let Some(place) = state.take_free(home) {
-                return Some(Checkout::new(place, false, Arc::clone(self)));
+                return Some(Checkout::new(place, Arc::clone(self)));
             }
             let (hand, handed) = oneshot::channel();
             state.waiting.push_back(Waiter { tenant, home, hand });
@@ -106,14 +106,13 @@ impl Parking {
         }
     }
 
-    /// Gives the place to whoever waits for one; back where nobody does. `owes_rollback`: they have to end
-    /// the last transaction first of all.
-    pub(super) fn hand_over(self: &Arc<Self>, mut place: Place, owes_rollback: bool) -> Option<Place> {
+    /// Gives the place to whoever waits for one; back where nobody does.
+    pub(super) fn hand_over(self: &Arc<Self>, mut place: Place) -> Option<Place> {
         loop {
             let Some(waiter) = self.state().next_waiter(place.number) else {
                 return Some(place);
             };
-            let checkout = Checkout::new(place, owes_rollback, Arc::clone(self));
+            let checkout = Checkout::new(place, Arc::clone(self));
             match waiter.hand.send(checkout) {
                 Ok(()) => return None,
                 Err(checkout) => place = checkout.into_place()?, // they had given up
@@ -123,7 +122,7 @@ impl Parking {
 
     /// Gives the place to whoever waits for one, or leaves it free.
     pub(super) fn release(self: &Arc<Self>, mut place: Place) {
-        while let Some(back) = self.hand_over(place, false) {
+        while let Some(back) = self.hand_over(place) {
             let mut state = self.state();
             if state.next_index(back.number).is_none() {
                 let surplus = state.put(back);
@@ -294,22 +293,6 @@ mod tests {
         assert!(gone.await.is_err());
         assert!(taken.hand_over().is_ok());
         assert_eq!(next.await.unwrap(), Some(0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_transaction_is_left_open_only_to_someone_who_waits() {
-        let parking = parking(1);
-        let Err(taken) = take(&parking, "a").await.hand_over() else {
-            panic!("nobody waits")
-        };
-        let handed = {
-            let parking = Arc::clone(&parking);
-            tokio::spawn(async move { take(&parking, "b").await.take_owed_rollback() })
-        };
-        tokio::task::yield_now().await;
-        assert!(taken.hand_over().is_ok());
-        assert!(handed.await.unwrap());
-        assert!(!take(&parking, "b").await.take_owed_rollback());
     }
 
     #[tokio::test(start_paused = true)]
