@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output::MigrationOutput;
+use super::report::shown;
 use super::{CommandError, administration, schemas, unless_stopped, with_database};
 use crate::admin::AdminError;
 use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, TenantReport};
@@ -83,7 +84,7 @@ pub(super) struct MigrationSummary {
 impl MigrationSummary {
     fn note(&mut self, report: &TenantReport) {
         if report.error.is_some() {
-            self.failed.push(report.tenant.as_str().to_owned());
+            self.failed.push(shown(report.tenant.as_str()));
         }
     }
 

@@ -300,9 +300,9 @@ fn half_a_request_does_not_hold_up_a_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_that_takes_too_long_or_is_asked_for_twice_cuts_off_and_says_so() {
-    let database = TestDatabase::demo().await;
-    let _lock = database.lock("client1.items").await;
     for (timeout, signals, told) in [("100ms", 1, "were cut off"), ("1h", 2, "second signal")] {
+        let database = TestDatabase::demo().await;
+        let _lock = database.lock("client1.items").await;
         let mut service = ServiceProcess::spawn(
             ServiceProcess::command()
                 .env("DATABASE_URL", database.url())

@@ -9,6 +9,7 @@ use crate::admin::AdminError;
 use crate::admin::fleet::{FleetEvent, TenantReport};
 use crate::admin::migrate::Migrated;
 use crate::causes;
+use crate::cli::report::shown;
 use crate::tenancy::SchemaName;
 
 /// So many tenants take long enough for a log to say how far they are.
@@ -88,13 +89,13 @@ impl MigrationOutput {
             FleetEvent::Delayed { tenant, pause } => {
                 self.aside(format_args!(
                     "{}: a table is in use; trying again in {pause:?}",
-                    tenant.as_str()
+                    shown(tenant.as_str())
                 ));
             }
             FleetEvent::Waiting { tenant } => {
                 self.aside(format_args!(
                     "{}: waiting for another session that works on it",
-                    tenant.as_str()
+                    shown(tenant.as_str())
                 ));
             }
         }
@@ -102,7 +103,7 @@ impl MigrationOutput {
 
     /// A tenant's turn is over.
     pub(in crate::cli) fn report(&mut self, report: &TenantReport) {
-        let name = report.tenant.as_str();
+        let name = shown(report.tenant.as_str());
         let status = match &report.error {
             Some(AdminError::Unadopted) => "unadopted",
             Some(_) => "failed",
@@ -114,7 +115,7 @@ impl MigrationOutput {
         let kept = report.adopted.as_ref().map(|adopted| adopted.extras.as_slice());
         if self.json {
             self.json_line(&TenantLine {
-                tenant: name,
+                tenant: report.tenant.as_str(),
                 status,
                 from: report.migrated.map(|migrated| migrated.from),
                 to: report.migrated.map(|migrated| migrated.to),
