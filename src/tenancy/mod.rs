@@ -11,6 +11,9 @@
 //! - **A connection that did not end cleanly is closed.** After an error, a time-out or a dropped
 //!   future nobody knows what state it is in, so nothing depends on a clean-up that has to succeed
 //!   (the type `Lease`).
+//! - **A transaction is left open only to someone who waits.** They end it in the same message that begins
+//!   their own, so what it set is gone before they look up a name; a connection that nobody waits for is
+//!   told to roll back before it is parked (the types `Checkout` and `Lease`).
 //! - **Names come out of one type.** [`SchemaName`] refuses what is not one tenant's schema and
 //!   renders only quoted.
 //! - **There is no way round.** The pool is private to this module. What serves requests gets one
