@@ -51,6 +51,7 @@ SQL
 for tenants in "${@:-1000 10000}"; do
     for count in $tenants; do
         # The service without requests is nothing but the server's keeper here.
+        rm -f "$scratch/service.log" && touch "$scratch/service.log"
         DATA_DIR="$scratch/$count" PORT=0 "$program" >"$scratch/service.log" 2>&1 &
         service=$!
         until grep -q 'listening on' "$scratch/service.log"; do

@@ -58,7 +58,10 @@ impl Database {
             .connect_lazy_with(session.connect_options(options));
         Ok(Self {
             pool,
-            parking: Arc::new(Parking::new(settings.database_max_connections)),
+            parking: Arc::new(Parking::new(
+                settings.database_max_connections,
+                settings.database_statement_cache,
+            )),
             hints: Arc::new(Hints::new(settings.tenant_hints)),
             session,
             isolated: Arc::default(),

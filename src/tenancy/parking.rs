@@ -1,6 +1,6 @@
 //! Who gets which connection next: each tenant its own where that can be.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,15 +21,20 @@ const HELD_UP: Duration = Duration::from_millis(20);
 /// The pool itself tries each connection when it comes back and when it is lent again. What comes back
 /// here is known to be well.
 ///
-/// Each tenant has a home among the places, and waits for it, so that a process of the server plans, and
-/// keeps in memory, the statements of its share of the tenants and not of all. It takes any other place
-/// where its home is held up, or where it asks for more than one place at a time.
+/// Where there are more tenants than a connection keeps statements for, each has a home among the places, and
+/// waits for it: so a process of the server plans, and keeps in memory, the statements of its share of the
+/// tenants and not of all. It takes any other place where its home is held up, or where it asks for more
+/// than one place at a time.
 pub(super) struct Parking {
     places: usize,
+    /// So many tenants are at home everywhere.
+    few_tenants: usize,
     state: Mutex<State>,
 }
 
 struct State {
+    /// The tenants that were seen, until there are more than a few.
+    tenants: HashSet<u64>,
     /// In the order in which they became free. The last is taken first, so that some connections rest long
     /// enough to be given back.
     free: Vec<Place>,
@@ -49,12 +54,15 @@ struct Waiter {
 }
 
 impl Parking {
-    pub(super) fn new(places: u32) -> Self {
+    /// Room for so many connections, each of which keeps the statements of a few tenants.
+    pub(super) fn new(places: u32, few_tenants: usize) -> Self {
         let places = usize::try_from(places).unwrap_or(usize::MAX);
         let free = (0..places).rev().map(|number| Place { number, parked: None });
         Self {
             places,
+            few_tenants,
             state: Mutex::new(State {
+                tenants: HashSet::new(),
                 free: free.collect(),
                 taken: vec![Instant::now(); places],
                 waiting: VecDeque::new(),
@@ -74,7 +82,7 @@ impl Parking {
                 return None;
             }
             let home = tenant
-                .filter(|tenant| !state.has_waiting(*tenant))
+                .filter(|tenant| state.are_many(*tenant, self.few_tenants) && !state.has_waiting(*tenant))
                 .and_then(|tenant| self.home(tenant));
             if let Some(place) = state.take_free(home) {
                 return Some(Checkout::new(place, Arc::clone(self)));
@@ -158,6 +166,14 @@ impl Parking {
 }
 
 impl State {
+    /// Whether more than a few tenants were seen, this one among them.
+    fn are_many(&mut self, tenant: u64, few: usize) -> bool {
+        if self.tenants.len() <= few {
+            self.tenants.insert(tenant);
+        }
+        self.tenants.len() > few
+    }
+
     fn has_waiting(&self, tenant: u64) -> bool {
         self.waiting.iter().any(|waiter| waiter.tenant == Some(tenant))
     }
@@ -218,7 +234,7 @@ mod tests {
     }
 
     fn parking(places: u32) -> Arc<Parking> {
-        Arc::new(Parking::new(places))
+        Arc::new(Parking::new(places, 0))
     }
 
     async fn take(parking: &Arc<Parking>, name: &str) -> Checkout {
@@ -256,6 +272,24 @@ mod tests {
         tokio::time::sleep(HELD_UP / 2).await;
         assert!(!waiting.is_finished());
         drop(taken);
+        assert_eq!(waiting.await.unwrap(), Some(home));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_tenants_take_any_place_until_there_are_more() {
+        let (one, other, home) = neighbours(&parking(2)).await;
+        let parking = Arc::new(Parking::new(2, 2));
+        let start = Instant::now();
+        let first = take(&parking, one).await;
+        drop(take(&parking, other).await);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        drop(first);
+        drop(take(&parking, "one more").await);
+        let first = take(&parking, one).await;
+        let waiting = waits(&parking, other);
+        tokio::time::sleep(HELD_UP / 2).await;
+        assert!(!waiting.is_finished());
+        drop(first);
         assert_eq!(waiting.await.unwrap(), Some(home));
     }
 
