@@ -1,0 +1,196 @@
+//! Serving under tenants' roles.
+
+use nix::sys::signal::Signal;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tenant_orders::config::{PoolSettings, Pooler};
+
+use super::{Shops, database_with_roles};
+use crate::support::{PgBouncer, Service, ServiceProcess, client};
+
+/// Ways in which a tenant's `orders` may lead into another tenant's tables: who made them need not have
+/// meant it.
+fn ways_into_the_other(shops: &Shops) -> [String; 3] {
+    let Shops { one, other, .. } = shops;
+    let view = |options: &str, from: &str| {
+        format!(
+            "DROP VIEW IF EXISTS {one}.orders; ALTER TABLE IF EXISTS {one}.orders RENAME TO own_orders;
+             CREATE VIEW {one}.orders {options} AS SELECT * FROM {from};
+             GRANT SELECT ON {one}.orders TO {one};"
+        )
+    };
+    [
+        view("WITH (security_invoker = true)", &format!("{other}.orders")),
+        view("", &format!("{other}.orders")) + &format!("ALTER VIEW {one}.orders OWNER TO {one};"),
+        format!(
+            "CREATE FUNCTION {one}.look() RETURNS SETOF {other}.orders LANGUAGE sql STABLE SECURITY INVOKER
+             AS 'SELECT * FROM {other}.orders';"
+        ) + &view("", &format!("{one}.look()")),
+    ]
+}
+
+/// Checks that the database does not let the first tenant read the other one's tables, whatever leads there.
+async fn assert_the_other_is_out_of_reach(shops: &Shops, service: &Service) {
+    service.get(&shops.path()).await.ok();
+    for way in ways_into_the_other(shops) {
+        shops.database.execute(way.clone()).await;
+        let answer = service.get(&shops.path()).await;
+        let body = answer.problem(503, "tenant-unavailable").to_string();
+        assert!(!body.contains(&format!("of {}", shops.other)), "{way}: {body}");
+    }
+    let theirs = service.get(&format!("/users/{}/orders", shops.other)).await.ok();
+    assert_eq!(theirs["total_due"], "1554.00");
+}
+
+#[tokio::test]
+async fn what_leads_from_a_tenant_into_another_is_refused_by_the_database_itself() {
+    let shops = Shops::make("r_refused").await;
+    assert_the_other_is_out_of_reach(&shops, &shops.service()).await;
+    // Without roles, the last of these ways does lead there.
+    let page = Service::over(&shops.database).get(&shops.path()).await.ok();
+    assert_eq!(page["orders"][0]["id"], "1");
+    shops
+        .database
+        .execute(format!("UPDATE {}.orders SET quantity = 9", shops.other))
+        .await;
+    let page = Service::over(&shops.database).get(&shops.path()).await.ok();
+    assert_eq!(page["orders"][0]["quantity"], 9);
+}
+
+#[tokio::test]
+async fn answers_are_the_same_with_and_without_roles() {
+    let shops = Shops::make("r_same").await;
+    let (with, without) = (shops.service(), Service::over(&shops.database));
+    for path in [
+        shops.path(),
+        format!("/users/{}/orders?limit=1", shops.other),
+        "/users/nobody/orders".to_owned(),
+    ] {
+        let (with, without) = (with.get(&path).await, without.get(&path).await);
+        assert_eq!(with.status, without.status);
+        if with.status == 200 {
+            assert_eq!(with.text(), without.text());
+        }
+    }
+    assert_eq!(with.get(&shops.path()).await.ok()["total_due"], "100.00");
+}
+
+#[tokio::test]
+async fn by_itself_the_services_role_reads_the_users_and_nothing_of_any_tenant() {
+    let shops = Shops::make("r_login").await;
+    let Shops {
+        database,
+        one,
+        other,
+        service_role,
+    } = &shops;
+    let mut connection = PgConnection::connect(&database.url_as(service_role))
+        .await
+        .unwrap();
+    let mut is_refused = async |statement: String| {
+        let error = connection.execute(AssertSqlSafe(statement)).await.err()?;
+        let code = error.as_database_error().unwrap().code().unwrap();
+        assert_eq!(code, "42501", "{error}");
+        Some(())
+    };
+    for allowed in [
+        "SELECT id, name, organization_id FROM public.users".to_owned(),
+        format!("SET ROLE {one}"),
+        "SELECT id, name, organization_id FROM public.users".to_owned(),
+        format!("SELECT * FROM {one}.orders JOIN {one}.items ON true"),
+        "RESET ROLE".to_owned(),
+    ] {
+        assert!(is_refused(allowed).await.is_none());
+    }
+    for refused in [
+        format!("SELECT * FROM {one}.orders"),
+        format!("SELECT * FROM {other}.items"),
+        "SELECT password FROM public.users".to_owned(),
+    ] {
+        assert!(is_refused(refused).await.is_some());
+    }
+    assert!(is_refused(format!("SET ROLE {one}")).await.is_none());
+    for refused in [
+        format!("SELECT * FROM {other}.orders"),
+        format!("SELECT * FROM {one}._sqlx_migrations"),
+        format!("INSERT INTO {one}.items VALUES ('x')"),
+        "SELECT password FROM public.users".to_owned(),
+    ] {
+        assert!(is_refused(refused).await.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_role_cannot_be_taken_on_is_unavailable_and_the_log_says_why() {
+    let shops = Shops::make("r_missing").await;
+    let Shops {
+        database,
+        one,
+        other,
+        service_role,
+    } = &shops;
+    let mut service = ServiceProcess::spawn(
+        ServiceProcess::command()
+            .env("DATABASE_URL", database.url_as(service_role))
+            .env("TENANT_ROLES", "on"),
+    );
+    let url = service.url();
+    let get = async |user: &str| client::get(format!("{url}/users/{user}/orders")).await.unwrap();
+    get(one).await.ok();
+    database
+        .execute(format!(
+            "REVOKE {one} FROM {service_role}; DROP OWNED BY {other}; DROP ROLE {other};
+             CREATE SCHEMA none; CREATE TABLE none.items (LIKE {one}.items);
+             CREATE TABLE none.orders (LIKE {one}.orders); GRANT ALL ON SCHEMA none TO {service_role};
+             GRANT ALL ON ALL TABLES IN SCHEMA none TO {service_role};
+             INSERT INTO public.users (id, organization_id) VALUES ('r_none', 'none')"
+        ))
+        .await;
+    for user in [one, other, "r_none"] {
+        get(user).await.problem(503, "tenant-unavailable");
+        service.line_with("the tenant's role is missing, or is not granted to the service's role");
+    }
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+}
+
+/// A user whose old tenant is gone, with its role, is found in the new one.
+#[tokio::test]
+async fn a_user_who_left_a_tenant_whose_role_is_gone_is_served() {
+    let shops = Shops::make("r_moved").await;
+    let service = shops.service();
+    let Shops { one, other, .. } = &shops;
+    assert_eq!(service.get(&shops.path()).await.ok()["total_due"], "100.00");
+    shops
+        .database
+        .execute(format!(
+            "UPDATE public.users SET organization_id = '{other}' WHERE id = '{one}';
+             DROP SCHEMA {one} CASCADE; DROP ROLE {one}"
+        ))
+        .await;
+    assert_eq!(service.get(&shops.path()).await.ok()["total_due"], "777.00");
+}
+
+#[tokio::test]
+async fn behind_a_transaction_pooler_a_tenants_role_ends_with_its_transaction() {
+    let shops = Shops::make("r_pooled").await;
+    let Some(pooler) = PgBouncer::start("transaction", "") else {
+        return;
+    };
+    let url = pooler.url(shops.database.name());
+    let settings = PoolSettings {
+        database_pooler: Pooler::Transaction,
+        ..PoolSettings::default()
+    };
+    let service = Service::new(database_with_roles(url.clone(), settings));
+    assert_the_other_is_out_of_reach(&shops, &service).await;
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        let mut stranger = PgConnection::connect(&url).await.unwrap();
+        let role: String = sqlx::raw_sql("BEGIN; SELECT current_user::text")
+            .fetch_all(&mut stranger)
+            .await
+            .map(|rows| sqlx::Row::get(rows.last().unwrap(), 0))
+            .unwrap();
+        assert_eq!(role, "postgres");
+        strangers.push(stranger); // keeps its server connection
+    }
+}
