@@ -1,6 +1,6 @@
 //! Tenants' roles: one for each, which can read that tenant and nothing else.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use sqlx::{Acquire, PgConnection, Row};
 
@@ -55,16 +55,30 @@ pub(super) async fn ensure(
     Ok(true)
 }
 
-/// Those of the tenants whose roles lack something, or are more than such roles.
-///
-/// One query finds them all.
-pub(super) async fn lacking(
+/// What a tenant's role is, where it is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shortcoming {
+    /// It is missing, or lacks rights.
+    Incomplete,
+    /// It cannot be made, or is more than such a role, for these reasons.
+    Unfit(Vec<String>),
+}
+
+/// Those of the tenants whose roles are not as they should be. One query finds them all.
+pub(super) async fn shortcomings(
     connection: &mut PgConnection,
     schemas: &[&str],
     settings: &RoleSettings,
-) -> Result<HashSet<String>, DatabaseError> {
+) -> Result<HashMap<String, Shortcoming>, DatabaseError> {
     let found = look(connection, schemas, settings.service_role()).await?;
-    Ok(found.into_iter().map(|found| found.tenant).collect())
+    let shortcomings = found.into_iter().map(|found| {
+        let shortcoming = match found.flaws {
+            flaws if flaws.is_empty() => Shortcoming::Incomplete,
+            flaws => Shortcoming::Unfit(flaws),
+        };
+        (found.tenant, shortcoming)
+    });
+    Ok(shortcomings.collect())
 }
 
 /// What would become of the role that has the name of the tenant, if that was dropped.

@@ -1,6 +1,6 @@
 //! What a run is to do, found out without doing it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use sqlx::Connection;
@@ -10,7 +10,7 @@ use crate::admin::AdminError;
 use crate::admin::adopt;
 use crate::admin::migrate::{self, Migrated};
 use crate::admin::migrations::TENANT;
-use crate::admin::roles;
+use crate::admin::roles::{self, Shortcoming};
 use crate::admin::survey::{self, Ledger, Tenant};
 use crate::tenancy::{Administration, SchemaName};
 
@@ -28,8 +28,8 @@ pub struct FleetPlan {
 pub struct PendingTenant {
     /// The tenant.
     pub tenant: Tenant,
-    /// Whether tenants have roles, and its own lacks something.
-    pub lacks_role: bool,
+    /// What its role is, where tenants have roles and its own is not as it should be.
+    pub role: Option<Shortcoming>,
 }
 
 /// Finds out who is behind: of all tenants, or of those that are named. Nothing is written.
@@ -43,30 +43,33 @@ pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<Flee
         current: Vec::new(),
         pending: Vec::new(),
     };
-    let lacking = lacking_roles(database, &survey.tenants).await?;
+    let mut shortcomings = shortcomings(database, &survey.tenants).await?;
     for tenant in survey.tenants {
         if only.is_empty() && !(tenant.is_certain() && tenant.ledger != Ledger::NoSchema) {
             continue;
         }
-        let lacks_role = lacking.contains(tenant.schema.as_str());
+        let role = shortcomings.remove(tenant.schema.as_str());
         match (tenant.is_current(), tenant.version()) {
-            (Ok(true), Some(version)) if !lacks_role => plan.current.push((tenant.schema, version)),
-            _ => plan.pending.push(PendingTenant { tenant, lacks_role }),
+            (Ok(true), Some(version)) if role.is_none() => plan.current.push((tenant.schema, version)),
+            _ => plan.pending.push(PendingTenant { tenant, role }),
         }
     }
     Ok(plan)
 }
 
-/// The tenants whose roles lack something; none where tenants have no roles.
-async fn lacking_roles(database: &Administration, tenants: &[Tenant]) -> Result<HashSet<String>, AdminError> {
+/// The tenants whose roles are not as they should be; none where tenants have no roles.
+async fn shortcomings(
+    database: &Administration,
+    tenants: &[Tenant],
+) -> Result<HashMap<String, Shortcoming>, AdminError> {
     if !database.roles().are_on() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
     let names: Vec<_> = tenants.iter().map(|tenant| tenant.schema.as_str()).collect();
     let mut connection = database.connect().await?;
-    let lacking = roles::lacking(&mut connection, &names, database.roles()).await?;
+    let shortcomings = roles::shortcomings(&mut connection, &names, database.roles()).await?;
     connection.close().await?;
-    Ok(lacking)
+    Ok(shortcomings)
 }
 
 /// What a run with such options would do to a tenant, if no migration failed. Nothing that is written
@@ -77,7 +80,7 @@ pub async fn rehearse(
     options: FleetOptions,
 ) -> TenantReport {
     let begin = Instant::now();
-    let PendingTenant { tenant, lacks_role } = pending;
+    let PendingTenant { tenant, role } = pending;
     let mut from = tenant.version();
     let mut adopted = None;
     let mut to_do = tenant.is_current();
@@ -92,6 +95,10 @@ pub async fn rehearse(
         };
     }
     let is_behind = matches!(to_do, Ok(false));
+    let role_made = to_do.is_ok() && role == Some(Shortcoming::Incomplete);
+    if let (Ok(_), Some(Shortcoming::Unfit(flaws))) = (&to_do, role) {
+        to_do = Err(AdminError::UnfitRole { flaws });
+    }
     TenantReport {
         tenant: tenant.schema,
         migrated: from.map(|from| Migrated {
@@ -99,7 +106,7 @@ pub async fn rehearse(
             to: if is_behind { TENANT.latest() } else { from },
         }),
         adopted,
-        role_made: lacks_role && to_do.is_ok(),
+        role_made,
         duration: begin.elapsed(),
         error: to_do.err(),
     }

@@ -54,7 +54,7 @@ async fn roles_of_any_name_are_made_served_imported_found_complete_and_dropped()
         .execute("GRANT SELECT (id, name, organization_id) ON public.users TO r_hostile")
         .await;
     let url = database.url_as("r_hostile");
-    let service = Service::new(database_with_roles(url, PoolSettings::default()));
+    let service = Service::new(database_with_roles(url, &PoolSettings::default()));
     for number in 0..NAMES.len() {
         let page = service.get(&format!("/users/{number}/orders")).await.ok();
         assert_eq!(page["total_due"], format!("1{number}.00"));

@@ -4,6 +4,8 @@ mod commands;
 mod hostile_names;
 mod serving;
 
+use std::fmt::Write;
+
 use tenant_orders::admin::tenants::create;
 use tenant_orders::config::{DatabaseUrl, PoolSettings, RoleSettings};
 use tenant_orders::tenancy::{Administration, Database, SchemaName};
@@ -84,11 +86,13 @@ impl Shops {
              GRANT SELECT (id, name, organization_id) ON public.users TO {service_role};"
         );
         for (tenant, price) in [(one, 100), (other, 777)] {
-            sql.push_str(&format!(
+            write!(
+                sql,
                 "INSERT INTO {tenant}.items (id, description, price) VALUES ('i', 'of {tenant}', {price});
                  INSERT INTO {tenant}.orders (id, quantity, user_id, item_id)
                  VALUES ('1', 1, '{one}', 'i'), ('2', 2, '{other}', 'i');"
-            ));
+            )
+            .unwrap();
         }
         self.database.execute(sql).await;
     }
@@ -97,7 +101,7 @@ impl Shops {
     fn service(&self) -> Service {
         Service::new(database_with_roles(
             self.database.url_as(&self.service_role),
-            PoolSettings::default(),
+            &PoolSettings::default(),
         ))
     }
 
@@ -106,10 +110,10 @@ impl Shops {
     }
 }
 
-fn database_with_roles(url: String, settings: PoolSettings) -> Database {
+fn database_with_roles(url: String, settings: &PoolSettings) -> Database {
     let settings = PoolSettings {
         roles: RoleSettings::on(None),
-        ..settings
+        ..settings.clone()
     };
     Database::open(&DatabaseUrl::from(url), &settings).unwrap()
 }
