@@ -4,8 +4,8 @@ use nix::sys::signal::Signal;
 use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::config::{PoolSettings, Pooler};
 
-use super::{Shops, database_with_roles};
-use crate::support::{PgBouncer, Service, ServiceProcess, client};
+use super::{Shops, database_with_roles, empty_database};
+use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client};
 
 /// Ways in which a tenant's `orders` may lead into another tenant's tables: who made them need not have
 /// meant it.
@@ -150,6 +150,33 @@ async fn a_tenant_whose_role_cannot_be_taken_on_is_unavailable_and_the_log_says_
         service.line_with("the tenant's role is missing, or is not granted to the service's role");
     }
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_grants_of_the_readme_are_enough_for_a_database_that_exists_already() {
+    let database = TestDatabase::existing().await;
+    database
+        .execute(
+            "ALTER SCHEMA client1 RENAME TO r_readme1; ALTER SCHEMA client2 RENAME TO r_readme2;
+             UPDATE public.users SET organization_id = replace(organization_id, 'client', 'r_readme')",
+        )
+        .await;
+    let readme = include_str!("../../../README.md").replace("client1", "r_readme1");
+    let block = readme.split("```sql\n").nth(2).unwrap();
+    let (grants, _) = block.split_once("```").unwrap();
+    // All tests' databases have this role in common.
+    empty_database().await;
+    let grants = grants.replace("CREATE ROLE \"tenant-orders users\";", "");
+    let (_, of_a_tenant) = grants.split_once("\n\n").unwrap();
+    database
+        .execute(grants.clone() + &of_a_tenant.replace("r_readme1", "r_readme2"))
+        .await;
+    let url = database.url_as("orders_service");
+    let service = Service::new(database_with_roles(url, &PoolSettings::default()));
+    for (user, total_due) in [("1", "60000.00"), ("2", "10500.00")] {
+        let page = service.get(&format!("/users/{user}/orders")).await.ok();
+        assert_eq!(page["total_due"], total_due);
+    }
 }
 
 /// A user whose old tenant is gone, with its role, is found in the new one.
