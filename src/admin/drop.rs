@@ -1,12 +1,13 @@
 //! Dropping a tenant for good.
 
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
 use super::migrate::Patience;
+use super::roles::{self, RoleFate};
 use super::survey::{self, Ledger, Tenant};
 use super::{AdminError, migrations, tenants};
-use crate::tenancy::{Administration, SchemaName, administration, ledger, removal};
+use crate::tenancy::{Administration, DatabaseError, SchemaName, administration, ledger, removal};
 
 /// What a tenant is known by stays until the end, so that a drop that was cut off can be done again.
 const KEPT_TO_THE_END: [&str; 3] = ["items", "orders", ledger::TABLE];
@@ -21,6 +22,8 @@ pub struct Contents {
     /// Users that point at the tenant. They stay, and their requests are answered that the tenant is
     /// unavailable.
     pub users: i64,
+    /// What becomes of the role that has the tenant's name.
+    pub role: RoleFate,
 }
 
 /// Whether a tenant that users point at may be dropped.
@@ -60,12 +63,14 @@ pub async fn inspect(
         return Err(AdminError::NeededElsewhere { objects });
     }
     let tables = removal::tables(&mut connection, schema).await?;
+    let role = roles::fate(&mut connection, schema).await?;
     connection.close().await?;
     let sizes = tenants::sizes(database, &[schema.as_str()]).await?;
     Ok(Contents {
         tables,
         size_bytes: sizes.get(schema.as_str()).copied(),
         users: tenant.users,
+        role,
     })
 }
 
@@ -86,7 +91,7 @@ pub async fn drop_tenant(
     let patience = Patience::default();
     let mut connection = database.connect().await?;
     administration::lock(&mut connection, schema.as_str()).await?;
-    let contents = inspect(database, schema, users).await?;
+    let mut contents = inspect(database, schema, users).await?;
     sqlx::query("SELECT pg_catalog.set_config('lock_timeout', $1, false)")
         .bind(patience.lock_timeout.as_millis().to_string())
         .execute(&mut connection)
@@ -95,10 +100,16 @@ pub async fn drop_tenant(
     loop {
         let dropped = match removal::drop_some(&mut connection, schema, &KEPT_TO_THE_END).await {
             Ok(true) => continue,
-            Ok(false) => removal::drop_schema(&mut connection, schema).await,
+            Ok(false) => drop_with_role(&mut connection, schema, &contents.role).await,
             Err(error) => Err(error),
         };
-        let Err(error) = dropped else { break };
+        let error = match dropped {
+            Ok(role) => {
+                contents.role = role;
+                break;
+            }
+            Err(error) => error,
+        };
         failed_attempts += 1;
         let error = AdminError::from(error);
         match patience.pause(failed_attempts, &error) {
@@ -108,6 +119,23 @@ pub async fn drop_tenant(
     }
     connection.close().await?;
     Ok(contents)
+}
+
+/// Drops what is left of the schema, and the role, where that is to be dropped: both or none. What became of
+/// the role.
+async fn drop_with_role(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    role: &RoleFate,
+) -> Result<RoleFate, DatabaseError> {
+    let mut transaction = connection.begin().await?;
+    removal::drop_schema(&mut transaction, schema).await?;
+    let role = match role {
+        RoleFate::Dropped => roles::drop_role(&mut transaction, schema).await?,
+        role => role.clone(),
+    };
+    transaction.commit().await?;
+    Ok(role)
 }
 
 /// Whether it has a tenant's tables or a ledger of our migrations. That users point at it is not enough.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use sqlx::migrate::{Migrate, Migration};
 use sqlx::{Connection, PgConnection};
 
-use super::AdminError;
 use super::adopt::{self, Adopted};
 use super::migrations::{self, SHARED, TENANT};
+use super::{AdminError, roles};
+use crate::config::RoleSettings;
 use crate::tenancy::ledger::{self, MigratedSchema};
 use crate::tenancy::{Administration, AppliedMigration, SchemaName, administration};
 
@@ -164,6 +165,8 @@ pub(super) struct TenantProgress {
     pub(super) migrated: Option<Migrated>,
     /// What came of its adoption.
     pub(super) adopted: Option<Adopted>,
+    /// Whether its role was made, or granted what it lacked.
+    pub(super) role_made: bool,
 }
 
 /// Tries once to migrate one tenant's schema, on a connection that has locked it. `progress` tells how far
@@ -229,6 +232,26 @@ pub(super) async fn rehearse_adoption(
     let adopted = adopt(&mut connection, schema, patience, true).await?;
     connection.close().await?;
     Ok(adopted)
+}
+
+/// Makes the role of a tenant that has all migrations, on a connection that has locked it; whether it lacked
+/// anything. All or nothing.
+///
+/// # Errors
+///
+/// [`AdminError`].
+pub(super) async fn attempt_role(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    patience: Patience,
+    settings: &RoleSettings,
+) -> Result<bool, AdminError> {
+    let mut transaction = connection.begin().await?;
+    let place = MigratedSchema::Tenant(schema);
+    ledger::enter_transaction(&mut transaction, place, patience.lock_timeout).await?;
+    let was_lacking = roles::ensure(&mut transaction, schema, settings).await?;
+    transaction.commit().await?;
+    Ok(was_lacking)
 }
 
 /// What the ledger of `schema` says; none where there is no ledger.

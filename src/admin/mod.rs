@@ -8,6 +8,7 @@ pub mod drop;
 pub mod fleet;
 pub mod migrate;
 mod migrations;
+pub mod roles;
 pub mod shape;
 pub mod survey;
 pub mod tenants;
@@ -56,6 +57,12 @@ pub enum AdminError {
     NeededElsewhere {
         /// What it is, as PostgreSQL describes it; some of it where it is much.
         objects: Vec<String>,
+    },
+    /// The tenant cannot have a role, or the one of its name is more than a tenant's role.
+    #[error("the tenant cannot have a role of its own: {}", flaws.join("; "))]
+    UnfitRole {
+        /// What would have to be otherwise.
+        flaws: Vec<String>,
     },
     /// It was to end before it was done; nothing of what was under way stays.
     #[error("stopped before it was done")]

@@ -7,13 +7,15 @@ use sqlx::{Connection, Row};
 
 use super::AdminError;
 use super::migrate::{self, Patience};
+use super::roles;
 use super::survey::{Ledger, Tenant, survey};
 use crate::tenancy::{Administration, SchemaName, administration};
 
 /// Schemas whose size one connection asks for: its backend remembers each table that it has opened.
 const SIZES_OF_A_CONNECTION: usize = 1000;
 
-/// Creates a tenant that must not exist: its schema with all migrations, or nothing at all. What all
+/// Creates a tenant that must not exist: its schema with all migrations, and its role where tenants have
+/// roles, or nothing at all. What all
 /// tenants share is migrated first.
 ///
 /// # Errors
@@ -34,7 +36,8 @@ pub async fn create(database: &Administration, schema: &SchemaName) -> Result<()
     }
 }
 
-/// Creates the tenant's schema with all migrations, or nothing at all; whether it was missing.
+/// Creates the tenant's schema with all migrations, and its role where tenants have roles, or nothing at all;
+/// whether the schema was missing. Where it was not, it is left as it is, and gets its role all the same.
 ///
 /// # Errors
 ///
@@ -43,12 +46,15 @@ pub async fn create_if_missing(database: &Administration, schema: &SchemaName) -
     let mut connection = database.connect().await?;
     administration::lock(&mut connection, schema.as_str()).await?;
     let missing = !administration::exists(&mut connection, schema).await?;
+    let mut transaction = connection.begin().await?;
     if missing {
-        let mut transaction = connection.begin().await?;
         administration::create(&mut transaction, schema).await?;
         migrate::tenant_on(&mut transaction, schema).await?;
-        transaction.commit().await?;
     }
+    if database.roles().are_on() {
+        roles::ensure(&mut transaction, schema, database.roles()).await?;
+    }
+    transaction.commit().await?;
     connection.close().await?;
     Ok(missing)
 }

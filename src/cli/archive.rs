@@ -12,7 +12,7 @@ use super::output::{self, Transfer};
 use super::tenants::of_tenant;
 use super::{CommandError, administer};
 use crate::admin::archive::{self, ArchiveError, Contents, ImportOptions};
-use crate::config::DatabaseSettings;
+use crate::config::{DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::{Administration, SchemaName};
 
@@ -41,6 +41,8 @@ pub(super) struct ImportArguments {
     without_users: bool,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
 }
 
 /// Why an archive was not written or read.
@@ -169,6 +171,7 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
         name,
         without_users,
         database,
+        roles,
     } = arguments;
     let name = name.as_deref().map(SchemaName::parse).transpose()?;
     let options = ImportOptions { name, without_users };
@@ -176,7 +179,7 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
         if io::stdin().is_terminal() {
             return Err(ArchiveCommandError::FromTerminal.into());
         }
-        import_from(&database, signals, tokio::io::stdin(), None, &options).await?
+        import_from(&database, &roles, signals, tokio::io::stdin(), None, &options).await?
     } else {
         let failed = |source| ArchiveCommandError::File {
             path: path.clone(),
@@ -184,7 +187,7 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
         };
         let file = File::open(&path).await.map_err(failed)?;
         let length = file.metadata().await.map_err(failed)?.len();
-        import_from(&database, signals, file, Some(length), &options).await?
+        import_from(&database, &roles, signals, file, Some(length), &options).await?
     };
     output::transferred("imported", &contents);
     Ok(())
@@ -192,6 +195,7 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
 
 async fn import_from(
     database: &DatabaseSettings,
+    roles: &RoleSettings,
     signals: &StopSignals,
     from: impl AsyncRead + Unpin + Send,
     length: Option<u64>,
@@ -200,7 +204,7 @@ async fn import_from(
     let progress = Transfer::new("imported", length);
     let from = progress.from(from);
     let work = async |database: &Administration| {
-        let imported = archive::import(database, from, options).await;
+        let imported = archive::import(&database.with_roles(roles), from, options).await;
         imported.map_err(|error| ArchiveCommandError::from(error).into())
     };
     progress

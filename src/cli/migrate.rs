@@ -11,7 +11,7 @@ use super::{CommandError, administration, schemas, unless_stopped, with_database
 use crate::admin::AdminError;
 use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, TenantReport};
 use crate::admin::migrate::{self, Patience};
-use crate::config::{self, DatabaseSettings};
+use crate::config::{self, DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::{Administration, SchemaName};
 
@@ -40,6 +40,8 @@ pub(super) struct MigrateArguments {
     json: bool,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
 }
 
 impl MigrateArguments {
@@ -59,6 +61,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
     let only = schemas(&arguments.tenants)?;
     with_database(&arguments.database, async |url| {
         let database = unless_stopped(signals, administration(url)).await?;
+        let database = database.with_roles(&arguments.roles);
         let mut output = MigrationOutput::new(arguments.json, arguments.dry_run);
         if arguments.dry_run {
             return unless_stopped(signals, dry_run(&database, arguments, &only, &mut output)).await;
@@ -133,8 +136,8 @@ pub(super) async fn migrate_tenants(
         of: plan.current.len() + plan.pending.len(),
     };
     output.begin(plan.pending.len());
-    let pending = plan.pending.into_iter().map(|tenant| tenant.schema).collect();
-    let mut run = FleetRun::start(database, pending, options).await?;
+    let pending = plan.pending.into_iter().map(|pending| pending.tenant.schema);
+    let mut run = FleetRun::start(database, pending.collect(), options).await?;
     let mut stopping = false;
     let is_cut_off = loop {
         let event = tokio::select! {
@@ -182,8 +185,8 @@ async fn dry_run(
         cause: None,
         of: plan.current.len() + plan.pending.len(),
     };
-    for tenant in plan.pending {
-        let report = fleet::rehearse(database, tenant, arguments.options()).await;
+    for pending in plan.pending {
+        let report = fleet::rehearse(database, pending, arguments.options()).await;
         output.report(&report);
         summary.note(&report);
     }

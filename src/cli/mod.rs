@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 use clap::{Args, Parser, Subcommand};
 
 use crate::admin::AdminError;
-use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
+use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, RoleSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
 use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
@@ -56,9 +56,17 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum SeedCommand {
     /// Two users, whose tenants sell the same items at different prices
-    Demo(DatabaseSettings),
+    Demo(DemoArguments),
     /// Tenants t1, t2, … with users t1-u1, t1-u2, …
     Bulk(BulkArguments),
+}
+
+#[derive(Debug, Args)]
+struct DemoArguments {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +85,8 @@ struct BulkArguments {
     orders: u32,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
 }
 
 /// Why a command failed.
@@ -204,9 +214,9 @@ impl Cli {
             Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,
             Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
             Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
-            Some(Command::Seed(SeedCommand::Demo(settings))) => {
-                administer(&settings, &signals, async |database| {
-                    Ok(seed::demo(database).await?)
+            Some(Command::Seed(SeedCommand::Demo(arguments))) => {
+                administer(&arguments.database, &signals, async |database| {
+                    Ok(seed::demo(&database.with_roles(&arguments.roles)).await?)
                 })
                 .await?;
                 output::step("the demo is there: users 1 (tenant client1) and 2 (tenant client2)");
@@ -220,7 +230,7 @@ impl Cli {
                     orders: arguments.orders,
                 };
                 administer(&arguments.database, &signals, async |database| {
-                    seed_bulk(database, plan).await
+                    seed_bulk(&database.with_roles(&arguments.roles), plan).await
                 })
                 .await
             }

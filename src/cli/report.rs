@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 
 use crate::admin::check::CheckedTenant;
 use crate::admin::drop::Contents;
+use crate::admin::roles::RoleFate;
 use crate::admin::shape::{Difference, DifferenceKind};
 use crate::admin::tenants::{ListedTenant, TenantState};
 
@@ -107,9 +108,13 @@ pub(super) fn contents(contents: &Contents) -> String {
         1 => format!("1 table ({names})"),
         count => format!("{count} tables ({names})"),
     };
+    let role = match contents.role {
+        RoleFate::Dropped => ", its role",
+        RoleFate::None | RoleFate::Kept(_) => "",
+    };
     match contents.size_bytes {
-        Some(bytes) => format!("{tables}, {}", size(bytes)),
-        None => tables,
+        Some(bytes) => format!("{tables}, {}{role}", size(bytes)),
+        None => format!("{tables}{role}"),
     }
 }
 

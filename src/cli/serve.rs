@@ -34,7 +34,7 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
     let served = with_database(&settings.database, async |url| {
         let database = Database::open(url, &pool)?;
         if is_embedded {
-            let administration = Administration::new(url)?;
+            let administration = Administration::new(url)?.with_roles(&pool.roles);
             unless_stopped(
                 &signals,
                 Box::pin(prepare_demo(&administration, &database, &signals)),

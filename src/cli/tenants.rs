@@ -5,8 +5,9 @@ use clap::{Args, Subcommand};
 use super::archive::{self, ExportArguments, ImportArguments};
 use super::{CommandError, administer, confirm, output, report, schemas};
 use crate::admin::drop::PointingUsers;
+use crate::admin::roles::RoleFate;
 use crate::admin::{AdminError, check, drop, tenants};
-use crate::config::DatabaseSettings;
+use crate::config::{DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
@@ -48,6 +49,8 @@ pub(super) struct CreateArguments {
     name: String,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
 }
 
 #[derive(Debug, Args)]
@@ -105,7 +108,7 @@ impl TenantsCommand {
 async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let schema = SchemaName::parse(&arguments.name)?;
     administer(&arguments.database, signals, async |database| {
-        tenants::create(database, &schema)
+        tenants::create(&database.with_roles(&arguments.roles), &schema)
             .await
             .map_err(|error| of_tenant(&schema, error))
     })
@@ -179,6 +182,9 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
             .await
             .map_err(|error| of_tenant(&schema, error))?;
         output::step(&format!("{name}: dropped {}", report::contents(&dropped)));
+        if let RoleFate::Kept(reason) = &dropped.role {
+            output::step(&format!("the role {name} stays: {}", report::shown(reason)));
+        }
         if dropped.users > 0 {
             output::step(&format!(
                 "users who still point at it, and are answered that their tenant is unavailable: {}",

@@ -180,7 +180,7 @@ impl Problem {
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
         use DatabaseError::{
-            InvalidData, NoConnection, NotIsolated, TimedOut, Unavailable, Unencodable, Unexpected,
+            InvalidData, NoConnection, NoRole, NotIsolated, TimedOut, Unavailable, Unencodable, Unexpected,
             Unreadable,
         };
         use ListError::{Data, Lookup, Moving, NoTenant, Tenant, UserNotFound};
@@ -204,7 +204,7 @@ impl From<ListError> for Problem {
             } => Self::timeout,
             NoTenant(_)
             | Tenant {
-                source: Unreadable(_),
+                source: Unreadable(_) | NoRole(_),
                 ..
             } => Self::tenant_unavailable,
             Data { .. }
@@ -212,7 +212,7 @@ impl From<ListError> for Problem {
                 source: InvalidData(_),
                 ..
             } => Self::tenant_data_invalid,
-            Lookup(InvalidData(_) | Unencodable(_) | Unexpected(_))
+            Lookup(InvalidData(_) | NoRole(_) | Unencodable(_) | Unexpected(_))
             | Tenant {
                 source: Unexpected(_),
                 ..

@@ -149,7 +149,9 @@ pub async fn list_for_user(
     if let Some(tenant) = database.hinted_tenant(user_id) {
         match select_in_tenant(database, &tenant, user_id, page).await {
             Ok(Some(found)) => return OrdersPage::assemble(&tenant, user_id, found, page.limit),
-            Ok(None) | Err(DatabaseError::Unreadable(_)) => database.forget_hint(user_id),
+            Ok(None) | Err(DatabaseError::Unreadable(_) | DatabaseError::NoRole(_)) => {
+                database.forget_hint(user_id);
+            }
             Err(source) => return Err(ListError::in_tenant(&tenant, source)),
         }
     }

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, raw_sql};
 
 use super::database::connect_options;
 use super::{DatabaseError, InvalidDatabaseUrl, SchemaName, self_test};
-use crate::config::DatabaseUrl;
+use crate::config::{DatabaseUrl, RoleSettings};
 
 /// Between two tries at an advisory lock. Waiting inside the database would hold up another
 /// session's `CREATE INDEX CONCURRENTLY`.
@@ -22,6 +22,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Administration {
     options: PgConnectOptions,
+    roles: RoleSettings,
 }
 
 impl Administration {
@@ -34,7 +35,22 @@ impl Administration {
         // Long work is what it is for: a statement that takes its time is no news.
         Ok(Self {
             options: connect_options(url)?.disable_statement_logging(),
+            roles: RoleSettings::default(),
         })
+    }
+
+    /// The same, where tenants get roles as `roles` say.
+    #[must_use]
+    pub fn with_roles(&self, roles: &RoleSettings) -> Self {
+        Self {
+            roles: roles.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether tenants get roles, and to whom these are granted.
+    pub(crate) fn roles(&self) -> &RoleSettings {
+        &self.roles
     }
 
     /// Makes sure that connections are ours alone: administration sets things for the session, which

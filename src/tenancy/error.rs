@@ -30,6 +30,9 @@ pub enum DatabaseError {
     /// What the statement names is missing, of another kind, or not ours to read.
     #[error("a table or a column is missing or not readable")]
     Unreadable(#[source] sqlx::Error),
+    /// The tenant has no role, or the service's role is no member of it: the service cannot take it on.
+    #[error("the tenant's role is missing, or is not granted to the service's role")]
+    NoRole(#[source] sqlx::Error),
     /// A parameter has a character that the database's encoding lacks, so no row has it.
     #[error("a parameter cannot be written in the database's encoding")]
     Unencodable(#[source] sqlx::Error),
@@ -39,6 +42,20 @@ pub enum DatabaseError {
     /// Anything else.
     #[error("unexpected database error")]
     Unexpected(#[source] sqlx::Error),
+}
+
+impl DatabaseError {
+    /// What went wrong when a transaction was opened, where nothing but a role is named that has to exist.
+    pub(super) fn at_begin(error: sqlx::Error) -> Self {
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
+        match code.as_deref() {
+            // invalid_parameter_value, insufficient_privilege
+            Some("22023" | "42501") => Self::NoRole(error),
+            _ => error.into(),
+        }
+    }
 }
 
 impl From<sqlx::Error> for DatabaseError {

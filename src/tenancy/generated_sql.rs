@@ -5,7 +5,7 @@
     reason = "the text of such a statement is an answer of PostgreSQL's own quoting functions"
 )]
 
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, raw_sql};
 
@@ -34,6 +34,12 @@ impl GeneratedSql {
     ) -> Result<Self, DatabaseError> {
         let row = generator.fetch_one(connection).await?;
         Ok(Self(row.try_get(0)?))
+    }
+
+    /// The statement in a column of an answer; none where it is null.
+    pub(crate) fn of_column(row: &PgRow, column: usize) -> Result<Option<Self>, DatabaseError> {
+        let text: Option<String> = row.try_get(column)?;
+        Ok(text.map(Self))
     }
 
     /// Statements that were generated when an archive was made. They are trusted as much as the

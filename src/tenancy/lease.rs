@@ -36,6 +36,12 @@ impl Lease {
         }
     }
 
+    /// The same, where tenants have no roles.
+    pub(super) fn without_roles(mut self) -> Self {
+        self.session = self.session.without_roles();
+        self
+    }
+
     #[expect(clippy::expect_used, reason = "what takes the checkout ends the lease")]
     fn checkout(&mut self) -> &mut Checkout {
         self.checkout.as_mut().expect("a lease has a connection")
@@ -66,7 +72,8 @@ impl Lease {
         if self.checkout().take_open_transaction() {
             begin.insert_str(0, "ROLLBACK; ");
         }
-        raw_sql(AssertSqlSafe(begin)).execute(self.connection()).await?;
+        let opened = raw_sql(AssertSqlSafe(begin)).execute(self.connection()).await;
+        opened.map_err(DatabaseError::at_begin)?;
         Ok(())
     }
 

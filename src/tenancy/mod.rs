@@ -21,6 +21,9 @@
 //!   [`Administration`], which may do anything, is another type, and requests are not given one.
 //! - **Tables of tenants are named unqualified, all else qualified**, so the path decides about
 //!   tenants' tables and about nothing else.
+//! - **The database can be the one who refuses.** Views and functions of a tenant may name another's tables
+//!   in full, which no path prevents. Where tenants have roles, each transaction takes on its tenant's, by
+//!   `SET LOCAL ROLE` and as the last of what opens it.
 //! - **What is remembered is no answer.** A hint at a user's tenant may be out of date. The statement
 //!   that reads the orders asks in its own snapshot whether the user still belongs to the tenant, and
 //!   finds nothing where not.

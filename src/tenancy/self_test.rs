@@ -68,7 +68,7 @@ async fn test(database: &Database) -> Result<(), DatabaseError> {
     if !database.expects_pooler() && is_pooled(lease.idle_connection().await?, &mut other).await? {
         return Err(NotIsolated::UnexpectedPooler.into());
     }
-    let mut transaction = TenantTransaction::begin(lease, &nobodys()).await?;
+    let mut transaction = TenantTransaction::begin(lease.without_roles(), &nobodys()).await?;
     let expected = format!("{}, pg_temp", nobodys().quoted());
     let first = inside(&mut transaction).await?;
     assert_free(&mut other).await?;

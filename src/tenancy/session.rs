@@ -31,6 +31,7 @@ pub(super) struct Session {
     pooler: Pooler,
     statement_cache: usize,
     statement_timeout: Duration,
+    has_roles: bool,
 }
 
 impl Session {
@@ -39,6 +40,15 @@ impl Session {
             pooler: settings.database_pooler,
             statement_cache: settings.database_statement_cache,
             statement_timeout: settings.statement_timeout,
+            has_roles: settings.roles.are_on(),
+        }
+    }
+
+    /// The same, where tenants have no roles: for a tenant that does not exist.
+    pub(super) fn without_roles(self) -> Self {
+        Self {
+            has_roles: false,
+            ..self
         }
     }
 
@@ -68,19 +78,23 @@ impl Session {
     /// `pg_temp` is named, and last, since a search path that does not name it searches it first
     /// (PostgreSQL manual, section 20.11.1). On a connection that is lent, strangers may have left
     /// anything: their role is undone until the rollback, and what decides about our answers is set.
+    /// The tenant's own role comes last, and ends with the transaction as all else does.
     pub(super) fn begin(self, path: SearchPath<'_>) -> String {
-        let path = match path {
-            SearchPath::Shared => "pg_catalog".to_owned(),
-            SearchPath::Tenant(schema) => schema.quoted(),
+        let (path, role) = match path {
+            SearchPath::Shared => ("pg_catalog".to_owned(), None),
+            SearchPath::Tenant(schema) => (schema.quoted(), self.has_roles.then(|| role(schema))),
         };
-        let begin = format!("{BEGIN}; SET LOCAL search_path TO {path}, pg_temp");
-        if !self.is_lent() {
-            return begin;
+        let mut begin = format!("{BEGIN}; SET LOCAL search_path TO {path}, pg_temp");
+        if self.is_lent() {
+            begin
+                .push_str("; RESET ROLE; SET LOCAL extra_float_digits TO 1; SET LOCAL statement_timeout TO ");
+            begin.push_str(&self.milliseconds());
         }
-        format!(
-            "{begin}; RESET ROLE; SET LOCAL statement_timeout TO {}; SET LOCAL extra_float_digits TO 1",
-            self.milliseconds()
-        )
+        if let Some(role) = role {
+            begin.push_str("; SET LOCAL ROLE ");
+            begin.push_str(&role);
+        }
+        begin
     }
 
     /// A statement as it is to be run. On a connection that is lent it is prepared for one run, since
@@ -91,5 +105,14 @@ impl Session {
 
     fn milliseconds(self) -> String {
         self.statement_timeout.as_millis().to_string()
+    }
+}
+
+/// The tenant's role, to be set. `none`, quoted or not, names no role: it undoes what was set. No role can
+/// be called so, nor by an empty name, which fails as a missing role does.
+fn role(schema: &SchemaName) -> String {
+    match schema.as_str() {
+        "none" => "''".to_owned(),
+        _ => schema.quoted(),
     }
 }

@@ -25,5 +25,6 @@ mod orders;
 mod pooler;
 mod problems;
 mod properties;
+mod roles;
 mod soak;
 mod tenants;

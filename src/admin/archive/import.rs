@@ -12,6 +12,8 @@ use super::format::{
 use super::tar_stream::TarReader;
 use super::{ArchiveError, Contents, grants, prepare, users};
 use crate::admin::migrations::TENANT;
+use crate::admin::roles;
+use crate::config::RoleSettings;
 use crate::tenancy::{
     Administration, AppliedMigration, DatabaseError, GeneratedSql, SchemaName, administration,
 };
@@ -62,7 +64,7 @@ pub async fn import(
     administration::create(&mut transaction, &tenant).await?;
     administration::enter(&mut transaction, &tenant).await?;
     prepare(&mut transaction).await?;
-    let contents = fill(&mut transaction, &tenant, head, tar, options).await?;
+    let contents = fill(&mut transaction, &tenant, head, tar, options, database.roles()).await?;
     transaction.commit().await?;
     connection.close().await?;
     Ok(contents)
@@ -147,6 +149,7 @@ async fn fill(
     head: Head,
     tar: TarReader<impl AsyncRead + Unpin + Send>,
     options: &ImportOptions,
+    role_settings: &RoleSettings,
 ) -> Result<Contents, ArchiveError> {
     let Head {
         manifest,
@@ -181,6 +184,9 @@ async fn fill(
         users::take_over(transaction, tenant, &manifest.users).await?;
     }
     keys.run(transaction).await.map_err(ArchiveError::Keys)?;
+    if role_settings.are_on() {
+        roles::ensure(transaction, tenant, role_settings).await?;
+    }
     let not_granted = grants::grant(transaction, tenant, &manifest).await?;
     for table in &manifest.tables {
         let analyze = sqlx::query(ANALYZE_TABLE).bind(&table.name);

@@ -11,7 +11,7 @@ use super::adopt::Adopted;
 use super::migrate::{Migrated, Patience};
 use crate::tenancy::SchemaName;
 
-pub use plan::{FleetPlan, plan, rehearse};
+pub use plan::{FleetPlan, PendingTenant, plan, rehearse};
 pub use run::FleetRun;
 
 /// How the fleet is to be migrated.
@@ -53,6 +53,8 @@ pub struct TenantReport {
     pub migrated: Option<Migrated>,
     /// What came of its adoption, where it was adopted.
     pub adopted: Option<Adopted>,
+    /// Whether its role was made, or granted what it lacked.
+    pub role_made: bool,
     /// How long it took, waiting included.
     pub duration: Duration,
     /// Why it failed, if it did.
@@ -60,10 +62,10 @@ pub struct TenantReport {
 }
 
 impl TenantReport {
-    /// Whether the tenant has all migrations, and had them before.
+    /// Whether the tenant has all migrations, and its role, and had them before.
     #[must_use]
     pub fn is_current(&self) -> bool {
         let is_same = self.migrated.is_some_and(Migrated::is_current);
-        self.error.is_none() && self.adopted.is_none() && is_same
+        self.error.is_none() && self.adopted.is_none() && !self.role_made && is_same
     }
 }

@@ -173,6 +173,7 @@ impl Worker {
             tenant: tenant.clone(),
             migrated: progress.migrated,
             adopted: progress.adopted,
+            role_made: progress.role_made,
             duration: begin.elapsed(),
             error,
         })
@@ -186,8 +187,8 @@ impl Worker {
     ) -> Result<(), AdminError> {
         self.lock(connection, tenant).await?;
         let mut failed_attempts = 0;
-        let FleetOptions { patience, adopts, .. } = self.options;
-        while let Err(cause) = migrate::attempt_tenant(connection, tenant, patience, adopts, progress).await {
+        let patience = self.options.patience;
+        while let Err(cause) = self.attempt(connection, tenant, progress).await {
             failed_attempts += 1;
             let Some(pause) = patience.pause(failed_attempts, &cause) else {
                 return Err(cause);
@@ -200,6 +201,22 @@ impl Worker {
             self.unless_stopped(sleep(pause)).await?;
         }
         Ok(administration::unlock(connection, tenant.as_str()).await?)
+    }
+
+    /// Tries once to migrate the tenant, and to make its role where tenants have roles.
+    async fn attempt(
+        &self,
+        connection: &mut PgConnection,
+        tenant: &SchemaName,
+        progress: &mut TenantProgress,
+    ) -> Result<(), AdminError> {
+        let FleetOptions { patience, adopts, .. } = self.options;
+        migrate::attempt_tenant(connection, tenant, patience, adopts, progress).await?;
+        let roles = self.database.roles();
+        if roles.are_on() {
+            progress.role_made = migrate::attempt_role(connection, tenant, patience, roles).await?;
+        }
+        Ok(())
     }
 
     /// Waits until no other session works on the tenant.

@@ -37,6 +37,9 @@ struct TenantLine<'a> {
     /// Where it was adopted: what it has beyond its version's tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<&'a [String]>,
+    /// Where its role was made, or granted what it lacked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    role_made: bool,
 }
 
 impl MigrationOutput {
@@ -67,6 +70,7 @@ impl MigrationOutput {
                 duration_ms: 0,
                 error: None,
                 kept: None,
+                role_made: false,
             });
         }
     }
@@ -122,6 +126,7 @@ impl MigrationOutput {
                 duration_ms: report.duration.as_millis().try_into().unwrap_or(u64::MAX),
                 error: report.error.as_ref().map(|error| causes::texts(error).join(": ")),
                 kept,
+                role_made: report.role_made,
             });
         } else {
             if let (Some(kept), Some(migrated)) = (kept, report.migrated) {
@@ -138,6 +143,10 @@ impl MigrationOutput {
             }
             if let Some(migrated) = report.migrated.filter(|migrated| !migrated.is_current()) {
                 self.line(format_args!("{name}: {}", self.told(migrated)));
+            }
+            if report.role_made {
+                let made = if self.dry_run { "to be made" } else { "made" };
+                self.line(format_args!("{name}: its role {made}, or granted what it lacks"));
             }
         }
         if let Some(error) = &report.error {

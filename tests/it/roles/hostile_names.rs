@@ -1,0 +1,72 @@
+//! Roles of tenants whose names are made to break out of something.
+
+use tenant_orders::admin::archive::{self, ImportOptions};
+use tenant_orders::admin::drop::{PointingUsers, drop_tenant};
+use tenant_orders::admin::roles::RoleFate;
+use tenant_orders::admin::tenants::create;
+use tenant_orders::config::PoolSettings;
+
+use super::{administration, database_with_roles, empty_database, is_role, name, run};
+use crate::support::Service;
+
+/// Names that nobody else in the cluster has.
+const NAMES: [&str; 9] = [
+    "Role\"s",
+    "*/ role; DROP SCHEMA public CASCADE; --",
+    "ROLE; DROP ROLE postgres",
+    "Rölé ünï cödé 名前",
+    " role ",
+    "role'; --",
+    "CURRENT_ROLE",
+    "--role",
+    "r23456789012345678901234567890123456789012345678901234567890123",
+];
+
+#[tokio::test]
+async fn roles_of_any_name_are_made_served_imported_found_complete_and_dropped() {
+    let database = empty_database().await;
+    database.execute("CREATE ROLE r_hostile LOGIN NOINHERIT").await;
+    let administration = administration(&database, Some("r_hostile"));
+    for (number, tenant) in NAMES.into_iter().enumerate() {
+        let schema = name(tenant);
+        create(&administration, &schema).await.unwrap();
+        let (quoted, literal) = (schema.quoted(), tenant.replace('\'', "''"));
+        database
+            .execute(format!(
+                "INSERT INTO public.users (id, organization_id) VALUES ('{number}', '{literal}');
+                 INSERT INTO {quoted}.items (id, price) VALUES ('i', 1{number});
+                 INSERT INTO {quoted}.orders (id, quantity, user_id, item_id) VALUES ('o', 1, '{number}', 'i');"
+            ))
+            .await;
+        let mut file = Vec::new();
+        archive::export(&administration, &schema, &mut file)
+            .await
+            .unwrap();
+        drop_tenant(&administration, &schema, PointingUsers::Abandon)
+            .await
+            .unwrap();
+        assert!(!is_role(&database, tenant).await, "{tenant}");
+        let imported = archive::import(&administration, file.as_slice(), &ImportOptions::default()).await;
+        assert_eq!(imported.unwrap().left_out, Vec::<String>::new());
+        assert!(is_role(&database, tenant).await, "{tenant}");
+    }
+    database
+        .execute("GRANT SELECT (id, name, organization_id) ON public.users TO r_hostile")
+        .await;
+    let url = database.url_as("r_hostile");
+    let service = Service::new(database_with_roles(url, &PoolSettings::default()));
+    for number in 0..NAMES.len() {
+        let page = service.get(&format!("/users/{number}/orders")).await.ok();
+        assert_eq!(page["total_due"], format!("1{number}.00"));
+    }
+    let (status, output, errors) = run(&database, &["migrate", "--service-role", "r_hostile"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    assert_eq!(output, format!("{} up to date already\n", NAMES.len() + 1));
+    for tenant in NAMES {
+        let dropped = drop_tenant(&administration, &name(tenant), PointingUsers::Abandon)
+            .await
+            .unwrap();
+        assert_eq!(dropped.role, RoleFate::Dropped);
+        assert!(!is_role(&database, tenant).await, "{tenant}");
+    }
+}
