@@ -2,7 +2,7 @@
 -- else a statement that makes good what is missing, in the order in which they are to be run.
 --
 -- All tenants' roles read public.users by way of one role, $2, of which they are members: a right for each of
--- them would outgrow the row of the catalog that holds the rights to a column, after some hundreds of tenants.
+-- them would outgrow the row of the catalog that holds the rights to a column, after about 2,400 tenants.
 -- Where there is a role that the service logs in as, it is $3.
 WITH tenant AS (
     SELECT name, n.oid AS schema, r.oid AS role
