@@ -91,7 +91,8 @@ impl MigrationSummary {
         }
     }
 
-    fn into_result(self) -> Result<(), CommandError> {
+    fn into_result(mut self) -> Result<(), CommandError> {
+        self.failed.sort_unstable();
         if self.left > 0 {
             return Err(CommandError::TenantsLeft {
                 left: self.left,

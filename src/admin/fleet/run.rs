@@ -15,8 +15,10 @@ use tokio::time::{sleep, timeout};
 use super::{FleetEvent, FleetOptions, TenantReport};
 use crate::admin::AdminError;
 use crate::admin::migrate::{self, TenantProgress};
-use crate::tenancy::{Administration, SchemaName, administration};
+use crate::tenancy::{Administration, DatabaseError, SchemaName, administration};
 
+/// Between two tries at a connection.
+const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 /// Tenants that one connection migrates: its backend remembers each table that it has seen.
 const TENANTS_OF_A_CONNECTION: usize = 250;
 
@@ -131,7 +133,7 @@ impl Worker {
     /// other workers.
     async fn work(mut self) -> Result<(), AdminError> {
         while self.next.load(Ordering::Relaxed) < self.tenants.len() && !*self.stopped.borrow() {
-            let mut connection = self.database.connect().await?;
+            let mut connection = self.connect().await?;
             for _ in 0..TENANTS_OF_A_CONNECTION {
                 let Some(tenant) = self.take() else { break };
                 let Some(report) = self.migrate(&mut connection, &tenant).await else {
@@ -149,6 +151,18 @@ impl Worker {
             let _ = connection.close().await;
         }
         Ok(())
+    }
+
+    /// A connection. One that was closed counts at the server until its process has ended, so where there is
+    /// none it is asked again.
+    async fn connect(&self) -> Result<PgConnection, AdminError> {
+        for pause in CONNECT_PAUSES {
+            match self.database.connect().await {
+                Err(DatabaseError::Unavailable(_)) => sleep(pause).await,
+                connected => return Ok(connected?),
+            }
+        }
+        Ok(self.database.connect().await?)
     }
 
     /// The next tenant.

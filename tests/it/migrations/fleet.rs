@@ -228,7 +228,7 @@ async fn fewer_connections_than_jobs_are_enough() {
     let role = format!("migrator_{}", database.name());
     database
         .execute(format!(
-            "CREATE ROLE {role} LOGIN CONNECTION LIMIT 3; GRANT CREATE ON DATABASE {name} TO {role};
+            "CREATE ROLE {role} LOGIN; GRANT CREATE ON DATABASE {name} TO {role};
              GRANT CREATE ON SCHEMA public TO {role}; SET ROLE {role}",
             name = database.name()
         ))
@@ -238,6 +238,9 @@ async fn fewer_connections_than_jobs_are_enough() {
     let (status, _, errors) = super::run_over(&url, &bulk);
     assert_eq!(status, Some(0), "{errors}");
     back_to_1(&database).await;
+    database
+        .execute(format!("ALTER ROLE {role} CONNECTION LIMIT 3"))
+        .await;
     let (status, _, errors) = super::run_over(&url, &["migrate", "--jobs", "12"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(count(&database, NEW).await, 12);
