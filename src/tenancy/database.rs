@@ -60,7 +60,7 @@ impl Database {
             pool,
             parking: Arc::new(Parking::new(
                 settings.database_max_connections,
-                settings.database_statement_cache,
+                settings.database_statement_cache / 2, // a tenant may take two
             )),
             hints: Arc::new(Hints::new(settings.tenant_hints)),
             session,
