@@ -48,3 +48,18 @@ async fn catalog(database: &TestDatabase) -> String {
         )
         .await
 }
+
+/// The demo's tenants are there, alone, and as the migrations make them.
+fn assert_demo_has_no_drift(database: &TestDatabase) {
+    let (status, checked) = json(database, &["check"]);
+    assert_eq!(
+        (status, checked),
+        (
+            Some(0),
+            serde_json::json!([
+                { "tenant": "client1", "version": 2, "differences": [] },
+                { "tenant": "client2", "version": 2, "differences": [] },
+            ])
+        )
+    );
+}
