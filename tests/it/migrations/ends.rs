@@ -12,23 +12,25 @@ use crate::support::{Cluster, ServiceProcess, TestDatabase};
 #[tokio::test]
 async fn no_kill_leaves_a_migration_half_applied() {
     let database = old_fleet(60).await;
-    let mut kills_amid_the_work = 0;
-    for _ in 0..40 {
+    // No run comes to its end, however late it is killed.
+    let lock = database.lock("t60.items").await;
+    let mut done = 0;
+    for longest in (50..).step_by(20) {
         let mut migration = start(&database, &["migrate", "--jobs", "3"]);
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..150))).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..longest))).await;
         migration.signal(Signal::SIGKILL);
         migration.wait();
         let states = states(&database).await;
         for (tenant, state) in &states {
             assert!(state == OLD || state == NEW, "{tenant} is half migrated: {state}");
         }
-        let done = states.values().filter(|state| *state == NEW).count();
-        kills_amid_the_work += usize::from((1..60).contains(&done));
-        if done == 60 {
+        done = states.values().filter(|state| *state == NEW).count();
+        if done > 30 {
             break;
         }
     }
-    assert!(kills_amid_the_work > 0);
+    assert!(done < 60);
+    lock.release().await;
     let (status, _, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(0), "{errors}");
     assert_eq!(count(&database, NEW).await, 60);
