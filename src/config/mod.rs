@@ -1,0 +1,26 @@
+//! Every setting: its flag, its environment variable, its default and its check.
+
+#![expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+
+mod database;
+mod duration;
+mod log;
+mod pool;
+mod roles;
+mod serve;
+
+use std::path::PathBuf;
+
+pub use database::{DatabaseSettings, DatabaseUrl};
+pub(crate) use duration::duration;
+pub use log::{LogFormat, LogSettings};
+pub use pool::{PoolSettings, Pooler};
+pub use roles::{RoleSettings, TenantRoles};
+pub use serve::{RequestSettings, ServeSettings};
+
+/// The folders of the `PATH`.
+#[must_use]
+pub fn program_folders() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect()
+}

@@ -1,0 +1,84 @@
+//! How connections to the database are made and kept.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::RoleSettings;
+use super::duration::duration;
+
+/// How connections to the database are made and kept.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connections")]
+pub struct PoolSettings {
+    /// Connections in the pool; by default twice the cores, at least 4
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = default_max_connections(),
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub database_max_connections: u32,
+
+    /// Prepared statements that a connection keeps; each tenant takes one or two. None behind a
+    /// pooler
+    #[arg(
+        long,
+        env = "DATABASE_STATEMENT_CACHE",
+        value_name = "N",
+        default_value_t = 512
+    )]
+    pub database_statement_cache: usize,
+
+    /// Users whose tenant is remembered, which saves a look-up; 0 for none
+    #[arg(long, env = "TENANT_HINTS", value_name = "N", default_value_t = 100_000)]
+    pub tenant_hints: usize,
+
+    /// What stands between the service and PostgreSQL
+    #[arg(
+        long,
+        env = "DATABASE_POOLER",
+        value_name = "KIND",
+        value_enum,
+        default_value_t
+    )]
+    pub database_pooler: Pooler,
+
+    /// How long a request waits for a connection
+    #[arg(long, env = "ACQUIRE_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub acquire_timeout: Duration,
+
+    /// How long one statement may run
+    #[arg(long, env = "STATEMENT_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub statement_timeout: Duration,
+
+    /// Whether tenants have roles of their own.
+    #[command(flatten)]
+    pub roles: RoleSettings,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            database_max_connections: default_max_connections(),
+            database_statement_cache: 512,
+            tenant_hints: 100_000,
+            database_pooler: Pooler::None,
+            acquire_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(5),
+            roles: RoleSettings::default(),
+        }
+    }
+}
+
+/// What stands between the service and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Pooler {
+    /// Nothing that matters: each connection has a server connection of its own
+    #[default]
+    None,
+    /// PgBouncer or the like, which lends a server connection for one transaction at a time
+    Transaction,
+}
+
+fn default_max_connections() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    u32::try_from(cores * 2).unwrap_or(u32::MAX).max(4)
+}
