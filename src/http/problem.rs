@@ -93,6 +93,17 @@ impl Problem {
         problem.retry()
     }
 
+    const fn tenant_overloaded() -> Self {
+        let mut problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "tenant-overloaded",
+            "Too many requests of one organization at once",
+            "The service is at work on as many requests of the user's organization as it takes. Try again shortly.",
+        );
+        problem.is_shed = true;
+        problem.retry()
+    }
+
     pub(super) const fn too_many_connections() -> Self {
         let mut problem = Self::overloaded();
         problem.detail = "The service has as many connections as it takes. Try again shortly.";
@@ -180,12 +191,15 @@ impl Problem {
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
         use DatabaseError::{
-            InvalidData, NoConnection, NoRole, NotIsolated, TimedOut, Unavailable, Unencodable, Unexpected,
-            Unreadable,
+            InvalidData, NoConnection, NoRole, NotIsolated, TenantBusy, TimedOut, Unavailable, Unencodable,
+            Unexpected, Unreadable,
         };
         use ListError::{Data, Lookup, Moving, NoTenant, Tenant, UserNotFound};
         let problem: fn(ListError) -> Self = match &error {
             UserNotFound => return Self::user_not_found(),
+            Tenant {
+                source: TenantBusy, ..
+            } => return Self::tenant_overloaded(),
             // The user's id was found, so it is the cursor's.
             Tenant {
                 source: Unencodable(_),
@@ -212,7 +226,7 @@ impl From<ListError> for Problem {
                 source: InvalidData(_),
                 ..
             } => Self::tenant_data_invalid,
-            Lookup(InvalidData(_) | NoRole(_) | Unencodable(_) | Unexpected(_))
+            Lookup(InvalidData(_) | NoRole(_) | TenantBusy | Unencodable(_) | Unexpected(_))
             | Tenant {
                 source: Unexpected(_),
                 ..

@@ -175,7 +175,7 @@ pub async fn list_for_user(
 /// What is found is of the tenant alone, and none where the user is not the tenant's.
 async fn select_in_tenant(
     database: &Database,
-    tenant: &SchemaName,
+    tenant: &Arc<SchemaName>,
     user_id: &str,
     page: &PageRequest,
 ) -> Result<Option<Found>, DatabaseError> {

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::hints::Hints;
 use super::lease::Lease;
 use super::parking::Parking;
 use super::session::{SearchPath, Session, Statement};
+use super::shares::{NoShare, Share, Shares};
 use super::transaction::TenantTransaction;
 use super::{DatabaseError, SchemaName, self_test};
 use crate::config::{DatabaseUrl, PoolSettings};
@@ -22,6 +24,7 @@ use crate::config::{DatabaseUrl, PoolSettings};
 pub struct Database {
     pool: PgPool,
     parking: Arc<Parking>,
+    shares: Arc<Shares>,
     hints: Arc<Hints>,
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
@@ -62,6 +65,10 @@ impl Database {
                 settings.database_max_connections,
                 settings.database_statement_cache / 2, // a tenant may take two
             )),
+            shares: Arc::new(Shares::new(
+                settings.tenant_share(),
+                settings.tenant_max_waiting_requests,
+            )),
             hints: Arc::new(Hints::new(settings.tenant_hints)),
             session,
             isolated: Arc::default(),
@@ -74,7 +81,7 @@ impl Database {
         statement: &'static str,
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
-        let mut lease = self.lease(None).await?;
+        let mut lease = self.lease(None, self.deadline()).await?;
         let statement = bind(lease.prepared(sqlx::query(statement)));
         if !self.session.is_lent() {
             let row = statement.fetch_optional(lease.idle_connection().await?).await?;
@@ -88,9 +95,30 @@ impl Database {
         Ok(row)
     }
 
-    /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's.
-    pub(crate) async fn begin_tenant(&self, schema: &SchemaName) -> Result<TenantTransaction, DatabaseError> {
-        TenantTransaction::begin(self.lease(Some(schema)).await?, schema).await
+    /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's. Waits for
+    /// its turn where the tenant has as many open as it may.
+    pub(crate) async fn begin_tenant(
+        &self,
+        schema: &Arc<SchemaName>,
+    ) -> Result<TenantTransaction, DatabaseError> {
+        let deadline = self.deadline();
+        let share = self.share(schema, deadline).await?;
+        let lease = self.lease(Some(schema), deadline).await?;
+        TenantTransaction::begin(lease.on_behalf_of(share), schema).await
+    }
+
+    /// The tenant's turn.
+    async fn share(&self, schema: &Arc<SchemaName>, deadline: Instant) -> Result<Share, DatabaseError> {
+        let share = self.shares.take(schema, deadline).await;
+        share.map_err(|refusal| match refusal {
+            NoShare::Busy => DatabaseError::TenantBusy,
+            NoShare::Stuck => self.no_connection(),
+        })
+    }
+
+    /// Until when who asks now waits for a connection.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.pool.options().get_acquire_timeout()
     }
 
     /// The tenant that the user was last seen in, where that is remembered. They may belong to another
@@ -110,16 +138,21 @@ impl Database {
     }
 
     /// A connection of the pool. The first one is lent when the self-test has passed.
-    async fn lease(&self, tenant: Option<&SchemaName>) -> Result<Lease, DatabaseError> {
+    async fn lease(&self, tenant: Option<&SchemaName>, deadline: Instant) -> Result<Lease, DatabaseError> {
         if !self.isolated.initialized() {
             let tested = self.isolated.get_or_try_init(|| Box::pin(self_test::run(self)));
-            self.in_time(tested).await??;
+            self.in_time(deadline, tested).await??;
         }
-        self.acquire(tenant).await
+        self.acquire(tenant, deadline).await
+    }
+
+    /// A connection of the pool, tested or not, which suits no tenant in particular.
+    pub(super) async fn untested(&self) -> Result<Lease, DatabaseError> {
+        self.acquire(None, self.deadline()).await
     }
 
     /// A connection of the pool, tested or not, which suits `tenant` best.
-    pub(super) async fn acquire(&self, tenant: Option<&SchemaName>) -> Result<Lease, DatabaseError> {
+    async fn acquire(&self, tenant: Option<&SchemaName>, deadline: Instant) -> Result<Lease, DatabaseError> {
         // Where nothing stays prepared, all connections suit the same.
         let tenant = tenant.filter(|_| !self.session.is_lent());
         let acquire = async {
@@ -127,7 +160,7 @@ impl Database {
             checkout.connect(&self.pool).await?;
             Ok(checkout)
         };
-        match self.in_time(acquire).await? {
+        match self.in_time(deadline, acquire).await? {
             Ok(checkout) => Ok(Lease::new(checkout, self.session)),
             Err(sqlx::Error::PoolTimedOut) => Err(self.no_connection()),
             Err(error) => Err(error.into()),
@@ -135,8 +168,8 @@ impl Database {
     }
 
     /// Gives up where there is no connection within the time for that.
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, DatabaseError> {
-        tokio::time::timeout(self.pool.options().get_acquire_timeout(), work)
+    async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Result<T, DatabaseError> {
+        tokio::time::timeout_at(deadline, work)
             .await
             .map_err(|_| self.no_connection())
     }

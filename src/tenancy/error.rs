@@ -21,6 +21,10 @@ pub enum DatabaseError {
         /// How many wait to be used.
         idle: usize,
     },
+    /// The tenant has as many requests at work as it may, and too many that wait, or for too long. Trying
+    /// again later may help.
+    #[error("the tenant has more requests at once than its share")]
+    TenantBusy,
     /// Connections are not fit to carry tenants' transactions, which only a setting can change.
     #[error("this database cannot be worked with as it is")]
     NotIsolated(#[from] NotIsolated),

@@ -49,7 +49,7 @@
 //! async fn close(database: tenant_orders::tenancy::Database) { database.pool.close().await }
 //! ```
 //! ```compile_fail,E0624
-//! async fn close(database: tenant_orders::tenancy::Database) { database.acquire().await; }
+//! async fn close(database: tenant_orders::tenancy::Database) { database.untested().await; }
 //! ```
 //! ```compile_fail,E0603
 //! use tenant_orders::tenancy::TenantTransaction;
@@ -71,6 +71,7 @@ pub(crate) mod removal;
 mod schema_name;
 mod self_test;
 mod session;
+mod shares;
 mod transaction;
 
 pub use administration::Administration;

@@ -18,6 +18,7 @@ mod command_line;
 mod embedded;
 mod existing_database;
 mod failure;
+mod fair_shares;
 mod isolation;
 mod load;
 mod migrations;

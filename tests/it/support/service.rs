@@ -112,7 +112,7 @@ impl Answer {
         }
         assert_eq!(
             self.header("retry-after").is_some(),
-            matches!(name, "overloaded" | "database-unavailable")
+            matches!(name, "overloaded" | "tenant-overloaded" | "database-unavailable")
         );
         body
     }
