@@ -13,6 +13,7 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use money::{InvalidMoney, Money};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 
+use crate::causes;
 use crate::tenancy::{Database, DatabaseError, InvalidSchemaName, SchemaName};
 use crate::users;
 use query::{Found, OrderRow, Selection};
@@ -119,6 +120,13 @@ impl ListError {
             source,
         }
     }
+
+    fn is_worth_another_try(&self) -> bool {
+        match self {
+            Self::Lookup(source) | Self::Tenant { source, .. } => source.is_worth_another_try(),
+            _ => false,
+        }
+    }
 }
 
 /// A tenant's data holds a value that cannot be represented exactly.
@@ -132,11 +140,10 @@ pub enum InvalidTenantData {
     Timestamp(#[from] InvalidTimestamp),
 }
 
-/// Tells the orders of `user_id`: finds out whose tenant they belong to, enters its schema, reads.
+/// Tells the orders of `user_id`: finds out whose tenant they belong to, enters its schema, reads. Where
+/// the server gives that up half-way, it is done once more, on another connection: nothing was written.
 ///
-/// A hint at the tenant saves the look-up. The statement that reads the orders says itself whether the
-/// user belongs to the tenant; where not, the hint was out of date, or the user moves just now, and all
-/// begins anew without one. Dropping the future is safe: it closes the connection at work.
+/// Dropping the future is safe: it closes the connection at work.
 ///
 /// # Errors
 ///
@@ -146,6 +153,21 @@ pub async fn list_for_user(
     user_id: &str,
     page: &PageRequest,
 ) -> Result<OrdersPage, ListError> {
+    match list_once(database, user_id, page).await {
+        Err(error) if error.is_worth_another_try() => {
+            let cause = causes::texts(&error).join(": ");
+            tracing::info!(cause, "the database gave a request up: trying once more");
+            // Seldom done, and large.
+            Box::pin(list_once(database, user_id, page)).await
+        }
+        answer => answer,
+    }
+}
+
+/// A hint at the tenant saves the look-up. The statement that reads the orders says itself whether the
+/// user belongs to the tenant; where not, the hint was out of date, or the user moves just now, and all
+/// begins anew without one.
+async fn list_once(database: &Database, user_id: &str, page: &PageRequest) -> Result<OrdersPage, ListError> {
     if let Some(tenant) = database.hinted_tenant(user_id) {
         match select_in_tenant(database, &tenant, user_id, page).await {
             Ok(Some(found)) => return OrdersPage::assemble(&tenant, user_id, found, page.limit),

@@ -107,6 +107,14 @@ pub(crate) async fn is_empty(
     Ok(empty)
 }
 
+/// Whether transactions can write nothing, as on a standby.
+pub(crate) async fn is_read_only(connection: &mut PgConnection) -> Result<bool, DatabaseError> {
+    let setting: String = sqlx::query_scalar("SELECT pg_catalog.current_setting('transaction_read_only')")
+        .fetch_one(connection)
+        .await?;
+    Ok(setting == "on")
+}
+
 /// Creates `schema`, which must not exist.
 pub(crate) async fn create(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DatabaseError> {
     let statement = format!("CREATE SCHEMA {}", schema.quoted());

@@ -60,6 +60,20 @@ impl DatabaseError {
             _ => error.into(),
         }
     }
+
+    /// Whether the server gave up this transaction, or this connection, and may well do the same work on
+    /// another: a standby is to replay what the transaction is in the way of (PostgreSQL manual, section
+    /// 27.4.2), a deadlock was resolved, a backend was terminated, a connection broke.
+    pub(crate) fn is_worth_another_try(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                // serialization_failure, deadlock_detected, admin_shutdown
+                matches!(error.code().as_deref(), Some("40001" | "40P01" | "57P01"))
+            }
+            Self::Unavailable(sqlx::Error::Io(_)) => true,
+            _ => false,
+        }
+    }
 }
 
 impl From<sqlx::Error> for DatabaseError {

@@ -162,6 +162,28 @@ async fn a_server_that_takes_no_more_connections_is_unavailable_until_it_does() 
     assert_well(&service).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_backend_is_terminated_is_done_anew() {
+    let database = TestDatabase::demo().await;
+    let service = Service::over(&database);
+    let lock = database.lock("client1.items").await;
+    let asking = service.clone();
+    let request = tokio::spawn(async move { asking.get("/users/1/orders").await });
+    database.service_is_blocked().await;
+    let blocked = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database()
+                   AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
+    let backend = database.text(blocked).await;
+    database
+        .execute(format!("SELECT pg_terminate_backend({backend})"))
+        .await;
+    let left = format!("SELECT count(*)::text FROM pg_stat_activity WHERE pid = {backend}");
+    while database.text(&left).await != "0" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    lock.release().await;
+    assert_eq!(request.await.unwrap().ok()["total_due"], "60000.00");
+}
+
 /// What a full disk means to a service that only reads: no room for a sort or a hash.
 #[tokio::test]
 async fn a_server_without_room_for_temporary_files_is_unavailable() {
