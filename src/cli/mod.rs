@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::admin::AdminError;
+use crate::admin::{self, AdminError};
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, RoleSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
@@ -243,8 +243,21 @@ fn schemas(names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
     names.iter().map(|name| Ok(SchemaName::parse(name)?)).collect()
 }
 
-/// Does `work` on a database that may be changed, or gives it up at the first signal.
+/// Does `work` on a database that is to be changed, or gives it up at the first signal.
 async fn administer<T>(
+    settings: &DatabaseSettings,
+    signals: &StopSignals,
+    work: impl AsyncFnOnce(&Administration) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    inspect(settings, signals, async |database| {
+        admin::require_writable(database).await?;
+        work(database).await
+    })
+    .await
+}
+
+/// The same, where nothing is written: a standby will do.
+async fn inspect<T>(
     settings: &DatabaseSettings,
     signals: &StopSignals,
     work: impl AsyncFnOnce(&Administration) -> Result<T, CommandError>,
@@ -259,7 +272,7 @@ async fn administer<T>(
     .await
 }
 
-/// A database that may be changed, over connections that are fit for that.
+/// A database for administration, over connections that are fit for that.
 async fn administration(url: &DatabaseUrl) -> Result<Administration, CommandError> {
     let database = Administration::new(url)?;
     database.require_sessions().await.map_err(AdminError::from)?;

@@ -26,6 +26,7 @@ mod orders;
 mod pooler;
 mod problems;
 mod properties;
+mod replicas;
 mod roles;
 mod soak;
 mod tenants;

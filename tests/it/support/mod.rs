@@ -7,6 +7,7 @@ mod gateway;
 mod pgbouncer;
 mod process;
 mod service;
+mod standby;
 
 pub(crate) use cluster::{Cluster, TestDatabase, data_dir_for_a_test, shared as shared_cluster};
 pub(crate) use gateway::{Gateway, Route};
