@@ -15,6 +15,7 @@ mod support;
 
 mod archive;
 mod command_line;
+mod diskless;
 mod embedded;
 mod existing_database;
 mod failure;
