@@ -1,5 +1,6 @@
 //! Keys that verify tokens, and the forms in which they are written.
 
+use jsonwebtoken::DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
 use pkcs1::RsaPublicKeyRef;
@@ -47,7 +48,7 @@ pub enum InvalidKeyFile {
     #[error("it is no JSON Web Key Set (RFC 7517)")]
     NotAKeySet,
     /// A key cannot be read.
-    #[error("it holds a public key that is damaged")]
+    #[error("it holds a public key that is damaged, or compressed")]
     Damaged,
     /// A key's kind is not known here.
     #[error("it holds a public key that is neither RSA, nor P-256, nor Ed25519")]
@@ -104,7 +105,6 @@ impl Key {
             (RSA, _) => {
                 let key = RsaPublicKeyRef::from_der(key).map_err(|_| InvalidKeyFile::Damaged)?;
                 let (modulus, exponent) = (key.modulus.as_bytes(), key.public_exponent.as_bytes());
-                require_rsa_bits(modulus)?;
                 let material = DecodingKey::from_rsa_raw_components(modulus, exponent);
                 (Algorithm::RS256, material)
             }
@@ -112,11 +112,7 @@ impl Key {
             (ED25519, None) => (Algorithm::EdDSA, DecodingKey::from_ed_der(key)),
             _ => return Err(InvalidKeyFile::UnknownKind),
         };
-        Ok(Self {
-            id: None,
-            algorithm,
-            material,
-        })
+        Self::public(None, algorithm, material)
     }
 
     /// Issuers publish keys for other purposes and of other kinds in the same set: those are passed over.
@@ -157,14 +153,29 @@ impl Key {
             return Ok(None);
         }
         let material = DecodingKey::from_jwk(key).map_err(|_| InvalidKeyFile::Damaged)?;
-        if let jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. } = material.kind() {
-            require_rsa_bits(n)?;
+        Self::public(common.key_id.clone(), algorithm, material).map(Some)
+    }
+
+    /// A key of the right size: with another, no token would ever be verified, and nobody would know why.
+    fn public(
+        id: Option<String>,
+        algorithm: Algorithm,
+        material: DecodingKey,
+    ) -> Result<Self, InvalidKeyFile> {
+        match material.kind() {
+            RsaModulusExponent { n, .. } => require_rsa_bits(n)?,
+            SecretOrDer(point) => {
+                let bytes = if algorithm == Algorithm::EdDSA { 32 } else { 65 };
+                if point.len() != bytes {
+                    return Err(InvalidKeyFile::Damaged);
+                }
+            }
         }
-        Ok(Some(Self {
-            id: common.key_id.clone(),
+        Ok(Self {
+            id,
             algorithm,
             material,
-        }))
+        })
     }
 
     /// Whether it could have signed a token with this header. Where either has no id, the signature tells.

@@ -37,7 +37,8 @@ fn allowed_origins(text: &str) -> Result<AllowedOrigins, String> {
 fn origin_header(text: &str) -> Result<HeaderValue, String> {
     let written = || {
         let uri: Uri = text.parse().ok()?;
-        let (scheme, host) = (uri.scheme_str()?, uri.host()?);
+        let scheme = uri.scheme_str()?;
+        let host = uri.host().filter(|host| !host.contains('*'))?;
         let default_port = match scheme {
             "http" => Some(80),
             "https" => Some(443),

@@ -37,7 +37,14 @@ async fn what_cannot_verify_tokens_safely_is_refused_with_what_to_do() {
     private["d"] = json!("hush");
     let mut short = Signer::rsa().jwk("k");
     short["n"] = json!("u".repeat(172));
+    let cut = |signer: Signer, size: usize| {
+        let mut key = signer.jwk("k");
+        key["x"] = json!(&key["x"].as_str().unwrap()[..size]);
+        key
+    };
     for (content, told) in [
+        (set(cut(Signer::p256(), 40)), "damaged"),
+        (set(cut(Signer::ed25519(), 40)), "damaged"),
         (pem("rsa.pem"), "openssl pkey -in FILE -pubout"),
         (pem("rsa.pub.pem") + &pem("rsa.pem"), "private key"),
         (pem("certificate.pem"), "openssl x509"),

@@ -41,11 +41,7 @@ fn without_a_key_nothing_beyond_loopback_is_listened_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_listens_on_loopback_alone_or_says_that_it_is_meant_is_warned() {
     let database = TestDatabase::demo().await;
-    for (host, allowed) in [
-        ("127.0.0.1", "false"),
-        ("localhost", ""),
-        ("0.0.0.0", "true"),
-    ] {
+    for (host, allowed) in [("127.0.0.1", "false"), ("localhost", ""), ("0.0.0.0", "true")] {
         let mut service = ServiceProcess::spawn(
             ServiceProcess::command()
                 .env("DATABASE_URL", database.url())
