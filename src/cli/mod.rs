@@ -8,12 +8,14 @@ pub mod output;
 mod report;
 mod serve;
 mod tenants;
+mod token;
 
 use std::num::NonZeroUsize;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::admin::{self, AdminError};
+use crate::authentication::InvalidKeys;
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, RoleSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
@@ -22,6 +24,7 @@ use archive::ArchiveCommandError;
 use database::{DatabaseSource, SourceError};
 use migrate::MigrateArguments;
 use tenants::TenantsCommand;
+use token::TokenArguments;
 
 /// Serves the orders of each user out of their tenant's schema.
 ///
@@ -51,6 +54,8 @@ enum Command {
     /// Make data to try or to measure with
     #[command(subcommand)]
     Seed(SeedCommand),
+    /// Print a token for trying the service, signed with JWT_SECRET
+    Token(TokenArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +111,24 @@ pub enum CommandError {
         /// Why.
         source: std::io::Error,
     },
+    /// The keys for tokens cannot be used.
+    #[error(transparent)]
+    Keys(#[from] InvalidKeys),
+    /// Whoever reaches the service could read everything.
+    #[error(
+        "refusing to listen on {address}, beyond this machine, since nobody would be asked who they are: \
+         set JWT_SECRET or JWT_PUBLIC_KEY_FILE, or ALLOW_UNAUTHENTICATED=true behind a gateway that asks"
+    )]
+    Unauthenticated {
+        /// The address.
+        address: String,
+    },
+    /// There is nothing to sign a token with.
+    #[error(
+        "JWT_SECRET is not set: only with a secret does the service sign tokens as well as verify them; \
+         to sign one with a private key, see docs/security.md"
+    )]
+    NoSecret,
     /// The operating system does not let signals be caught.
     #[error("cannot catch signals")]
     Signals(#[source] std::io::Error),
@@ -193,7 +216,7 @@ impl CommandError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Url(_) => true,
+            Self::Url(_) | Self::Keys(_) | Self::Unauthenticated { .. } | Self::NoSecret => true,
             Self::Archive(error) => error.is_usage(),
             _ => false,
         }
@@ -213,6 +236,7 @@ impl Cli {
             None => Box::pin(serve::serve(self.serve, signals)).await,
             Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,
             Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
+            Some(Command::Token(arguments)) => token::token(&arguments),
             Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Seed(SeedCommand::Demo(arguments))) => {
                 administer(&arguments.database, &signals, async |database| {

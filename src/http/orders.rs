@@ -1,12 +1,13 @@
 //! `GET /users/{id}/orders`.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
+use super::authentication::CallersOrganization;
 use super::extract::{Page, UserId};
 use super::problem::Problem;
 use crate::orders::{self, Money, OrderLine, OrdersPage};
@@ -31,8 +32,12 @@ pub(super) async fn list(
     State(database): State<Database>,
     UserId(id): UserId,
     Page(page): Page,
+    organization: Option<Extension<CallersOrganization>>,
 ) -> Result<Response, Problem> {
-    let answer = orders::list_for_user(&database, &id, &page).await?;
+    let organization = organization
+        .as_deref()
+        .map(|CallersOrganization(name)| name.as_str());
+    let answer = orders::list_for_user(&database, &id, organization, &page).await?;
     let body = Body::from(answer);
     Ok(match &body.next_cursor {
         None => Json(body).into_response(),

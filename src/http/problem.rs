@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -28,6 +28,8 @@ pub(super) struct Problem {
     title: &'static str,
     detail: &'static str,
     retry: bool,
+    /// How to ask with more success (RFC 6750, section 3).
+    challenge: Option<&'static str>,
     /// There are too many of them: whoever sheds them sums them up in the log.
     is_shed: bool,
     cause: Option<Arc<dyn Error + Send + Sync>>,
@@ -41,6 +43,7 @@ impl Problem {
             title,
             detail,
             retry: false,
+            challenge: None,
             is_shed: false,
             cause: None,
         }
@@ -62,6 +65,21 @@ impl Problem {
 
     pub(super) const fn bad_cursor() -> Self {
         Self::bad_request("The parameter cursor must be the next_cursor of an earlier answer.")
+    }
+
+    /// The request does not tell who asks, or not well.
+    pub(super) const fn unauthorized(detail: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail)
+    }
+
+    /// It is clear who asks, and that they may not.
+    pub(super) const fn forbidden(detail: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
+    }
+
+    pub(super) const fn challenging(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
     }
 
     pub(super) const fn not_found() -> Self {
@@ -194,8 +212,11 @@ impl From<ListError> for Problem {
             InvalidData, NoConnection, NoRole, NotIsolated, TenantBusy, TimedOut, Unavailable, Unencodable,
             Unexpected, Unreadable,
         };
-        use ListError::{Data, Lookup, Moving, NoTenant, Tenant, UserNotFound};
+        use ListError::{Data, ForeignUser, Lookup, Moving, NoTenant, Tenant, UserNotFound};
         let problem: fn(ListError) -> Self = match &error {
+            ForeignUser => {
+                return Self::forbidden("The token is for one organization, which has no such user.");
+            }
             UserNotFound => return Self::user_not_found(),
             Tenant {
                 source: TenantBusy, ..
@@ -287,6 +308,9 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if problem.retry {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
+    if let Some(challenge) = problem.challenge {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if problem.is_shed {
         completed.extensions_mut().insert(Shed);

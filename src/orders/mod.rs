@@ -86,6 +86,9 @@ pub enum ListError {
     /// No user has this id.
     #[error("no such user")]
     UserNotFound,
+    /// The caller may ask for the users of one organization alone, and this is none of them.
+    #[error("the user is none of the caller's organization")]
+    ForeignUser,
     /// The lookup of the user failed.
     #[error("could not look up the user")]
     Lookup(#[source] DatabaseError),
@@ -145,20 +148,24 @@ pub enum InvalidTenantData {
 ///
 /// Dropping the future is safe: it closes the connection at work.
 ///
+/// Where the caller may ask for the users of one `organization` alone, no other tenant is entered, and who
+/// is in another is told from who is in none by nothing.
+///
 /// # Errors
 ///
 /// [`ListError`].
 pub async fn list_for_user(
     database: &Database,
     user_id: &str,
+    organization: Option<&str>,
     page: &PageRequest,
 ) -> Result<OrdersPage, ListError> {
-    match list_once(database, user_id, page).await {
+    match list_once(database, user_id, organization, page).await {
         Err(error) if error.is_worth_another_try() => {
             let cause = causes::texts(&error).join(": ");
             tracing::info!(cause, "the database gave a request up: trying once more");
             // Seldom done, and large.
-            Box::pin(list_once(database, user_id, page)).await
+            Box::pin(list_once(database, user_id, organization, page)).await
         }
         answer => answer,
     }
@@ -167,8 +174,15 @@ pub async fn list_for_user(
 /// A hint at the tenant saves the look-up. The statement that reads the orders says itself whether the
 /// user belongs to the tenant; where not, the hint was out of date, or the user moves just now, and all
 /// begins anew without one.
-async fn list_once(database: &Database, user_id: &str, page: &PageRequest) -> Result<OrdersPage, ListError> {
-    if let Some(tenant) = database.hinted_tenant(user_id) {
+async fn list_once(
+    database: &Database,
+    user_id: &str,
+    organization: Option<&str>,
+    page: &PageRequest,
+) -> Result<OrdersPage, ListError> {
+    let may_enter = |tenant: &str| organization.is_none_or(|organization| organization == tenant);
+    let hint = database.hinted_tenant(user_id);
+    if let Some(tenant) = hint.filter(|tenant| may_enter(tenant.as_str())) {
         match select_in_tenant(database, &tenant, user_id, page).await {
             Ok(Some(found)) => return OrdersPage::assemble(&tenant, user_id, found, page.limit),
             Ok(None) | Err(DatabaseError::Unreadable(_) | DatabaseError::NoRole(_)) => {
@@ -178,11 +192,15 @@ async fn list_once(database: &Database, user_id: &str, page: &PageRequest) -> Re
         }
     }
     for _ in 0..MOST_LOOK_UPS {
-        let organization = users::organization_of(database, user_id)
+        let found = users::organization_of(database, user_id)
             .await
-            .map_err(ListError::Lookup)?
-            .ok_or(ListError::UserNotFound)?;
-        let tenant = Arc::new(SchemaName::parse(&organization)?);
+            .map_err(ListError::Lookup)?;
+        let name = match found {
+            Some(name) if may_enter(&name) => name,
+            None if organization.is_none() => return Err(ListError::UserNotFound),
+            _ => return Err(ListError::ForeignUser),
+        };
+        let tenant = Arc::new(SchemaName::parse(&name)?);
         let found = select_in_tenant(database, &tenant, user_id, page)
             .await
             .map_err(|source| ListError::in_tenant(&tenant, source))?;

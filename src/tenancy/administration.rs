@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, raw_sql};
 
-use super::database::connect_options;
+use super::database_url::connect_options;
 use super::{DatabaseError, InvalidDatabaseUrl, SchemaName, self_test};
 use crate::config::{DatabaseUrl, RoleSettings};
 

@@ -2,14 +2,14 @@
 
 #![expect(clippy::disallowed_types, reason = "the one holder of the pool")]
 
-use std::str::FromStr;
 use std::sync::Arc;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::database_url::{InvalidDatabaseUrl, connect_options};
 use super::hints::Hints;
 use super::lease::Lease;
 use super::parking::Parking;
@@ -29,20 +29,6 @@ pub struct Database {
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
     isolated: Arc<OnceCell<()>>,
-}
-
-/// The database's URL cannot be used. The cause names the part, not the password.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidDatabaseUrl {
-    /// It is no PostgreSQL URL.
-    #[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
-    Malformed(#[source] Option<sqlx::Error>),
-    /// It names several hosts, which libpq would try one after the other.
-    #[error(
-        "DATABASE_URL names several hosts: name one address that always leads to the server to use, \
-         such as a proxy's or a DNS name that fails over"
-    )]
-    SeveralHosts,
 }
 
 impl Database {
@@ -197,26 +183,4 @@ impl Database {
         self.parking.close();
         self.pool.close().await;
     }
-}
-
-/// How to connect to `url`, before anything else is set.
-pub(super) fn connect_options(url: &DatabaseUrl) -> Result<PgConnectOptions, InvalidDatabaseUrl> {
-    let url = url.expose();
-    if !["postgres://", "postgresql://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme))
-    {
-        return Err(InvalidDatabaseUrl::Malformed(None));
-    }
-    let authority = url.split('/').nth(2).unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    if host.contains(',') {
-        return Err(InvalidDatabaseUrl::SeveralHosts);
-    }
-    let options =
-        PgConnectOptions::from_str(url).map_err(|error| InvalidDatabaseUrl::Malformed(Some(error)))?;
-    if options.get_host().contains(',') {
-        return Err(InvalidDatabaseUrl::SeveralHosts);
-    }
-    Ok(options.application_name("tenant-orders"))
 }

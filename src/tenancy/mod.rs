@@ -61,6 +61,7 @@
 pub(crate) mod administration;
 mod checkout;
 mod database;
+mod database_url;
 mod error;
 mod generated_sql;
 mod hints;
@@ -75,7 +76,8 @@ mod shares;
 mod transaction;
 
 pub use administration::Administration;
-pub use database::{Database, InvalidDatabaseUrl};
+pub use database::Database;
+pub use database_url::InvalidDatabaseUrl;
 pub use error::DatabaseError;
 pub use ledger::AppliedMigration;
 pub use schema_name::{InvalidSchemaName, SchemaName};

@@ -14,6 +14,8 @@
 mod support;
 
 mod archive;
+mod authentication;
+mod browsers;
 mod command_line;
 mod diskless;
 mod embedded;
