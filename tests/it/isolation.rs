@@ -173,13 +173,14 @@ async fn a_request_cut_off_at_any_message_poisons_no_connection() {
     assert_nothing_is_left_behind(&database).await;
 }
 
+const BACKENDS: &str = "SELECT COALESCE(string_agg(pid::text, ' '), '') FROM pg_stat_activity
+                        WHERE datname = current_database() AND application_name = 'tenant-orders'";
+
 /// The backend of a service that has one connection. Others, such as the one that the self-test takes, are
 /// gone in a moment.
 async fn backend(database: &TestDatabase) -> String {
-    let backends = "SELECT COALESCE(string_agg(pid::text, ' '), '') FROM pg_stat_activity
-                    WHERE datname = current_database() AND application_name = 'tenant-orders'";
     loop {
-        let pids = database.text(backends).await;
+        let pids = database.text(BACKENDS).await;
         if pids.parse::<u32>().is_ok() {
             return pids;
         }
@@ -345,11 +346,13 @@ async fn there_are_never_more_connections_than_the_pool_may_have() {
         Duration::from_millis(100),
         1024,
     );
+    while impatient.get("/readyz").await.status != 200 {}
+    backend(&database).await;
     let lock = database.lock("client1.items").await;
     for _ in 0..8 {
         let answer = impatient.get("/users/1/orders").await;
         assert!([503, 504].contains(&answer.status.as_u16()));
-        let backends = backend(&database).await;
+        let backends = database.text(BACKENDS).await;
         assert!(backends.split(' ').count() <= 2, "{backends}");
     }
     lock.release().await;
