@@ -13,7 +13,7 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use money::{InvalidMoney, Money};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 
-use crate::tenancy::{Database, DatabaseError, InvalidSchemaName, SchemaName};
+use crate::tenancy::{Database, DatabaseError, DatabaseTrace, InvalidSchemaName, SchemaName, Step};
 use crate::users;
 use query::{Found, OrderRow, Selection};
 
@@ -136,18 +136,20 @@ pub enum InvalidTenantData {
 ///
 /// A hint at the tenant saves the look-up. The statement that reads the orders says itself whether the
 /// user belongs to the tenant; where not, the hint was out of date, or the user moves just now, and all
-/// begins anew without one. Dropping the future is safe: it closes the connection at work.
+/// begins anew without one. Dropping the future is safe: it closes the connection at work. What was done
+/// until then is in `trace`.
 ///
 /// # Errors
 ///
 /// [`ListError`].
 pub async fn list_for_user(
     database: &Database,
+    trace: &DatabaseTrace,
     user_id: &str,
     page: &PageRequest,
 ) -> Result<OrdersPage, ListError> {
     if let Some(tenant) = database.hinted_tenant(user_id) {
-        match select_in_tenant(database, &tenant, user_id, page).await {
+        match select_in_tenant(database, trace, &tenant, user_id, page).await {
             Ok(Some(found)) => return OrdersPage::assemble(&tenant, user_id, found, page.limit),
             Ok(None) | Err(DatabaseError::Unreadable(_) | DatabaseError::NoRole(_)) => {
                 database.forget_hint(user_id);
@@ -156,12 +158,12 @@ pub async fn list_for_user(
         }
     }
     for _ in 0..MOST_LOOK_UPS {
-        let organization = users::organization_of(database, user_id)
+        let organization = users::organization_of(database, trace, user_id)
             .await
             .map_err(ListError::Lookup)?
             .ok_or(ListError::UserNotFound)?;
         let tenant = Arc::new(SchemaName::parse(&organization)?);
-        let found = select_in_tenant(database, &tenant, user_id, page)
+        let found = select_in_tenant(database, trace, &tenant, user_id, page)
             .await
             .map_err(|source| ListError::in_tenant(&tenant, source))?;
         if let Some(found) = found {
@@ -175,12 +177,16 @@ pub async fn list_for_user(
 /// What is found is of the tenant alone, and none where the user is not the tenant's.
 async fn select_in_tenant(
     database: &Database,
-    tenant: &SchemaName,
+    trace: &DatabaseTrace,
+    tenant: &Arc<SchemaName>,
     user_id: &str,
     page: &PageRequest,
 ) -> Result<Option<Found>, DatabaseError> {
-    let mut transaction = database.begin_tenant(tenant).await?;
-    let found = query::select(&mut transaction, user_id, page).await?;
+    trace.enters(tenant);
+    let mut transaction = database.begin_tenant(trace, tenant).await?;
+    let found = trace
+        .step(Step::Query, query::select(&mut transaction, user_id, page))
+        .await?;
     transaction.end();
     Ok(found)
 }

@@ -4,6 +4,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
@@ -14,7 +15,7 @@ use super::lease::Lease;
 use super::parking::Parking;
 use super::session::{SearchPath, Session, Statement};
 use super::transaction::TenantTransaction;
-use super::{DatabaseError, SchemaName, self_test};
+use super::{DatabaseError, DatabaseTrace, HintCounts, PoolStatus, SchemaName, Step, self_test};
 use crate::config::{DatabaseUrl, PoolSettings};
 
 /// The database: a pool of connections, lent out only in scopes that clean up after themselves.
@@ -26,6 +27,8 @@ pub struct Database {
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
     isolated: Arc<OnceCell<()>>,
+    /// How often there was no connection in time.
+    timeouts: Arc<AtomicU64>,
 }
 
 /// The database's URL cannot be used. The cause names the part, not the password.
@@ -65,16 +68,29 @@ impl Database {
             hints: Arc::new(Hints::new(settings.tenant_hints)),
             session,
             isolated: Arc::default(),
+            timeouts: Arc::default(),
         })
     }
 
     /// Runs one statement over schema-qualified, shared tables, in no tenant's scope.
     pub(crate) async fn fetch_optional(
         &self,
+        trace: &DatabaseTrace,
         statement: &'static str,
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
-        let mut lease = self.lease(None).await?;
+        let lease = trace.step(Step::Acquire, self.lease(None)).await?;
+        trace
+            .step(Step::Lookup, self.fetch_optional_by(lease, statement, bind))
+            .await
+    }
+
+    async fn fetch_optional_by(
+        &self,
+        mut lease: Lease,
+        statement: &'static str,
+        bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
+    ) -> Result<Option<PgRow>, DatabaseError> {
         let statement = bind(lease.prepared(sqlx::query(statement)));
         if !self.session.is_lent() {
             let row = statement.fetch_optional(lease.idle_connection().await?).await?;
@@ -89,8 +105,15 @@ impl Database {
     }
 
     /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's.
-    pub(crate) async fn begin_tenant(&self, schema: &SchemaName) -> Result<TenantTransaction, DatabaseError> {
-        TenantTransaction::begin(self.lease(Some(schema)).await?, schema).await
+    pub(crate) async fn begin_tenant(
+        &self,
+        trace: &DatabaseTrace,
+        schema: &SchemaName,
+    ) -> Result<TenantTransaction, DatabaseError> {
+        let lease = trace.step(Step::Acquire, self.lease(Some(schema))).await?;
+        trace
+            .step(Step::Begin, TenantTransaction::begin(lease, schema))
+            .await
     }
 
     /// The tenant that the user was last seen in, where that is remembered. They may belong to another
@@ -142,11 +165,33 @@ impl Database {
     }
 
     fn no_connection(&self) -> DatabaseError {
+        self.timeouts.fetch_add(1, Ordering::Relaxed);
+        let status = self.pool_status();
         DatabaseError::NoConnection {
-            most: self.pool.options().get_max_connections(),
-            made: self.pool.size(),
-            idle: self.parking.parked(),
+            most: status.limit,
+            made: status.size,
+            idle: status.idle,
         }
+    }
+
+    /// The pool as it is now.
+    #[must_use]
+    pub fn pool_status(&self) -> PoolStatus {
+        let occupancy = self.parking.occupancy();
+        PoolStatus {
+            limit: self.pool.options().get_max_connections(),
+            size: self.pool.size(),
+            idle: occupancy.parked + self.pool.num_idle(),
+            in_use: occupancy.in_use,
+            waiting: occupancy.waiting,
+            timeouts: self.timeouts.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How good the hints were so far.
+    #[must_use]
+    pub fn hint_counts(&self) -> HintCounts {
+        self.hints.counts()
     }
 
     /// A connection that is set up as those of the pool are, and not one of them.
