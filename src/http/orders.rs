@@ -1,13 +1,16 @@
 //! `GET /users/{id}/orders`.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::extract::{Page, UserId};
+use super::observe::DatabaseWork;
 use super::problem::Problem;
 use crate::orders::{self, Money, OrderLine, OrdersPage};
 use crate::tenancy::Database;
@@ -29,10 +32,11 @@ struct User {
 
 pub(super) async fn list(
     State(database): State<Database>,
+    Extension(work): Extension<Arc<DatabaseWork>>,
     UserId(id): UserId,
     Page(page): Page,
 ) -> Result<Response, Problem> {
-    let answer = orders::list_for_user(&database, &id, &page).await?;
+    let answer = orders::list_for_user(&database, &work.trace, &id, &page).await?;
     let body = Body::from(answer);
     Ok(match &body.next_cursor {
         None => Json(body).into_response(),

@@ -16,6 +16,7 @@ use super::client_stream::ClientStream;
 use super::{Counted, Life};
 use crate::http;
 use crate::tally::Tally;
+use crate::telemetry::Metrics;
 
 /// A connection on which no whole request head came in for so long is closed. So is one that is
 /// idle: longer than the 60 s for which a proxy usually keeps one.
@@ -40,10 +41,11 @@ pub(super) struct Connections {
     turned_away_router: Router,
     turned_away: Arc<Semaphore>,
     tally: Tally,
+    metrics: Metrics,
 }
 
 impl Connections {
-    pub(super) fn new(life: Life, router: Router, max_clients: usize) -> Self {
+    pub(super) fn new(life: Life, router: Router, max_clients: usize, metrics: Metrics) -> Self {
         Self {
             life,
             router,
@@ -51,6 +53,7 @@ impl Connections {
             turned_away_router: http::turned_away(),
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             tally: Tally::default(),
+            metrics,
         }
     }
 
@@ -95,6 +98,7 @@ impl Connections {
         if let Ok(permit) = Arc::clone(&self.clients).try_acquire_owned() {
             self.serve_client(stream, permit);
         } else {
+            self.metrics.client_turned_away();
             if let Some(turned_away) = self.tally.one_more() {
                 tracing::warn!(
                     turned_away,

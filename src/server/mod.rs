@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::config::ServeSettings;
 use crate::http;
+use crate::telemetry::Metrics;
 use crate::tenancy::Database;
 use connections::{Connections, MAX_TURNED_AWAY};
 pub use signals::{StopSignals, stop_signals};
@@ -114,9 +115,10 @@ pub async fn run(
         connections,
         requests,
     };
-    let router =
-        http::router(database.clone(), &settings.request).layer(from_fn_with_state(life.clone(), counted));
-    let mut connections = Connections::new(life, router, max_clients);
+    let metrics = Metrics::new(database.clone(), &settings.metrics);
+    let router = http::router(database.clone(), metrics.clone(), &settings.request)
+        .layer(from_fn_with_state(life.clone(), counted));
+    let mut connections = Connections::new(life, router, max_clients, metrics);
     tokio::select! {
         () = connections.accept_all(&listener) => {}
         () = shutdown => {}

@@ -27,4 +27,5 @@ mod problems;
 mod properties;
 mod roles;
 mod soak;
+mod telemetry;
 mod tenants;
