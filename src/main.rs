@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tenant_orders::cli::{Cli, output};
+use tenant_orders::cli::{Cli, output, start_log};
 
 /// Requests allocate much and from all threads: see docs/performance.md.
 #[global_allocator]
@@ -24,7 +24,13 @@ fn main() -> ExitCode {
         _ => {}
     }
     let cli = Cli::parse();
-    output::start_log(&cli.log);
+    let _log = match start_log(&cli.log) {
+        Ok(log) => log,
+        Err(reason) => {
+            output::refuse(&reason);
+            return ExitCode::from(2);
+        }
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

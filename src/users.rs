@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use crate::tenancy::{Database, DatabaseError};
+use crate::tenancy::{Database, DatabaseError, DatabaseTrace};
 
 /// Finds whose tenant the user `id` belongs to: the name of its schema, not yet checked. None where
 /// there is no such user.
@@ -10,12 +10,17 @@ use crate::tenancy::{Database, DatabaseError};
 /// # Errors
 ///
 /// [`DatabaseError`]; never for an id that no user can have.
-pub(crate) async fn organization_of(database: &Database, id: &str) -> Result<Option<String>, DatabaseError> {
+pub(crate) async fn organization_of(
+    database: &Database,
+    trace: &DatabaseTrace,
+    id: &str,
+) -> Result<Option<String>, DatabaseError> {
     if id.contains('\0') {
         return Ok(None); // PostgreSQL's text holds no NUL
     }
     let found = database
         .fetch_optional(
+            trace,
             "SELECT COALESCE(organization_id::text, '') FROM public.users WHERE id::text = $1",
             |statement| statement.bind(id),
         )
@@ -35,7 +40,11 @@ pub(crate) async fn organization_of(database: &Database, id: &str) -> Result<Opt
 /// [`DatabaseError`].
 pub(crate) async fn are_none(database: &Database) -> Result<bool, DatabaseError> {
     let some = database
-        .fetch_optional("SELECT id::text FROM public.users LIMIT 1", |statement| statement)
+        .fetch_optional(
+            &DatabaseTrace::none(),
+            "SELECT id::text FROM public.users LIMIT 1",
+            |statement| statement,
+        )
         .await?;
     Ok(some.is_none())
 }
@@ -48,6 +57,7 @@ pub(crate) async fn are_none(database: &Database) -> Result<bool, DatabaseError>
 pub(crate) async fn check(database: &Database) -> Result<(), DatabaseError> {
     database
         .fetch_optional(
+            &DatabaseTrace::none(),
             "SELECT id::text, name::text, organization_id::text FROM public.users LIMIT 0",
             |statement| statement,
         )

@@ -3,6 +3,7 @@
 mod archive;
 mod confirm;
 mod database;
+mod log;
 mod migrate;
 pub mod output;
 mod report;
@@ -22,6 +23,7 @@ use crate::server::{self, ServeError, StopSignals};
 use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
 use archive::ArchiveCommandError;
 use database::{DatabaseSource, SourceError};
+pub use log::{Log, start_log};
 use migrate::MigrateArguments;
 use tenants::TenantsCommand;
 use token::TokenArguments;

@@ -1,4 +1,4 @@
-//! Everything that is written for a person to read, and the log. What nobody reads any more, as when
+//! Everything that is written for a person to read, but for the log. What nobody reads any more, as when
 //! a pipe was closed, is lost and stops nothing.
 
 mod migration;
@@ -13,23 +13,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::causes;
-use crate::config::{LogFormat, LogSettings};
 
 pub(super) use migration::MigrationOutput;
 pub(super) use transfer::{Transfer, standard_output, transferred};
-
-/// Starts the log, on standard error.
-pub fn start_log(settings: &LogSettings) {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(settings.filter())
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false)
-        .with_ansi(settings.coloured());
-    match settings.format() {
-        LogFormat::Pretty => log.with_target(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
-    }
-}
 
 /// Tells why the process fails, with all causes.
 pub fn failure(error: &dyn Error) {

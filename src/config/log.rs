@@ -5,6 +5,9 @@ use std::io::IsTerminal;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+/// Spans of this target are for traces alone, and never in the log: docs/observability.md has both.
+pub(crate) const TRACE_TARGET: &str = "otel";
+
 /// What is logged and how.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
@@ -39,7 +42,10 @@ impl LogSettings {
     /// as that a table exists already, is left out unless it is asked for.
     #[must_use]
     pub fn filter(&self) -> EnvFilter {
-        EnvFilter::new(format!("sqlx::postgres::notice=warn,{}", self.log_filter))
+        EnvFilter::new(format!(
+            "sqlx::postgres::notice=warn,{},{TRACE_TARGET}=off",
+            self.log_filter
+        ))
     }
 }
 

@@ -7,9 +7,12 @@ mod cors;
 mod database;
 mod duration;
 mod log;
+mod metrics;
 mod pool;
 mod roles;
 mod serve;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::path::PathBuf;
 
@@ -17,10 +20,14 @@ pub use authentication::AuthenticationSettings;
 pub use cors::{AllowedOrigins, CorsSettings};
 pub use database::{DatabaseSettings, DatabaseUrl};
 pub(crate) use duration::duration;
+pub(crate) use log::TRACE_TARGET;
 pub use log::{LogFormat, LogSettings};
+pub use metrics::MetricsSettings;
 pub use pool::{PoolSettings, Pooler};
 pub use roles::{RoleSettings, TenantRoles};
 pub use serve::{RequestSettings, ServeSettings};
+#[cfg(feature = "otel")]
+pub use traces::TraceSettings;
 
 /// The folders of the `PATH`.
 #[must_use]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration::duration;
-use super::{AuthenticationSettings, CorsSettings, DatabaseSettings, PoolSettings};
+use super::{AuthenticationSettings, CorsSettings, DatabaseSettings, MetricsSettings, PoolSettings};
 
 /// What a request may take.
 #[derive(Debug, Clone, Args)]
@@ -24,6 +24,10 @@ pub struct RequestSettings {
         default_value = "1024"
     )]
     pub max_concurrent_requests: NonZeroUsize,
+
+    /// A request that takes longer is logged as a warning, with the time of each of its steps
+    #[arg(long, env = "SLOW_REQUEST_THRESHOLD", value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub slow_request_threshold: Duration,
 }
 
 /// Where the service listens and how it stops.
@@ -75,6 +79,10 @@ pub struct ServeSettings {
     /// How connections to it are made and kept.
     #[command(flatten)]
     pub pool: PoolSettings,
+
+    /// What is measured.
+    #[command(flatten)]
+    pub metrics: MetricsSettings,
 }
 
 /// What grants more than is safe is granted by its one spelling. An empty text counts as unset.

@@ -4,6 +4,8 @@ mod authentication;
 mod browser;
 mod extract;
 mod health;
+mod metrics;
+mod observe;
 mod orders;
 mod problem;
 mod request_id;
@@ -12,27 +14,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::Semaphore;
-use tower_http::request_id::RequestId;
-use tower_http::trace::TraceLayer;
 use tracing::{Instrument, Span};
 
 use crate::authentication::Authenticator;
 use crate::config::{CorsSettings, RequestSettings};
 use crate::tally::Tally;
+use crate::telemetry::Metrics;
 use crate::tenancy::Database;
+use observe::{Observer, observed};
 use problem::Problem;
 
-/// All routes, over `database`. Requests run as tasks: this needs a Tokio runtime.
+/// All routes, over `database`. What goes on is counted in `metrics`. Requests run as tasks: this needs a
+/// Tokio runtime.
 ///
-/// Probes are exempt from the limit on requests at once: they must answer when nothing else does. They
-/// are also exempt from authentication; with no `authenticator`, so is all else.
+/// Probes and metrics are exempt from the limit on requests at once: they must answer when nothing else
+/// does. They are also exempt from authentication; with no `authenticator`, so is all else.
 pub fn router(
     database: Database,
+    metrics: Metrics,
     settings: &RequestSettings,
     authenticator: Option<Authenticator>,
     cors: &CorsSettings,
@@ -42,12 +46,17 @@ pub fn router(
         permits: Arc::new(Semaphore::new(permits)),
         refused: Arc::default(),
     };
+    let observer = Observer {
+        metrics: metrics.clone(),
+        slow: settings.slow_request_threshold,
+    };
     let timed = from_fn_with_state(settings.request_timeout, timed);
     // The last layer is the outermost. Problems are completed inside the task too, so that one behind
     // a client who hung up is logged.
     let probes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::show).with_state(metrics))
         .layer(timed.clone())
         .layer(from_fn(problem::complete))
         .layer(from_fn(unlimited));
@@ -68,13 +77,7 @@ pub fn router(
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(database)
         .layer(from_fn(problem::complete));
-    let router = browser::layered(router, cors).layer(
-        TraceLayer::new_for_http()
-            .make_span_with(request_span)
-            .on_request(())
-            .on_response(log_answer)
-            .on_failure(()),
-    );
+    let router = browser::layered(router, cors).layer(from_fn_with_state(observer, observed));
     request_id::layered(router)
 }
 
@@ -141,23 +144,4 @@ async fn timed(State(timeout): State<Duration>, request: Request, next: Next) ->
     tokio::time::timeout(timeout, next.run(request))
         .await
         .map_err(Problem::timeout)
-}
-
-/// Writes the one line of each request but those that were refused because there are too many.
-fn log_answer(response: &Response, latency: Duration, _: &Span) {
-    if !problem::is_shed(response) {
-        let status = response.status().as_u16();
-        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(status, latency_us, "answered");
-    }
-}
-
-fn request_span(request: &Request) -> Span {
-    let extensions = request.extensions();
-    let route = extensions.get::<MatchedPath>().map_or("-", MatchedPath::as_str);
-    let request_id = extensions
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default();
-    tracing::info_span!("request", method = %request.method(), route, request_id)
 }

@@ -1,5 +1,7 @@
 //! `GET /users/{id}/orders`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
@@ -9,6 +11,7 @@ use serde::Serialize;
 
 use super::authentication::CallersOrganization;
 use super::extract::{Page, UserId};
+use super::observe::DatabaseWork;
 use super::problem::Problem;
 use crate::orders::{self, Money, OrderLine, OrdersPage};
 use crate::tenancy::Database;
@@ -30,6 +33,7 @@ struct User {
 
 pub(super) async fn list(
     State(database): State<Database>,
+    Extension(work): Extension<Arc<DatabaseWork>>,
     UserId(id): UserId,
     Page(page): Page,
     organization: Option<Extension<CallersOrganization>>,
@@ -37,7 +41,7 @@ pub(super) async fn list(
     let organization = organization
         .as_deref()
         .map(|CallersOrganization(name)| name.as_str());
-    let answer = orders::list_for_user(&database, &id, organization, &page).await?;
+    let answer = orders::list_for_user(&database, &work.trace, &id, organization, &page).await?;
     let body = Body::from(answer);
     Ok(match &body.next_cursor {
         None => Json(body).into_response(),

@@ -14,7 +14,7 @@ pub use money::{InvalidMoney, Money};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 
 use crate::causes;
-use crate::tenancy::{Database, DatabaseError, InvalidSchemaName, SchemaName};
+use crate::tenancy::{Database, DatabaseError, DatabaseTrace, InvalidSchemaName, SchemaName, Step};
 use crate::users;
 use query::{Found, OrderRow, Selection};
 
@@ -146,7 +146,7 @@ pub enum InvalidTenantData {
 /// Tells the orders of `user_id`: finds out whose tenant they belong to, enters its schema, reads. Where
 /// the server gives that up half-way, it is done once more, on another connection: nothing was written.
 ///
-/// Dropping the future is safe: it closes the connection at work.
+/// Dropping the future is safe: it closes the connection at work. What was done until then is in `trace`.
 ///
 /// Where the caller may ask for the users of one `organization` alone, no other tenant is entered, and who
 /// is in another is told from who is in none by nothing.
@@ -156,16 +156,17 @@ pub enum InvalidTenantData {
 /// [`ListError`].
 pub async fn list_for_user(
     database: &Database,
+    trace: &DatabaseTrace,
     user_id: &str,
     organization: Option<&str>,
     page: &PageRequest,
 ) -> Result<OrdersPage, ListError> {
-    match list_once(database, user_id, organization, page).await {
+    match list_once(database, trace, user_id, organization, page).await {
         Err(error) if error.is_worth_another_try() => {
             let cause = causes::texts(&error).join(": ");
             tracing::info!(cause, "the database gave a request up: trying once more");
             // Seldom done, and large.
-            Box::pin(list_once(database, user_id, organization, page)).await
+            Box::pin(list_once(database, trace, user_id, organization, page)).await
         }
         answer => answer,
     }
@@ -176,6 +177,7 @@ pub async fn list_for_user(
 /// begins anew without one.
 async fn list_once(
     database: &Database,
+    trace: &DatabaseTrace,
     user_id: &str,
     organization: Option<&str>,
     page: &PageRequest,
@@ -183,7 +185,7 @@ async fn list_once(
     let may_enter = |tenant: &str| organization.is_none_or(|organization| organization == tenant);
     let hint = database.hinted_tenant(user_id);
     if let Some(tenant) = hint.filter(|tenant| may_enter(tenant.as_str())) {
-        match select_in_tenant(database, &tenant, user_id, page).await {
+        match select_in_tenant(database, trace, &tenant, user_id, page).await {
             Ok(Some(found)) => return OrdersPage::assemble(&tenant, user_id, found, page.limit),
             Ok(None) | Err(DatabaseError::Unreadable(_) | DatabaseError::NoRole(_)) => {
                 database.forget_hint(user_id);
@@ -192,7 +194,7 @@ async fn list_once(
         }
     }
     for _ in 0..MOST_LOOK_UPS {
-        let found = users::organization_of(database, user_id)
+        let found = users::organization_of(database, trace, user_id)
             .await
             .map_err(ListError::Lookup)?;
         let name = match found {
@@ -201,7 +203,7 @@ async fn list_once(
             _ => return Err(ListError::ForeignUser),
         };
         let tenant = Arc::new(SchemaName::parse(&name)?);
-        let found = select_in_tenant(database, &tenant, user_id, page)
+        let found = select_in_tenant(database, trace, &tenant, user_id, page)
             .await
             .map_err(|source| ListError::in_tenant(&tenant, source))?;
         if let Some(found) = found {
@@ -215,12 +217,16 @@ async fn list_once(
 /// What is found is of the tenant alone, and none where the user is not the tenant's.
 async fn select_in_tenant(
     database: &Database,
+    trace: &DatabaseTrace,
     tenant: &Arc<SchemaName>,
     user_id: &str,
     page: &PageRequest,
 ) -> Result<Option<Found>, DatabaseError> {
-    let mut transaction = database.begin_tenant(tenant).await?;
-    let found = query::select(&mut transaction, user_id, page).await?;
+    trace.enters(tenant);
+    let mut transaction = database.begin_tenant(trace, tenant).await?;
+    let found = trace
+        .step(Step::Query, query::select(&mut transaction, user_id, page))
+        .await?;
     transaction.end();
     Ok(found)
 }

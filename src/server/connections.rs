@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::client_stream::ClientStream;
 use super::{Counted, Life};
 use crate::tally::Tally;
+use crate::telemetry::Metrics;
 
 /// A connection on which no whole request head came in for so long is closed. So is one that is
 /// idle: longer than the 60 s for which a proxy usually keeps one.
@@ -39,10 +40,17 @@ pub(super) struct Connections {
     turned_away_router: Router,
     turned_away: Arc<Semaphore>,
     tally: Tally,
+    metrics: Metrics,
 }
 
 impl Connections {
-    pub(super) fn new(life: Life, router: Router, turned_away_router: Router, max_clients: usize) -> Self {
+    pub(super) fn new(
+        life: Life,
+        router: Router,
+        turned_away_router: Router,
+        max_clients: usize,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             life,
             router,
@@ -50,6 +58,7 @@ impl Connections {
             turned_away_router,
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             tally: Tally::default(),
+            metrics,
         }
     }
 
@@ -94,6 +103,7 @@ impl Connections {
         if let Ok(permit) = Arc::clone(&self.clients).try_acquire_owned() {
             self.serve_client(stream, permit);
         } else {
+            self.metrics.client_turned_away();
             if let Some(turned_away) = self.tally.one_more() {
                 tracing::warn!(
                     turned_away,

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::http;
+use crate::telemetry::Metrics;
 use crate::tenancy::Database;
 use connections::{Connections, MAX_TURNED_AWAY};
 pub use signals::{StopSignals, stop_signals};
@@ -116,10 +117,17 @@ pub async fn run(
         connections,
         requests,
     };
-    let router = http::router(database.clone(), &settings.request, authenticator, &settings.cors)
-        .layer(from_fn_with_state(life.clone(), counted));
+    let metrics = Metrics::new(database.clone(), &settings.metrics);
+    let router = http::router(
+        database.clone(),
+        metrics.clone(),
+        &settings.request,
+        authenticator,
+        &settings.cors,
+    )
+    .layer(from_fn_with_state(life.clone(), counted));
     let turned_away = http::turned_away(&settings.cors);
-    let mut connections = Connections::new(life, router, turned_away, max_clients);
+    let mut connections = Connections::new(life, router, turned_away, max_clients, metrics);
     tokio::select! {
         () = connections.accept_all(&listener) => {}
         () = shutdown => {}

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_types, reason = "the one holder of the pool")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
@@ -14,9 +15,9 @@ use super::hints::Hints;
 use super::lease::Lease;
 use super::parking::Parking;
 use super::session::{SearchPath, Session, Statement};
-use super::shares::{NoShare, Share, Shares};
+use super::shares::{NoShare, Shares};
 use super::transaction::TenantTransaction;
-use super::{DatabaseError, SchemaName, self_test};
+use super::{DatabaseError, DatabaseTrace, HintCounts, PoolStatus, SchemaName, Step, self_test};
 use crate::config::{DatabaseUrl, PoolSettings};
 
 /// The database: a pool of connections, lent out only in scopes that clean up after themselves.
@@ -29,6 +30,8 @@ pub struct Database {
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
     isolated: Arc<OnceCell<()>>,
+    /// How often there was no connection in time.
+    timeouts: Arc<AtomicU64>,
 }
 
 impl Database {
@@ -58,16 +61,31 @@ impl Database {
             hints: Arc::new(Hints::new(settings.tenant_hints)),
             session,
             isolated: Arc::default(),
+            timeouts: Arc::default(),
         })
     }
 
     /// Runs one statement over schema-qualified, shared tables, in no tenant's scope.
     pub(crate) async fn fetch_optional(
         &self,
+        trace: &DatabaseTrace,
         statement: &'static str,
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
-        let mut lease = self.lease(None, self.deadline()).await?;
+        let lease = trace
+            .step(Step::Acquire, self.lease(None, self.deadline()))
+            .await?;
+        trace
+            .step(Step::Lookup, self.fetch_optional_by(lease, statement, bind))
+            .await
+    }
+
+    async fn fetch_optional_by(
+        &self,
+        mut lease: Lease,
+        statement: &'static str,
+        bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
+    ) -> Result<Option<PgRow>, DatabaseError> {
         let statement = bind(lease.prepared(sqlx::query(statement)));
         if !self.session.is_lent() {
             let row = statement.fetch_optional(lease.idle_connection().await?).await?;
@@ -85,21 +103,25 @@ impl Database {
     /// its turn where the tenant has as many open as it may.
     pub(crate) async fn begin_tenant(
         &self,
+        trace: &DatabaseTrace,
         schema: &Arc<SchemaName>,
     ) -> Result<TenantTransaction, DatabaseError> {
-        let deadline = self.deadline();
-        let share = self.share(schema, deadline).await?;
-        let lease = self.lease(Some(schema), deadline).await?;
-        TenantTransaction::begin(lease.on_behalf_of(share), schema).await
+        let lease = trace.step(Step::Acquire, self.lease_for(schema)).await?;
+        trace
+            .step(Step::Begin, TenantTransaction::begin(lease, schema))
+            .await
     }
 
-    /// The tenant's turn.
-    async fn share(&self, schema: &Arc<SchemaName>, deadline: Instant) -> Result<Share, DatabaseError> {
+    /// A connection for the tenant, when it is its turn.
+    async fn lease_for(&self, schema: &Arc<SchemaName>) -> Result<Lease, DatabaseError> {
+        let deadline = self.deadline();
         let share = self.shares.take(schema, deadline).await;
-        share.map_err(|refusal| match refusal {
+        let share = share.map_err(|refusal| match refusal {
             NoShare::Busy => DatabaseError::TenantBusy,
             NoShare::Stuck => self.no_connection(),
-        })
+        })?;
+        let lease = self.lease(Some(schema), deadline).await?;
+        Ok(lease.on_behalf_of(share))
     }
 
     /// Until when who asks now waits for a connection.
@@ -161,11 +183,33 @@ impl Database {
     }
 
     fn no_connection(&self) -> DatabaseError {
+        self.timeouts.fetch_add(1, Ordering::Relaxed);
+        let status = self.pool_status();
         DatabaseError::NoConnection {
-            most: self.pool.options().get_max_connections(),
-            made: self.pool.size(),
-            idle: self.parking.parked(),
+            most: status.limit,
+            made: status.size,
+            idle: status.idle,
         }
+    }
+
+    /// The pool as it is now.
+    #[must_use]
+    pub fn pool_status(&self) -> PoolStatus {
+        let occupancy = self.parking.occupancy();
+        PoolStatus {
+            limit: self.pool.options().get_max_connections(),
+            size: self.pool.size(),
+            idle: occupancy.parked + self.pool.num_idle(),
+            in_use: occupancy.in_use,
+            waiting: occupancy.waiting,
+            timeouts: self.timeouts.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How good the hints were so far.
+    #[must_use]
+    pub fn hint_counts(&self) -> HintCounts {
+        self.hints.counts()
     }
 
     /// A connection that is set up as those of the pool are, and not one of them.

@@ -1,5 +1,7 @@
 //! What went wrong at the database, told by SQLSTATE (PostgreSQL manual, appendix A).
 
+use std::borrow::Cow;
+
 use super::NotIsolated;
 
 /// A failure at the database, sorted by what its caller can do about it.
@@ -49,6 +51,20 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// The server's own code for what went wrong, where it was the server that said so.
+    pub(super) fn sqlstate(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::NoConnection { .. } | Self::TenantBusy | Self::NotIsolated(_) => None,
+            Self::Unavailable(error)
+            | Self::TimedOut(error)
+            | Self::Unreadable(error)
+            | Self::NoRole(error)
+            | Self::Unencodable(error)
+            | Self::InvalidData(error)
+            | Self::Unexpected(error) => error.as_database_error()?.code(),
+        }
+    }
+
     /// What went wrong when a transaction was opened, where nothing but a role is named that has to exist.
     pub(super) fn at_begin(error: sqlx::Error) -> Self {
         let code = error

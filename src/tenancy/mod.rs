@@ -73,6 +73,8 @@ mod schema_name;
 mod self_test;
 mod session;
 mod shares;
+mod status;
+mod trace;
 mod transaction;
 
 pub use administration::Administration;
@@ -82,6 +84,8 @@ pub use error::DatabaseError;
 pub use ledger::AppliedMigration;
 pub use schema_name::{InvalidSchemaName, SchemaName};
 pub use self_test::NotIsolated;
+pub use status::{HintCounts, PoolStatus};
+pub use trace::{DatabaseTrace, Step};
 
 pub(crate) use generated_sql::GeneratedSql;
 pub(crate) use transaction::TenantTransaction;

@@ -32,6 +32,13 @@ pub(super) struct Parking {
     state: Mutex<State>,
 }
 
+/// How much is parked and in use.
+pub(super) struct Occupancy {
+    pub(super) parked: usize,
+    pub(super) in_use: usize,
+    pub(super) waiting: usize,
+}
+
 struct State {
     /// The tenants that were seen, until there are more than a few.
     tenants: HashSet<u64>,
@@ -154,10 +161,18 @@ impl Parking {
         drop(given_back);
     }
 
-    /// How many connections wait to be used.
-    pub(super) fn parked(&self) -> usize {
+    /// How many connections are parked, places are in use, and requests wait for one.
+    pub(super) fn occupancy(&self) -> Occupancy {
         let state = self.state();
-        state.free.iter().filter(|place| place.parked.is_some()).count()
+        Occupancy {
+            parked: state.free.iter().filter(|place| place.parked.is_some()).count(),
+            in_use: self.places - state.free.len(),
+            waiting: state
+                .waiting
+                .iter()
+                .filter(|waiter| !waiter.hand.is_closed())
+                .count(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

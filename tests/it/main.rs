@@ -32,4 +32,5 @@ mod properties;
 mod replicas;
 mod roles;
 mod soak;
+mod telemetry;
 mod tenants;

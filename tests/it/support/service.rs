@@ -8,8 +8,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tenant_orders::authentication::Authenticator;
-use tenant_orders::config::{CorsSettings, RequestSettings};
+use tenant_orders::config::{CorsSettings, MetricsSettings, RequestSettings};
 use tenant_orders::http;
+use tenant_orders::telemetry::Metrics;
 use tenant_orders::tenancy::Database;
 use tower::ServiceExt;
 
@@ -33,9 +34,25 @@ impl Service {
         let settings = RequestSettings {
             request_timeout,
             max_concurrent_requests: NonZeroUsize::new(max_concurrent_requests).unwrap(),
+            slow_request_threshold: request_timeout,
         };
+        Self::set_up(database, &settings, &MetricsSettings::default())
+    }
+
+    /// With metrics of so many tenants.
+    pub(crate) fn with_metrics_of(metrics_tenants: usize, database: Database) -> Self {
+        let settings = RequestSettings {
+            request_timeout: Duration::from_secs(10),
+            max_concurrent_requests: NonZeroUsize::new(1024).unwrap(),
+            slow_request_threshold: Duration::from_secs(1),
+        };
+        Self::set_up(database, &settings, &MetricsSettings { metrics_tenants })
+    }
+
+    fn set_up(database: Database, requests: &RequestSettings, metrics: &MetricsSettings) -> Self {
+        let metrics = Metrics::new(database.clone(), metrics);
         Self {
-            router: http::router(database, &settings, None, &CorsSettings::default()),
+            router: http::router(database, metrics, requests, None, &CorsSettings::default()),
         }
     }
 
@@ -48,9 +65,11 @@ impl Service {
         let settings = RequestSettings {
             request_timeout: Duration::from_secs(10),
             max_concurrent_requests: NonZeroUsize::MIN,
+            slow_request_threshold: Duration::from_secs(1),
         };
+        let metrics = Metrics::new(database.clone(), &MetricsSettings::default());
         Self {
-            router: http::router(database, &settings, authenticator, cors),
+            router: http::router(database, metrics, &settings, authenticator, cors),
         }
     }
 

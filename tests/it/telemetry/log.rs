@@ -1,0 +1,137 @@
+//! The log's lines.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{ServiceProcess, TestDatabase, client};
+
+fn service(database: &TestDatabase, settings: &[(&str, &str)]) -> ServiceProcess {
+    ServiceProcess::spawn(
+        ServiceProcess::command()
+            .env("DATABASE_URL", database.url())
+            .env("LOG_FORMAT", "json")
+            .envs(settings.iter().copied()),
+    )
+}
+
+async fn get(url: &str, path: &str, id: &str) {
+    let request = Request::get(format!("{url}{path}")).header("x-request-id", id);
+    client::send(request.body(Body::empty()).unwrap()).await.unwrap();
+}
+
+/// The lines of the request `id`, without what differs from run to run.
+fn lines_of(id: &str, told: &str) -> Vec<Value> {
+    told.lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["span"]["request_id"] == id)
+        .map(|mut line| {
+            let fields = line.as_object_mut().unwrap();
+            assert!(fields.remove("timestamp").unwrap().is_string());
+            fields.remove("target");
+            line
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_has_one_line_that_holds_no_id_of_a_user() {
+    let database = TestDatabase::demo().await;
+    // Longer than anything takes here.
+    let mut service = service(&database, &[("SLOW_REQUEST_THRESHOLD", "10m")]);
+    let url = service.url();
+    for (path, id, status, route, tenant) in [
+        (
+            "/users/1/orders?limit=1",
+            "one",
+            200,
+            "/users/{id}/orders",
+            Some("client1"),
+        ),
+        ("/users/secret/orders", "two", 404, "/users/{id}/orders", None),
+        ("/secret?secret", "three", 404, "-", None),
+        ("/livez", "four", 200, "/livez", None),
+    ] {
+        get(&url, path, id).await;
+        let line = service.line_with(id);
+        let mut lines = lines_of(id, &line);
+        let latency = lines[0].as_object_mut().unwrap().remove("latency_us");
+        assert!(latency.is_some_and(|latency| latency.is_u64()));
+        let mut expected = json!({
+            "level": "INFO", "message": "answered", "status": status,
+            "span": { "name": "request", "method": "GET", "route": route, "request_id": id },
+        });
+        if let Some(tenant) = tenant {
+            expected["tenant"] = tenant.into();
+        }
+        assert_eq!(lines, [expected]);
+    }
+    service.signal(Signal::SIGTERM);
+    let told = service.all_it_told();
+    assert!(!told.contains("secret"), "{told}");
+    for id in ["one", "two", "three", "four"] {
+        assert_eq!(lines_of(id, &told).len(), 1, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_request_is_warned_of_with_its_steps_at_the_database() {
+    let database = TestDatabase::demo().await;
+    let mut service = service(&database, &[("SLOW_REQUEST_THRESHOLD", "20ms")]);
+    let url = service.url();
+    let lock = database.lock("client1.items").await;
+    let under_way = tokio::spawn(async move { get(&url, "/users/1/orders", "slow").await });
+    database.service_is_blocked().await;
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    lock.release().await;
+    under_way.await.unwrap();
+    service.signal(Signal::SIGTERM);
+    let lines = lines_of("slow", &service.all_it_told());
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["message"], "answered slowly");
+    assert_eq!(line["tenant"], "client1");
+    let [latency, acquire, lookup, begin, query] =
+        ["latency_us", "acquire_us", "lookup_us", "begin_us", "query_us"]
+            .map(|name| line[name].as_u64().unwrap());
+    assert!(query >= 30_000, "{line}");
+    // Each is cut to whole microseconds.
+    assert!(acquire + lookup + begin + query <= latency, "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_ran_out_of_time_is_told_with_where_it_was() {
+    let database = TestDatabase::demo().await;
+    let _lock = database.lock("client1.items").await;
+    let mut service = service(
+        &database,
+        &[
+            ("REQUEST_TIMEOUT", "100ms"),
+            ("SLOW_REQUEST_THRESHOLD", "50ms"),
+            ("STATEMENT_TIMEOUT", "1m"),
+        ],
+    );
+    let url = service.url();
+    get(&url, "/users/1/orders", "late").await;
+    let line = service.line_with("answered slowly");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["status"], 504);
+    assert_eq!(line["tenant"], "client1");
+    assert!(line["query_us"].is_u64(), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_failures_alone_names_their_requests() {
+    let database = TestDatabase::demo().await;
+    database.execute("DROP TABLE client1.orders").await;
+    let mut service = service(&database, &[("RUST_LOG", "warn,tenant_orders::server=info")]);
+    let url = service.url();
+    get(&url, "/users/1/orders", "failing").await;
+    service.signal(Signal::SIGTERM);
+    let lines = lines_of("failing", &service.all_it_told());
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0]["problem"], "tenant-unavailable");
+}
