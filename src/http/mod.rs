@@ -2,8 +2,11 @@
 
 mod extract;
 mod health;
+mod openapi;
 mod orders;
+mod page;
 mod problem;
+mod problem_type;
 mod request_id;
 
 use std::sync::Arc;
@@ -26,7 +29,8 @@ use problem::Problem;
 
 /// All routes, over `database`. Requests run as tasks: this needs a Tokio runtime.
 ///
-/// Probes are exempt from the limit on requests at once: they must answer when nothing else does.
+/// Probes are exempt from the limit on requests at once: they must answer when nothing else does. So are
+/// the page and the document of the API, which cost nothing.
 pub fn router(database: Database, settings: &RequestSettings) -> Router {
     let permits = settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS);
     let limit = Limit {
@@ -50,6 +54,7 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
     let router = Router::new()
         .merge(api)
         .merge(probes)
+        .merge(page::routes())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(database)

@@ -22,6 +22,7 @@ mod isolation;
 mod load;
 mod migrations;
 mod orders;
+mod page;
 mod pooler;
 mod problems;
 mod properties;
