@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use tenant_orders::cli::{Cli, output};
 
 /// Requests allocate much and from all threads: see docs/performance.md.
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let cli = Cli::parse();
+    let cli = Cli::read();
     output::start_log(&cli.log);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -9,6 +9,7 @@ mod pool;
 mod roles;
 mod serve;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 pub use database::{DatabaseSettings, DatabaseUrl};
@@ -17,6 +18,11 @@ pub use log::{LogFormat, LogSettings};
 pub use pool::{PoolSettings, Pooler};
 pub use roles::{RoleSettings, TenantRoles};
 pub use serve::{RequestSettings, ServeSettings};
+
+/// Whether the variable is set, but to nothing.
+pub(crate) fn is_empty(variable: &OsStr) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value.is_empty())
+}
 
 /// The folders of the `PATH`.
 #[must_use]
