@@ -57,7 +57,7 @@ struct User {
         ("id" = String, Path, description = "The user's id: opaque text", min_length = 1, example = "1"),
         PageParameters,
         ("x-request-id" = Option<String>, Header, nullable = false,
-            description = "An id for this request, of 1 to 128 letters, digits and `-_.:`. Others are not taken on"),
+            description = "An id for this request, of 1 to 128 letters, digits and `-_.:`. Another is replaced"),
     ),
     security((), ("bearer" = [])),
     responses(

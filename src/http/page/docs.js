@@ -11,9 +11,9 @@ function element(name, attributes = {}, ...children) {
 const code = (text) => element("code", {}, text);
 const json = (value) => element("pre", { tabindex: 0 }, JSON.stringify(value, null, 2));
 
-/** Text whose parts between backticks are code. */
+/** Text whose parts between backticks are code, and whose lines end where a paragraph does. */
 function prose(text, attributes = { class: "prose" }) {
-  const parts = text.split("`").map((part, at) => (at % 2 ? code(part) : part));
+  const parts = text.replace(/(?<!\n)\n(?!\n)/g, " ").split("`").map((part, at) => (at % 2 ? code(part) : part));
   return element("p", attributes, ...parts);
 }
 
