@@ -76,21 +76,24 @@ pub(super) struct OrdersProblems;
 
 impl IntoResponses for OrdersProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        responses(&[
-            ProblemType::BadRequest,
-            ProblemType::Unauthorized,
-            ProblemType::Forbidden,
-            ProblemType::UserNotFound,
-            ProblemType::NotFound,
-            ProblemType::MethodNotAllowed,
-            ProblemType::TenantOverloaded,
-            ProblemType::TenantDataInvalid,
-            ProblemType::Internal,
-            ProblemType::TenantUnavailable,
-            ProblemType::DatabaseUnavailable,
-            ProblemType::Overloaded,
-            ProblemType::Timeout,
-        ])
+        responses(
+            "/users/1/orders",
+            &[
+                ProblemType::BadRequest,
+                ProblemType::Unauthorized,
+                ProblemType::Forbidden,
+                ProblemType::UserNotFound,
+                ProblemType::NotFound,
+                ProblemType::MethodNotAllowed,
+                ProblemType::TenantOverloaded,
+                ProblemType::TenantDataInvalid,
+                ProblemType::Internal,
+                ProblemType::TenantUnavailable,
+                ProblemType::DatabaseUnavailable,
+                ProblemType::Overloaded,
+                ProblemType::Timeout,
+            ],
+        )
     }
 }
 
@@ -99,11 +102,14 @@ pub(super) struct LivenessProblems;
 
 impl IntoResponses for LivenessProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        responses(&[
-            ProblemType::MethodNotAllowed,
-            ProblemType::Internal,
-            ProblemType::Timeout,
-        ])
+        responses(
+            "/livez",
+            &[
+                ProblemType::MethodNotAllowed,
+                ProblemType::Internal,
+                ProblemType::Timeout,
+            ],
+        )
     }
 }
 
@@ -112,18 +118,21 @@ pub(super) struct ReadinessProblems;
 
 impl IntoResponses for ReadinessProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        responses(&[
-            ProblemType::MethodNotAllowed,
-            ProblemType::Internal,
-            ProblemType::DatabaseUnavailable,
-            ProblemType::Overloaded,
-            ProblemType::Timeout,
-        ])
+        responses(
+            "/readyz",
+            &[
+                ProblemType::MethodNotAllowed,
+                ProblemType::Internal,
+                ProblemType::DatabaseUnavailable,
+                ProblemType::Overloaded,
+                ProblemType::Timeout,
+            ],
+        )
     }
 }
 
-/// An answer for each status, with an example of each problem that has it.
-fn responses(kinds: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
+/// An answer of `path` for each status, with an example of each problem that has it.
+fn responses(path: &str, kinds: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status = BTreeMap::<u16, Vec<ProblemType>>::new();
     for kind in kinds {
         by_status
@@ -133,21 +142,16 @@ fn responses(kinds: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
     }
     by_status
         .into_iter()
-        .map(|(status, kinds)| (status.to_string(), response(&kinds).into()))
+        .map(|(status, kinds)| (status.to_string(), response(path, &kinds).into()))
         .collect()
 }
 
 /// An answer that is one of `kinds`, which share a status.
-fn response(kinds: &[ProblemType]) -> Response {
+fn response(path: &str, kinds: &[ProblemType]) -> Response {
     let titles: Vec<_> = kinds.iter().map(|kind| kind.row().title).collect();
     let examples = kinds.iter().map(|kind| {
         let row = kind.row();
-        let example = Body::new(
-            *kind,
-            row.detail,
-            "/users/1/orders",
-            "7f0c1a3e-52d4-4be9-9a50-1d3f8f6f0c7b",
-        );
+        let example = Body::new(*kind, row.detail, path, "7f0c1a3e-52d4-4be9-9a50-1d3f8f6f0c7b");
         let example = ExampleBuilder::new()
             .summary(row.title)
             .value(serde_json::to_value(example).ok());
