@@ -14,6 +14,7 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 # One static program, for the health check alone.
 COPY --from=busybox:1.37-musl /bin/busybox /usr/bin/wget
 COPY --from=build /usr/local/bin/tenant-orders /usr/local/bin/tenant-orders
+# Beyond loopback it needs a key for tokens (JWT_SECRET, JWT_PUBLIC_KEY_FILE), or ALLOW_UNAUTHENTICATED=true.
 ENV HOST=0.0.0.0 \
     PORT=8080 \
     LOG_FORMAT=json

@@ -8,11 +8,12 @@
 //! 4. [`tenancy`] holds the connections, and lends one in the scope of a single tenant. Read its
 //!    rules first: they are why no row crosses from one tenant to another.
 //!
-//! Around them: [`config`] has every setting, [`server`] the life of the service, [`admin`] the care
+//! Around them: [`authentication`] tells who asks, [`config`] has every setting, [`server`] the life of the service, [`admin`] the care
 //! of the schemas, [`seed`] data to try and to measure with, `embedded` a PostgreSQL for machines
 //! that have no database at hand, and [`cli`] the commands that put these together.
 
 pub mod admin;
+pub mod authentication;
 mod causes;
 pub mod cli;
 pub mod config;

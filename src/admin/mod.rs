@@ -13,7 +13,9 @@ pub mod shape;
 pub mod survey;
 pub mod tenants;
 
-use crate::tenancy::DatabaseError;
+use sqlx::Connection;
+
+use crate::tenancy::{Administration, DatabaseError, administration};
 
 /// Why administration failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,12 @@ pub enum AdminError {
     /// A statement failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// Nothing can be written there.
+    #[error(
+        "the server takes no changes: it is a standby, or default_transaction_read_only is on there. \
+         Name the primary in DATABASE_URL"
+    )]
+    ReadOnly,
     /// A migration failed, or does not fit what was applied before.
     #[error("the migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -100,4 +108,19 @@ impl From<sqlx::Error> for AdminError {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error.into())
     }
+}
+
+/// Makes sure that the server takes changes, before any is begun.
+///
+/// # Errors
+///
+/// [`AdminError::ReadOnly`] where it does not, and others where there is no connection.
+pub async fn require_writable(database: &Administration) -> Result<(), AdminError> {
+    let mut connection = database.connect().await?;
+    let is_read_only = administration::is_read_only(&mut connection).await?;
+    connection.close().await?;
+    if is_read_only {
+        return Err(AdminError::ReadOnly);
+    }
+    Ok(())
 }

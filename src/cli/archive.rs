@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::{self, Transfer};
 use super::tenants::of_tenant;
-use super::{CommandError, administer};
+use super::{CommandError, administer, inspect};
 use crate::admin::archive::{self, ArchiveError, Contents, ImportOptions};
 use crate::config::{DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
@@ -113,9 +113,7 @@ async fn export_to(
             error => ArchiveCommandError::from(error).into(),
         })
     };
-    progress
-        .during(Box::pin(administer(database, signals, work)))
-        .await
+    progress.during(Box::pin(inspect(database, signals, work))).await
 }
 
 /// A file that has its name when it is whole. Dropped before, it leaves nothing.

@@ -8,9 +8,9 @@ use clap::Args;
 use super::output::MigrationOutput;
 use super::report::shown;
 use super::{CommandError, administration, schemas, unless_stopped, with_database};
-use crate::admin::AdminError;
 use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, TenantReport};
 use crate::admin::migrate::{self, Patience};
+use crate::admin::{self, AdminError};
 use crate::config::{self, DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::{Administration, SchemaName};
@@ -121,6 +121,7 @@ pub(super) async fn migrate_tenants(
     signals: &StopSignals,
 ) -> Result<MigrationSummary, CommandError> {
     let (shared, plan) = unless_stopped(signals, async {
+        admin::require_writable(database).await?;
         let shared = migrate::shared(database, options.patience).await?;
         output.shared(shared);
         Ok((shared, fleet::plan(database, only).await?))

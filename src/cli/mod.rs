@@ -8,6 +8,7 @@ pub mod output;
 mod report;
 mod serve;
 mod tenants;
+mod token;
 mod usage;
 
 use std::num::NonZeroUsize;
@@ -16,7 +17,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::admin::AdminError;
+use crate::admin::{self, AdminError};
+use crate::authentication::InvalidKeys;
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, RoleSettings, ServeSettings};
 use crate::seed::{self, BulkPlan, SeedError};
 use crate::server::{self, ServeError, StopSignals};
@@ -25,6 +27,7 @@ use archive::ArchiveCommandError;
 use database::{DatabaseSource, SourceError};
 use migrate::MigrateArguments;
 use tenants::TenantsCommand;
+use token::TokenArguments;
 
 /// Serves the orders of each user out of their tenant's schema.
 ///
@@ -54,6 +57,8 @@ enum Command {
     /// Make data to try or to measure with
     #[command(subcommand)]
     Seed(SeedCommand),
+    /// Print a token for trying the service, signed with JWT_SECRET
+    Token(TokenArguments),
     /// Write what completes these commands in a shell
     Completions {
         /// Which shell
@@ -120,6 +125,24 @@ pub enum CommandError {
         /// Why.
         source: std::io::Error,
     },
+    /// The keys for tokens cannot be used.
+    #[error(transparent)]
+    Keys(#[from] InvalidKeys),
+    /// Whoever reaches the service could read everything.
+    #[error(
+        "refusing to listen on {address}, beyond this machine, since nobody would be asked who they are: \
+         set JWT_SECRET or JWT_PUBLIC_KEY_FILE, or ALLOW_UNAUTHENTICATED=true behind a gateway that asks"
+    )]
+    Unauthenticated {
+        /// The address.
+        address: String,
+    },
+    /// There is nothing to sign a token with.
+    #[error(
+        "JWT_SECRET is not set: only with a secret does the service sign tokens as well as verify them; \
+         to sign one with a private key, see docs/security.md"
+    )]
+    NoSecret,
     /// The operating system does not let signals be caught.
     #[error("cannot catch signals")]
     Signals(#[source] std::io::Error),
@@ -215,7 +238,7 @@ impl CommandError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Url(_) => true,
+            Self::Url(_) | Self::Keys(_) | Self::Unauthenticated { .. } | Self::NoSecret => true,
             Self::Archive(error) => error.is_usage(),
             _ => false,
         }
@@ -235,6 +258,7 @@ impl Cli {
             None => Box::pin(serve::serve(self.serve, signals)).await,
             Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,
             Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
+            Some(Command::Token(arguments)) => token::token(&arguments),
             Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Seed(SeedCommand::Demo(arguments))) => {
                 administer(&arguments.database, &signals, async |database| {
@@ -271,8 +295,21 @@ fn schemas(names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
     names.iter().map(|name| Ok(SchemaName::parse(name)?)).collect()
 }
 
-/// Does `work` on a database that may be changed, or gives it up at the first signal.
+/// Does `work` on a database that is to be changed, or gives it up at the first signal.
 async fn administer<T>(
+    settings: &DatabaseSettings,
+    signals: &StopSignals,
+    work: impl AsyncFnOnce(&Administration) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    inspect(settings, signals, async |database| {
+        admin::require_writable(database).await?;
+        work(database).await
+    })
+    .await
+}
+
+/// The same, where nothing is written: a standby will do.
+async fn inspect<T>(
     settings: &DatabaseSettings,
     signals: &StopSignals,
     work: impl AsyncFnOnce(&Administration) -> Result<T, CommandError>,
@@ -287,7 +324,7 @@ async fn administer<T>(
     .await
 }
 
-/// A database that may be changed, over connections that are fit for that.
+/// A database for administration, over connections that are fit for that.
 async fn administration(url: &DatabaseUrl) -> Result<Administration, CommandError> {
     let database = Administration::new(url)?;
     database.require_sessions().await.map_err(AdminError::from)?;

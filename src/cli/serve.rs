@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 
 use super::migrate::migrate_tenants;
 use super::output::MigrationOutput;
 use super::{CommandError, output, unless_stopped, with_database};
 use crate::admin::AdminError;
 use crate::admin::fleet::FleetOptions;
+use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::server::{self, ServeError, StopSignals};
 use crate::tenancy::{Administration, Database, DatabaseError};
@@ -20,13 +21,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Result<(), CommandError> {
+    let authenticator = Authenticator::open(&settings.authentication).await?;
     // First of all, so that an address in use is told before anything is started.
-    let listener = TcpListener::bind((settings.host.as_str(), settings.port))
-        .await
-        .map_err(|source| CommandError::Listen {
-            address: format!("{}:{}", settings.host, settings.port),
-            source,
-        })?;
+    let listener = listen(&settings, authenticator.is_some()).await?;
     let mut pool = settings.pool.clone();
     // What a request does not wait for any more need not go on.
     pool.statement_timeout = pool.statement_timeout.min(settings.request.request_timeout);
@@ -42,9 +39,20 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
             .await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
             output::step("serving the demo; try");
-            output::step(&format!("  curl http://{address}/users/1/orders"));
+            let token = match (&authenticator, settings.authentication.secret()) {
+                (None, _) => "",
+                (Some(_), Some(_)) => r#"-H "Authorization: Bearer $(tenant-orders token 1)" "#,
+                (Some(_), None) => r#"-H "Authorization: Bearer $TOKEN" "#,
+            };
+            output::step(&format!("  curl {token}http://{address}/users/1/orders"));
         }
-        let serving = server::run(listener, database.clone(), &settings, signals.clone().received(1));
+        let serving = server::run(
+            listener,
+            database.clone(),
+            &settings,
+            authenticator,
+            signals.clone().received(1),
+        );
         tokio::select! {
             served = serving => Ok(served?),
             unfit = refused(&database) => Err(CommandError::Unfit(unfit)),
@@ -56,6 +64,31 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
         Err(CommandError::Stopped) => Ok(()), // before there was anything to finish
         served => served,
     }
+}
+
+/// Takes the address to listen on. One that others can reach needs authentication, or somebody who says
+/// that it does not.
+async fn listen(settings: &ServeSettings, is_authenticated: bool) -> Result<TcpListener, CommandError> {
+    let address = format!("{}:{}", settings.host, settings.port);
+    let failed = |source| CommandError::Listen {
+        address: address.clone(),
+        source,
+    };
+    // The name is looked up once, so that what is judged is what is listened on.
+    let resolved = lookup_host((settings.host.as_str(), settings.port)).await;
+    let addresses: Vec<_> = resolved.map_err(failed)?.collect();
+    if is_authenticated {
+        tracing::info!("requests for orders need a token");
+    } else {
+        let is_local = addresses
+            .iter()
+            .all(|address| address.ip().to_canonical().is_loopback());
+        if !is_local && !settings.allow_unauthenticated {
+            return Err(CommandError::Unauthenticated { address });
+        }
+        tracing::warn!("requests are not authenticated: who reaches {address} may read every user's orders");
+    }
+    TcpListener::bind(addresses.as_slice()).await.map_err(failed)
 }
 
 /// Makes the demo in a database that is new, and migrates one that is not. A tenant that cannot be

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::archive::{self, ExportArguments, ImportArguments};
-use super::{CommandError, administer, confirm, output, report, schemas};
+use super::{CommandError, administer, confirm, inspect, output, report, schemas};
 use crate::admin::drop::PointingUsers;
 use crate::admin::roles::RoleFate;
 use crate::admin::{AdminError, check, drop, tenants};
@@ -118,7 +118,7 @@ async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(),
 }
 
 async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    administer(&arguments.database, signals, async |database| {
+    inspect(&arguments.database, signals, async |database| {
         let tenants = tenants::list(database).await?;
         if arguments.json {
             output::json(&tenants);

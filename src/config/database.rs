@@ -1,10 +1,10 @@
 //! Where the database is.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
@@ -23,7 +23,7 @@ impl DatabaseSettings {
     /// The database to use, where one is named. An empty variable counts as none.
     #[must_use]
     pub fn url(&self) -> Option<&DatabaseUrl> {
-        self.database_url.as_ref().filter(|url| !url.0.is_empty())
+        self.database_url.as_ref().filter(|url| !url.expose().is_empty())
     }
 
     /// Where the embedded cluster is to live, where the user says so. An empty variable counts as
@@ -37,25 +37,19 @@ impl DatabaseSettings {
 }
 
 /// A database's URL, which may hold a password: it is never shown.
-#[derive(Clone)]
-pub struct DatabaseUrl(String);
+#[derive(Debug, Clone)]
+pub struct DatabaseUrl(SecretString);
 
 impl DatabaseUrl {
     /// The URL itself, for connecting alone.
     pub(crate) fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 
 impl From<String> for DatabaseUrl {
     fn from(url: String) -> Self {
-        Self(url)
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatabaseUrl(…)")
+        Self(url.into())
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
 
+mod authentication;
+mod cors;
 mod database;
 mod duration;
 mod log;
@@ -12,6 +14,8 @@ mod serve;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+pub use authentication::AuthenticationSettings;
+pub use cors::{AllowedOrigins, CorsSettings};
 pub use database::{DatabaseSettings, DatabaseUrl};
 pub(crate) use duration::duration;
 pub use log::{LogFormat, LogSettings};

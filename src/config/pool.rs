@@ -41,6 +41,20 @@ pub struct PoolSettings {
     )]
     pub database_pooler: Pooler,
 
+    /// Connections that one tenant has at a time; what it asks for beyond that waits, and is answered 429
+    /// after the acquire timeout [default: half of the pool, at least 2]
+    #[arg(long, env = "TENANT_MAX_CONCURRENT_REQUESTS", value_name = "N")]
+    pub tenant_max_concurrent_requests: Option<NonZeroUsize>,
+
+    /// Requests of one tenant that wait for one of its connections; more are answered 429 at once
+    #[arg(
+        long,
+        env = "TENANT_MAX_WAITING_REQUESTS",
+        value_name = "N",
+        default_value_t = 256
+    )]
+    pub tenant_max_waiting_requests: usize,
+
     /// How long a request waits for a connection
     #[arg(long, env = "ACQUIRE_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub acquire_timeout: Duration,
@@ -54,6 +68,16 @@ pub struct PoolSettings {
     pub roles: RoleSettings,
 }
 
+impl PoolSettings {
+    /// How many connections one tenant has at a time.
+    #[must_use]
+    pub fn tenant_share(&self) -> usize {
+        let half = usize::try_from(self.database_max_connections / 2).unwrap_or(usize::MAX);
+        self.tenant_max_concurrent_requests
+            .map_or(half.max(2), NonZeroUsize::get)
+    }
+}
+
 impl Default for PoolSettings {
     fn default() -> Self {
         Self {
@@ -61,6 +85,8 @@ impl Default for PoolSettings {
             database_statement_cache: 512,
             tenant_hints: 100_000,
             database_pooler: Pooler::None,
+            tenant_max_concurrent_requests: None,
+            tenant_max_waiting_requests: 256,
             acquire_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_secs(5),
             roles: RoleSettings::default(),

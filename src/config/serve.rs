@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration::duration;
-use super::{DatabaseSettings, PoolSettings};
+use super::{AuthenticationSettings, CorsSettings, DatabaseSettings, PoolSettings};
 
 /// What a request may take.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +38,11 @@ pub struct ServeSettings {
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080)]
     pub port: u16,
 
+    /// Listen beyond loopback though nobody is asked for a token, as behind a gateway that asks
+    #[arg(long, env = "ALLOW_UNAUTHENTICATED", value_name = "WHETHER", default_value = "false",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = whether)]
+    pub allow_unauthenticated: bool,
+
     /// What a request may take.
     #[command(flatten)]
     pub request: RequestSettings,
@@ -55,6 +60,14 @@ pub struct ServeSettings {
     #[arg(long, env = "SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = duration)]
     pub shutdown_timeout: Duration,
 
+    /// Which web pages may read answers.
+    #[command(flatten)]
+    pub cors: CorsSettings,
+
+    /// By which tokens requests are let in.
+    #[command(flatten)]
+    pub authentication: AuthenticationSettings,
+
     /// Where the database is.
     #[command(flatten)]
     pub database: DatabaseSettings,
@@ -62,4 +75,13 @@ pub struct ServeSettings {
     /// How connections to it are made and kept.
     #[command(flatten)]
     pub pool: PoolSettings,
+}
+
+/// What grants more than is safe is granted by its one spelling. An empty text counts as unset.
+fn whether(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" => Ok(true),
+        "false" | "" => Ok(false),
+        _ => Err("write true or false"),
+    }
 }

@@ -1,5 +1,7 @@
 //! The HTTP edge: routes, and what every request passes through.
 
+mod authentication;
+mod browser;
 mod extract;
 mod health;
 mod openapi;
@@ -22,7 +24,8 @@ use tower_http::request_id::RequestId;
 use tower_http::trace::TraceLayer;
 use tracing::{Instrument, Span};
 
-use crate::config::RequestSettings;
+use crate::authentication::Authenticator;
+use crate::config::{CorsSettings, RequestSettings};
 use crate::tally::Tally;
 use crate::tenancy::Database;
 use problem::Problem;
@@ -30,8 +33,14 @@ use problem::Problem;
 /// All routes, over `database`. Requests run as tasks: this needs a Tokio runtime.
 ///
 /// Probes are exempt from the limit on requests at once: they must answer when nothing else does. So are
-/// the page and the document of the API, which cost nothing.
-pub fn router(database: Database, settings: &RequestSettings) -> Router {
+/// the page and the document of the API, which cost nothing. All these are also exempt from
+/// authentication; with no `authenticator`, so is all else.
+pub fn router(
+    database: Database,
+    settings: &RequestSettings,
+    authenticator: Option<Authenticator>,
+    cors: &CorsSettings,
+) -> Router {
     let permits = settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS);
     let limit = Limit {
         permits: Arc::new(Semaphore::new(permits)),
@@ -51,6 +60,11 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
         .layer(timed)
         .layer(from_fn(problem::complete))
         .layer(from_fn_with_state(limit, limited));
+    // Outermost: who may not ask takes nothing from the others.
+    let api = match authenticator {
+        None => api,
+        Some(authenticator) => api.layer(from_fn_with_state(authenticator, authentication::authenticated)),
+    };
     let router = Router::new()
         .merge(api)
         .merge(probes)
@@ -58,14 +72,14 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(database)
-        .layer(from_fn(problem::complete))
-        .layer(
-            TraceLayer::new_for_http()
-                .make_span_with(request_span)
-                .on_request(())
-                .on_response(log_answer)
-                .on_failure(()),
-        );
+        .layer(from_fn(problem::complete));
+    let router = browser::layered(router, cors).layer(
+        TraceLayer::new_for_http()
+            .make_span_with(request_span)
+            .on_request(())
+            .on_response(log_answer)
+            .on_failure(()),
+    );
     request_id::layered(router)
 }
 
@@ -75,13 +89,13 @@ pub fn router(database: Database, settings: &RequestSettings) -> Router {
 ///
 /// Nothing is logged here: a line for each would be one more load. Who turns clients away tells how
 /// many they were.
-pub fn turned_away() -> Router {
+pub fn turned_away(cors: &CorsSettings) -> Router {
     let router = Router::new()
         .route("/livez", get(health::livez))
         .fallback(async || Problem::too_many_connections())
         .method_not_allowed_fallback(async || Problem::too_many_connections())
         .layer(from_fn(problem::complete));
-    request_id::layered(router)
+    request_id::layered(browser::layered(router, cors))
 }
 
 /// How much is taken on at once.

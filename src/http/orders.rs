@@ -1,13 +1,14 @@
 //! `GET /users/{id}/orders`.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::authentication::CallersOrganization;
 use super::extract::{Page, PageParameters, UserId};
 use super::openapi::OrdersProblems;
 use super::problem::Problem;
@@ -85,8 +86,12 @@ pub(super) async fn list(
     State(database): State<Database>,
     UserId(id): UserId,
     Page(page): Page,
+    organization: Option<Extension<CallersOrganization>>,
 ) -> Result<Response, Problem> {
-    let answer = orders::list_for_user(&database, &id, &page).await?;
+    let organization = organization
+        .as_deref()
+        .map(|CallersOrganization(name)| name.as_str());
+    let answer = orders::list_for_user(&database, &id, organization, &page).await?;
     let body = Body::from(answer);
     Ok(match &body.next_cursor {
         None => Json(body).into_response(),

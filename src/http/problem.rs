@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -27,6 +27,8 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 pub(super) struct Problem {
     kind: ProblemType,
     detail: &'static str,
+    /// How to ask with more success (RFC 6750, section 3).
+    challenge: Option<&'static str>,
     /// There are too many of them: whoever sheds them sums them up in the log.
     is_shed: bool,
     cause: Option<Arc<dyn Error + Send + Sync>>,
@@ -37,9 +39,16 @@ impl Problem {
         Self {
             kind,
             detail: kind.row().detail,
+            challenge: None,
             is_shed: false,
             cause: None,
         }
+    }
+
+    const fn detailed(kind: ProblemType, detail: &'static str) -> Self {
+        let mut problem = Self::new(kind);
+        problem.detail = detail;
+        problem
     }
 
     fn because(kind: ProblemType, cause: impl Error + Send + Sync + 'static) -> Self {
@@ -53,13 +62,26 @@ impl Problem {
     }
 
     pub(super) const fn bad_request(detail: &'static str) -> Self {
-        let mut problem = Self::new(ProblemType::BadRequest);
-        problem.detail = detail;
-        problem
+        Self::detailed(ProblemType::BadRequest, detail)
     }
 
     pub(super) const fn bad_cursor() -> Self {
         Self::bad_request("The parameter cursor must be the next_cursor of an earlier answer.")
+    }
+
+    /// The request does not tell who asks, or not well.
+    pub(super) const fn unauthorized(detail: &'static str) -> Self {
+        Self::detailed(ProblemType::Unauthorized, detail)
+    }
+
+    /// It is clear who asks, and that they may not.
+    pub(super) const fn forbidden(detail: &'static str) -> Self {
+        Self::detailed(ProblemType::Forbidden, detail)
+    }
+
+    pub(super) const fn challenging(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
     }
 
     pub(super) const fn not_found() -> Self {
@@ -72,6 +94,12 @@ impl Problem {
 
     pub(super) const fn overloaded() -> Self {
         let mut problem = Self::new(ProblemType::Overloaded);
+        problem.is_shed = true;
+        problem
+    }
+
+    const fn tenant_overloaded() -> Self {
+        let mut problem = Self::new(ProblemType::TenantOverloaded);
         problem.is_shed = true;
         problem
     }
@@ -115,12 +143,18 @@ impl Problem {
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
         use DatabaseError::{
-            InvalidData, NoConnection, NoRole, NotIsolated, TimedOut, Unavailable, Unencodable, Unexpected,
-            Unreadable,
+            InvalidData, NoConnection, NoRole, NotIsolated, TenantBusy, TimedOut, Unavailable, Unencodable,
+            Unexpected, Unreadable,
         };
-        use ListError::{Data, Lookup, Moving, NoTenant, Tenant, UserNotFound};
+        use ListError::{Data, ForeignUser, Lookup, Moving, NoTenant, Tenant, UserNotFound};
         let kind = match &error {
+            ForeignUser => {
+                return Self::forbidden("The token is for one organization, which has no such user.");
+            }
             UserNotFound => return Self::new(ProblemType::UserNotFound),
+            Tenant {
+                source: TenantBusy, ..
+            } => return Self::tenant_overloaded(),
             // The user's id was found, so it is the cursor's.
             Tenant {
                 source: Unencodable(_),
@@ -147,7 +181,7 @@ impl From<ListError> for Problem {
                 source: InvalidData(_),
                 ..
             } => ProblemType::TenantDataInvalid,
-            Lookup(InvalidData(_) | NoRole(_) | Unencodable(_) | Unexpected(_))
+            Lookup(InvalidData(_) | NoRole(_) | TenantBusy | Unencodable(_) | Unexpected(_))
             | Tenant {
                 source: Unexpected(_),
                 ..
@@ -227,6 +261,9 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if problem.kind.row().retry {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
+    if let Some(challenge) = problem.challenge {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if problem.is_shed {
         completed.extensions_mut().insert(Shed);

@@ -82,8 +82,8 @@ impl ProblemType {
             ),
             Self::TenantOverloaded => row(
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too many requests at once for one tenant",
-                "The user's organization has as many requests at work as it may. Try again shortly.",
+                "Too many requests of one organization at once",
+                "The service is at work on as many requests of the user's organization as it takes. Try again shortly.",
             )
             .retry(),
             Self::TenantUnavailable => row(

@@ -14,6 +14,7 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use money::{InvalidMoney, Money};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 
+use crate::causes;
 use crate::tenancy::{Database, DatabaseError, InvalidSchemaName, SchemaName};
 use crate::users;
 use query::{Found, OrderRow, Selection};
@@ -92,6 +93,9 @@ pub enum ListError {
     /// No user has this id.
     #[error("no such user")]
     UserNotFound,
+    /// The caller may ask for the users of one organization alone, and this is none of them.
+    #[error("the user is none of the caller's organization")]
+    ForeignUser,
     /// The lookup of the user failed.
     #[error("could not look up the user")]
     Lookup(#[source] DatabaseError),
@@ -126,6 +130,13 @@ impl ListError {
             source,
         }
     }
+
+    fn is_worth_another_try(&self) -> bool {
+        match self {
+            Self::Lookup(source) | Self::Tenant { source, .. } => source.is_worth_another_try(),
+            _ => false,
+        }
+    }
 }
 
 /// A tenant's data holds a value that cannot be represented exactly.
@@ -139,11 +150,13 @@ pub enum InvalidTenantData {
     Timestamp(#[from] InvalidTimestamp),
 }
 
-/// Tells the orders of `user_id`: finds out whose tenant they belong to, enters its schema, reads.
+/// Tells the orders of `user_id`: finds out whose tenant they belong to, enters its schema, reads. Where
+/// the server gives that up half-way, it is done once more, on another connection: nothing was written.
 ///
-/// A hint at the tenant saves the look-up. The statement that reads the orders says itself whether the
-/// user belongs to the tenant; where not, the hint was out of date, or the user moves just now, and all
-/// begins anew without one. Dropping the future is safe: it closes the connection at work.
+/// Dropping the future is safe: it closes the connection at work.
+///
+/// Where the caller may ask for the users of one `organization` alone, no other tenant is entered, and who
+/// is in another is told from who is in none by nothing.
 ///
 /// # Errors
 ///
@@ -151,9 +164,32 @@ pub enum InvalidTenantData {
 pub async fn list_for_user(
     database: &Database,
     user_id: &str,
+    organization: Option<&str>,
     page: &PageRequest,
 ) -> Result<OrdersPage, ListError> {
-    if let Some(tenant) = database.hinted_tenant(user_id) {
+    match list_once(database, user_id, organization, page).await {
+        Err(error) if error.is_worth_another_try() => {
+            let cause = causes::texts(&error).join(": ");
+            tracing::info!(cause, "the database gave a request up: trying once more");
+            // Seldom done, and large.
+            Box::pin(list_once(database, user_id, organization, page)).await
+        }
+        answer => answer,
+    }
+}
+
+/// A hint at the tenant saves the look-up. The statement that reads the orders says itself whether the
+/// user belongs to the tenant; where not, the hint was out of date, or the user moves just now, and all
+/// begins anew without one.
+async fn list_once(
+    database: &Database,
+    user_id: &str,
+    organization: Option<&str>,
+    page: &PageRequest,
+) -> Result<OrdersPage, ListError> {
+    let may_enter = |tenant: &str| organization.is_none_or(|organization| organization == tenant);
+    let hint = database.hinted_tenant(user_id);
+    if let Some(tenant) = hint.filter(|tenant| may_enter(tenant.as_str())) {
         match select_in_tenant(database, &tenant, user_id, page).await {
             Ok(Some(found)) => return OrdersPage::assemble(&tenant, user_id, found, page.limit),
             Ok(None) | Err(DatabaseError::Unreadable(_) | DatabaseError::NoRole(_)) => {
@@ -163,11 +199,15 @@ pub async fn list_for_user(
         }
     }
     for _ in 0..MOST_LOOK_UPS {
-        let organization = users::organization_of(database, user_id)
+        let found = users::organization_of(database, user_id)
             .await
-            .map_err(ListError::Lookup)?
-            .ok_or(ListError::UserNotFound)?;
-        let tenant = Arc::new(SchemaName::parse(&organization)?);
+            .map_err(ListError::Lookup)?;
+        let name = match found {
+            Some(name) if may_enter(&name) => name,
+            None if organization.is_none() => return Err(ListError::UserNotFound),
+            _ => return Err(ListError::ForeignUser),
+        };
+        let tenant = Arc::new(SchemaName::parse(&name)?);
         let found = select_in_tenant(database, &tenant, user_id, page)
             .await
             .map_err(|source| ListError::in_tenant(&tenant, source))?;
@@ -182,7 +222,7 @@ pub async fn list_for_user(
 /// What is found is of the tenant alone, and none where the user is not the tenant's.
 async fn select_in_tenant(
     database: &Database,
-    tenant: &SchemaName,
+    tenant: &Arc<SchemaName>,
     user_id: &str,
     page: &PageRequest,
 ) -> Result<Option<Found>, DatabaseError> {

@@ -8,7 +8,7 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::PageRequest;
+use super::{Cursor, PageRequest};
 use crate::tenancy::{DatabaseError, TenantTransaction};
 
 /// The user's name and newest orders, whose sum is the total due where there are no more of them. A row
@@ -29,6 +29,10 @@ ORDER BY page.creation_timestamp DESC NULLS LAST, page.id";
 /// The same with the orders behind a cursor, and the total due of all the user's orders: of each item as
 /// many as were ordered in all, since that takes half the time of a line at a time. Prices go by way of text,
 /// as a float's own cast to numeric rounds it to 15 digits.
+///
+/// `$4` and `$5` are the id and the time of the last order before the page: no id and `infinity` at the
+/// beginning, and no time among the orders without one, which come last. Those with a time and those without
+/// are read apart, so that both are found in the index by where they begin, however far behind that is.
 const PAGE_AND_TOTAL: &str = "\
 SELECT u.name::text, page.*, total.due
 FROM public.users u CROSS JOIN (
@@ -39,18 +43,27 @@ FROM public.users u CROSS JOIN (
     ) AS ordered LEFT JOIN items i ON i.id::text = ordered.item_id
 ) AS total
 LEFT JOIN (
-    SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text,
-           i.description::text, i.price::text
-    FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
-    WHERE o.user_id::text = $1
-      AND CASE WHEN $4::text IS NULL THEN TRUE
-               WHEN $5::text IS NULL THEN o.creation_timestamp IS NULL AND o.id::text > $4
-               ELSE o.creation_timestamp IS NULL
-                    OR o.creation_timestamp::timestamp < $5::timestamp
-                    OR (o.creation_timestamp::timestamp = $5::timestamp AND o.id::text > $4)
-          END
-    ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
-    LIMIT $3
+    SELECT o.*, i.description::text, i.price::text
+    FROM (
+        (SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text
+         FROM orders o
+         WHERE o.user_id::text = $1
+           AND o.creation_timestamp::timestamp <= $5::timestamp
+           AND ($4::text IS NULL OR o.creation_timestamp::timestamp < $5::timestamp OR o.id::text > $4)
+         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
+         LIMIT $3)
+        UNION ALL
+        (SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text
+         FROM orders o
+         WHERE o.user_id::text = $1
+           AND o.creation_timestamp IS NULL
+           AND o.id::text >= CASE WHEN $5::text IS NULL THEN $4 ELSE '' END
+           AND ($5::text IS NOT NULL OR o.id::text > $4)
+         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
+         LIMIT $3)
+        ORDER BY creation_timestamp DESC NULLS LAST, id
+        LIMIT $3
+    ) AS o LEFT JOIN items i ON i.id::text = o.item_id
 ) AS page ON TRUE
 WHERE u.id::text = $1 AND u.organization_id::text = $2
 ORDER BY page.creation_timestamp DESC NULLS LAST, page.id";
@@ -105,19 +118,21 @@ pub(super) async fn select(
             return found(&rows, |rows, _| Ok(Selection::All(rows)));
         }
     }
-    let after = page.after.as_ref();
+    let (id, timestamp) = match &page.after {
+        None => (None, Some("infinity".to_owned())),
+        Some(Cursor(timestamp, id)) => (
+            Some(id.as_str()),
+            timestamp.map(|timestamp| timestamp.to_string()),
+        ),
+    };
     let rows = transaction
         .fetch_all(PAGE_AND_TOTAL, |statement| {
             statement
                 .bind(user_id)
                 .bind(&tenant)
                 .bind(one_more)
-                .bind(after.map(|cursor| cursor.1.as_str()))
-                .bind(
-                    after
-                        .and_then(|cursor| cursor.0)
-                        .map(|timestamp| timestamp.to_string()),
-                )
+                .bind(id)
+                .bind(timestamp)
         })
         .await?;
     found(&rows, |rows, first| {

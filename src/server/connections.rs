@@ -14,7 +14,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_stream::ClientStream;
 use super::{Counted, Life};
-use crate::http;
 use crate::tally::Tally;
 
 /// A connection on which no whole request head came in for so long is closed. So is one that is
@@ -43,12 +42,12 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(life: Life, router: Router, max_clients: usize) -> Self {
+    pub(super) fn new(life: Life, router: Router, turned_away_router: Router, max_clients: usize) -> Self {
         Self {
             life,
             router,
             clients: Arc::new(Semaphore::new(max_clients.min(Semaphore::MAX_PERMITS))),
-            turned_away_router: http::turned_away(),
+            turned_away_router,
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             tally: Tally::default(),
         }

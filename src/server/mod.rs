@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::http;
 use crate::tenancy::Database;
@@ -80,7 +81,7 @@ impl Life {
     }
 }
 
-/// Serves `database` on `listener` until `shutdown` is done, then finishes the requests under way
+/// Serves `database` on `listener`, to whom `authenticator` lets in, until `shutdown` is done, then finishes the requests under way
 /// and closes the pool. No request that came in on an accepted connection is cut off, unless it
 /// outlasts the time for stopping.
 ///
@@ -96,6 +97,7 @@ pub async fn run(
     listener: TcpListener,
     database: Database,
     settings: &ServeSettings,
+    authenticator: Option<Authenticator>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let pool = usize::try_from(settings.pool.database_max_connections).unwrap_or(usize::MAX);
@@ -114,9 +116,10 @@ pub async fn run(
         connections,
         requests,
     };
-    let router =
-        http::router(database.clone(), &settings.request).layer(from_fn_with_state(life.clone(), counted));
-    let mut connections = Connections::new(life, router, max_clients);
+    let router = http::router(database.clone(), &settings.request, authenticator, &settings.cors)
+        .layer(from_fn_with_state(life.clone(), counted));
+    let turned_away = http::turned_away(&settings.cors);
+    let mut connections = Connections::new(life, router, turned_away, max_clients);
     tokio::select! {
         () = connections.accept_all(&listener) => {}
         () = shutdown => {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, raw_sql};
 
-use super::database::connect_options;
+use super::database_url::connect_options;
 use super::{DatabaseError, InvalidDatabaseUrl, SchemaName, self_test};
 use crate::config::{DatabaseUrl, RoleSettings};
 
@@ -105,6 +105,14 @@ pub(crate) async fn is_empty(
     .fetch_one(connection)
     .await?;
     Ok(empty)
+}
+
+/// Whether transactions can write nothing, as on a standby.
+pub(crate) async fn is_read_only(connection: &mut PgConnection) -> Result<bool, DatabaseError> {
+    let setting: String = sqlx::query_scalar("SELECT pg_catalog.current_setting('transaction_read_only')")
+        .fetch_one(connection)
+        .await?;
+    Ok(setting == "on")
 }
 
 /// Creates `schema`, which must not exist.

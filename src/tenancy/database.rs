@@ -2,17 +2,19 @@
 
 #![expect(clippy::disallowed_types, reason = "the one holder of the pool")]
 
-use std::str::FromStr;
 use std::sync::Arc;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
+use super::database_url::{InvalidDatabaseUrl, connect_options};
 use super::hints::Hints;
 use super::lease::Lease;
 use super::parking::Parking;
 use super::session::{SearchPath, Session, Statement};
+use super::shares::{NoShare, Share, Shares};
 use super::transaction::TenantTransaction;
 use super::{DatabaseError, SchemaName, self_test};
 use crate::config::{DatabaseUrl, PoolSettings};
@@ -22,24 +24,11 @@ use crate::config::{DatabaseUrl, PoolSettings};
 pub struct Database {
     pool: PgPool,
     parking: Arc<Parking>,
+    shares: Arc<Shares>,
     hints: Arc<Hints>,
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
     isolated: Arc<OnceCell<()>>,
-}
-
-/// The database's URL cannot be used. The cause names the part, not the password.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidDatabaseUrl {
-    /// It is no PostgreSQL URL.
-    #[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
-    Malformed(#[source] Option<sqlx::Error>),
-    /// It names several hosts, which libpq would try one after the other.
-    #[error(
-        "DATABASE_URL names several hosts: name one address that always leads to the server to use, \
-         such as a proxy's or a DNS name that fails over"
-    )]
-    SeveralHosts,
 }
 
 impl Database {
@@ -62,6 +51,10 @@ impl Database {
                 settings.database_max_connections,
                 settings.database_statement_cache / 2, // a tenant may take two
             )),
+            shares: Arc::new(Shares::new(
+                settings.tenant_share(),
+                settings.tenant_max_waiting_requests,
+            )),
             hints: Arc::new(Hints::new(settings.tenant_hints)),
             session,
             isolated: Arc::default(),
@@ -74,7 +67,7 @@ impl Database {
         statement: &'static str,
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
-        let mut lease = self.lease(None).await?;
+        let mut lease = self.lease(None, self.deadline()).await?;
         let statement = bind(lease.prepared(sqlx::query(statement)));
         if !self.session.is_lent() {
             let row = statement.fetch_optional(lease.idle_connection().await?).await?;
@@ -88,9 +81,30 @@ impl Database {
         Ok(row)
     }
 
-    /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's.
-    pub(crate) async fn begin_tenant(&self, schema: &SchemaName) -> Result<TenantTransaction, DatabaseError> {
-        TenantTransaction::begin(self.lease(Some(schema)).await?, schema).await
+    /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's. Waits for
+    /// its turn where the tenant has as many open as it may.
+    pub(crate) async fn begin_tenant(
+        &self,
+        schema: &Arc<SchemaName>,
+    ) -> Result<TenantTransaction, DatabaseError> {
+        let deadline = self.deadline();
+        let share = self.share(schema, deadline).await?;
+        let lease = self.lease(Some(schema), deadline).await?;
+        TenantTransaction::begin(lease.on_behalf_of(share), schema).await
+    }
+
+    /// The tenant's turn.
+    async fn share(&self, schema: &Arc<SchemaName>, deadline: Instant) -> Result<Share, DatabaseError> {
+        let share = self.shares.take(schema, deadline).await;
+        share.map_err(|refusal| match refusal {
+            NoShare::Busy => DatabaseError::TenantBusy,
+            NoShare::Stuck => self.no_connection(),
+        })
+    }
+
+    /// Until when who asks now waits for a connection.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.pool.options().get_acquire_timeout()
     }
 
     /// The tenant that the user was last seen in, where that is remembered. They may belong to another
@@ -110,16 +124,21 @@ impl Database {
     }
 
     /// A connection of the pool. The first one is lent when the self-test has passed.
-    async fn lease(&self, tenant: Option<&SchemaName>) -> Result<Lease, DatabaseError> {
+    async fn lease(&self, tenant: Option<&SchemaName>, deadline: Instant) -> Result<Lease, DatabaseError> {
         if !self.isolated.initialized() {
             let tested = self.isolated.get_or_try_init(|| Box::pin(self_test::run(self)));
-            self.in_time(tested).await??;
+            self.in_time(deadline, tested).await??;
         }
-        self.acquire(tenant).await
+        self.acquire(tenant, deadline).await
+    }
+
+    /// A connection of the pool, tested or not, which suits no tenant in particular.
+    pub(super) async fn untested(&self) -> Result<Lease, DatabaseError> {
+        self.acquire(None, self.deadline()).await
     }
 
     /// A connection of the pool, tested or not, which suits `tenant` best.
-    pub(super) async fn acquire(&self, tenant: Option<&SchemaName>) -> Result<Lease, DatabaseError> {
+    async fn acquire(&self, tenant: Option<&SchemaName>, deadline: Instant) -> Result<Lease, DatabaseError> {
         // Where nothing stays prepared, all connections suit the same.
         let tenant = tenant.filter(|_| !self.session.is_lent());
         let acquire = async {
@@ -127,7 +146,7 @@ impl Database {
             checkout.connect(&self.pool).await?;
             Ok(checkout)
         };
-        match self.in_time(acquire).await? {
+        match self.in_time(deadline, acquire).await? {
             Ok(checkout) => Ok(Lease::new(checkout, self.session)),
             Err(sqlx::Error::PoolTimedOut) => Err(self.no_connection()),
             Err(error) => Err(error.into()),
@@ -135,8 +154,8 @@ impl Database {
     }
 
     /// Gives up where there is no connection within the time for that.
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, DatabaseError> {
-        tokio::time::timeout(self.pool.options().get_acquire_timeout(), work)
+    async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Result<T, DatabaseError> {
+        tokio::time::timeout_at(deadline, work)
             .await
             .map_err(|_| self.no_connection())
     }
@@ -164,26 +183,4 @@ impl Database {
         self.parking.close();
         self.pool.close().await;
     }
-}
-
-/// How to connect to `url`, before anything else is set.
-pub(super) fn connect_options(url: &DatabaseUrl) -> Result<PgConnectOptions, InvalidDatabaseUrl> {
-    let url = url.expose();
-    if !["postgres://", "postgresql://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme))
-    {
-        return Err(InvalidDatabaseUrl::Malformed(None));
-    }
-    let authority = url.split('/').nth(2).unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    if host.contains(',') {
-        return Err(InvalidDatabaseUrl::SeveralHosts);
-    }
-    let options =
-        PgConnectOptions::from_str(url).map_err(|error| InvalidDatabaseUrl::Malformed(Some(error)))?;
-    if options.get_host().contains(',') {
-        return Err(InvalidDatabaseUrl::SeveralHosts);
-    }
-    Ok(options.application_name("tenant-orders"))
 }

@@ -21,6 +21,10 @@ pub enum DatabaseError {
         /// How many wait to be used.
         idle: usize,
     },
+    /// The tenant has as many requests at work as it may, and too many that wait, or for too long. Trying
+    /// again later may help.
+    #[error("the tenant has more requests at once than its share")]
+    TenantBusy,
     /// Connections are not fit to carry tenants' transactions, which only a setting can change.
     #[error("this database cannot be worked with as it is")]
     NotIsolated(#[from] NotIsolated),
@@ -54,6 +58,20 @@ impl DatabaseError {
             // invalid_parameter_value, insufficient_privilege
             Some("22023" | "42501") => Self::NoRole(error),
             _ => error.into(),
+        }
+    }
+
+    /// Whether the server gave up this transaction, or this connection, and may well do the same work on
+    /// another: a standby is to replay what the transaction is in the way of (PostgreSQL manual, section
+    /// 27.4.2), a deadlock was resolved, a backend was terminated, a connection broke.
+    pub(crate) fn is_worth_another_try(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                // serialization_failure, deadlock_detected, admin_shutdown
+                matches!(error.code().as_deref(), Some("40001" | "40P01" | "57P01"))
+            }
+            Self::Unavailable(sqlx::Error::Io(_)) => true,
+            _ => false,
         }
     }
 }

@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use super::DatabaseError;
 use super::checkout::Checkout;
 use super::session::{SearchPath, Session, Statement};
+use super::shares::Share;
 
 /// After this a rollback is given up and its connection closed.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +26,8 @@ const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Lease {
     checkout: Option<Checkout>,
     session: Session,
+    /// Kept as long as the server is at work.
+    share: Option<Share>,
 }
 
 impl Lease {
@@ -33,7 +36,14 @@ impl Lease {
         Self {
             checkout: Some(checkout),
             session,
+            share: None,
         }
+    }
+
+    /// The same, which counts as one of a tenant's.
+    pub(super) fn on_behalf_of(mut self, share: Share) -> Self {
+        self.share = Some(share.connected());
+        self
     }
 
     /// The same, where tenants have no roles.
@@ -128,7 +138,9 @@ impl Drop for Lease {
         // The server goes on with a statement whose client is gone. Until it is done, the connection
         // counts: else there would be more of them than the pool may have.
         let statement_timeout = self.session.statement_timeout();
+        let share = self.share.take();
         tokio::spawn(async move {
+            let _share = share;
             let _ = tokio::time::timeout(statement_timeout, checkout.connection().ping()).await;
         });
     }

@@ -49,7 +49,7 @@
 //! async fn close(database: tenant_orders::tenancy::Database) { database.pool.close().await }
 //! ```
 //! ```compile_fail,E0624
-//! async fn close(database: tenant_orders::tenancy::Database) { database.acquire().await; }
+//! async fn close(database: tenant_orders::tenancy::Database) { database.untested().await; }
 //! ```
 //! ```compile_fail,E0603
 //! use tenant_orders::tenancy::TenantTransaction;
@@ -61,6 +61,7 @@
 pub(crate) mod administration;
 mod checkout;
 mod database;
+mod database_url;
 mod error;
 mod generated_sql;
 mod hints;
@@ -71,10 +72,12 @@ pub(crate) mod removal;
 mod schema_name;
 mod self_test;
 mod session;
+mod shares;
 mod transaction;
 
 pub use administration::Administration;
-pub use database::{Database, InvalidDatabaseUrl};
+pub use database::Database;
+pub use database_url::InvalidDatabaseUrl;
 pub use error::DatabaseError;
 pub use ledger::AppliedMigration;
 pub use schema_name::{InvalidSchemaName, SchemaName};

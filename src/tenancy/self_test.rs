@@ -1,6 +1,8 @@
 //! Proves on the connections as they are configured, before any tenant's row is read, that a search
 //! path ends with its transaction, and that nothing between us and PostgreSQL mixes transactions up.
 
+use std::sync::Arc;
+
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 use super::{Administration, Database, DatabaseError, SchemaName, TenantTransaction};
@@ -62,13 +64,13 @@ pub(super) async fn run(database: &Database) -> Result<(), DatabaseError> {
 }
 
 async fn test(database: &Database) -> Result<(), DatabaseError> {
-    let mut lease = database.acquire(None).await?;
+    let mut lease = database.untested().await?;
     let mut other = database.connect_as_pool_does().await?;
     require_version(other.server_version_num())?;
     if !database.expects_pooler() && is_pooled(lease.idle_connection().await?, &mut other).await? {
         return Err(NotIsolated::UnexpectedPooler.into());
     }
-    let mut transaction = TenantTransaction::begin(lease.without_roles(), &nobodys()).await?;
+    let mut transaction = TenantTransaction::begin(lease.without_roles(), &Arc::new(nobodys())).await?;
     let expected = format!("{}, pg_temp", nobodys().quoted());
     let first = inside(&mut transaction).await?;
     assert_free(&mut other).await?;
@@ -78,7 +80,7 @@ async fn test(database: &Database) -> Result<(), DatabaseError> {
     }
     transaction.roll_back().await?;
     assert_free(&mut other).await?;
-    let mut lease = database.acquire(None).await?;
+    let mut lease = database.untested().await?;
     assert_free(lease.idle_connection().await?).await?;
     lease.hand_back();
     other.close().await?;

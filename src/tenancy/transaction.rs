@@ -5,6 +5,8 @@
     reason = "the text of a tenant's statement is built here, from constants and an encoded name"
 )]
 
+use std::sync::Arc;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgRow;
@@ -19,24 +21,24 @@ use super::{DatabaseError, SchemaName};
 /// other way it closes its connection.
 pub(crate) struct TenantTransaction {
     lease: Lease,
-    tenant: String,
+    tenant: Arc<SchemaName>,
     comment: String,
 }
 
 impl TenantTransaction {
     /// Opens the transaction and sets its search path in one message.
-    pub(super) async fn begin(mut lease: Lease, schema: &SchemaName) -> Result<Self, DatabaseError> {
+    pub(super) async fn begin(mut lease: Lease, schema: &Arc<SchemaName>) -> Result<Self, DatabaseError> {
         lease.begin(SearchPath::Tenant(schema)).await?;
         Ok(Self {
             lease,
-            tenant: schema.as_str().to_owned(),
+            tenant: Arc::clone(schema),
             comment: comment(schema),
         })
     }
 
     /// The name of the tenant's schema, to be bound as a value.
     pub(crate) fn tenant(&self) -> &str {
-        &self.tenant
+        self.tenant.as_str()
     }
 
     /// Runs `statement` under the tenant's search path and returns all its rows.

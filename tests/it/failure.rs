@@ -28,6 +28,16 @@ fn service(url: String) -> Service {
     Service::with(database, REQUEST_TIMEOUT, 1024)
 }
 
+/// With more time than anything here takes.
+fn patient_service(url: String) -> Service {
+    let settings = PoolSettings {
+        statement_timeout: NEVER,
+        ..PoolSettings::default()
+    };
+    let database = Database::open(&DatabaseUrl::from(url), &settings).unwrap();
+    Service::with(database, NEVER, 1024)
+}
+
 /// Asks again and again until `path` answers 200. On the way it may only say that the database is
 /// unavailable or out of time.
 async fn recovers(service: &Service, path: &str) {
@@ -160,6 +170,49 @@ async fn a_server_that_takes_no_more_connections_is_unavailable_until_it_does() 
     assert_unavailable(&service).await;
     database.execute("ALTER ROLE crowded CONNECTION LIMIT 10").await;
     assert_well(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_backend_is_terminated_is_done_anew() {
+    let database = TestDatabase::demo().await;
+    let service = patient_service(database.url());
+    let lock = database.lock("client1.items").await;
+    let request = tokio::spawn(async move { service.get("/users/1/orders").await });
+    database.service_is_blocked().await;
+    let blocked = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database()
+                   AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
+    let backend = database.text(blocked).await;
+    database
+        .execute(format!("SELECT pg_terminate_backend({backend})"))
+        .await;
+    let left = format!("SELECT count(*)::text FROM pg_stat_activity WHERE pid = {backend}");
+    while database.text(&left).await != "0" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    lock.release().await;
+    assert_eq!(request.await.unwrap().ok()["total_due"], "60000.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_connection_breaks_is_done_anew() {
+    let database = TestDatabase::demo().await;
+    let server = |delay| Route::To(shared_cluster().socket_folder(), delay);
+    let gateway = Gateway::start(server(Duration::ZERO)).await;
+    let service = patient_service(gateway.url(database.name()));
+    let lock = database.lock("client1.items").await;
+    let request = tokio::spawn(async move { service.get("/users/1/orders").await });
+    database.service_is_blocked().await;
+    // Cuts the connections of the route before.
+    gateway.set(server(Duration::from_millis(1)));
+    // The first backend does not know that nobody waits for it.
+    let blocked = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database()
+                   AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
+    while database.text(blocked).await != "2" {
+        assert!(!request.is_finished(), "{}", request.await.unwrap().text());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    lock.release().await;
+    assert_eq!(request.await.unwrap().ok()["total_due"], "60000.00");
 }
 
 /// What a full disk means to a service that only reads: no room for a sort or a hash.

@@ -201,7 +201,9 @@ async fn serve_here(database: &TestDatabase) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let database = database.database();
-    tokio::spawn(async move { server::run(listener, database, &settings, std::future::pending()).await });
+    tokio::spawn(
+        async move { server::run(listener, database, &settings, None, std::future::pending()).await },
+    );
     url
 }
 

@@ -14,10 +14,14 @@
 mod support;
 
 mod archive;
+mod authentication;
+mod browsers;
 mod command_line;
+mod diskless;
 mod embedded;
 mod existing_database;
 mod failure;
+mod fair_shares;
 mod isolation;
 mod load;
 mod migrations;
@@ -26,6 +30,7 @@ mod page;
 mod pooler;
 mod problems;
 mod properties;
+mod replicas;
 mod roles;
 mod soak;
 mod tenants;

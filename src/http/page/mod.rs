@@ -3,10 +3,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
@@ -54,8 +51,6 @@ fn file<S: Clone + Send + Sync + 'static>(
             (ETAG, tag.clone()),
             (CACHE_CONTROL, "no-cache".to_owned()), // asks each time whether it is still the same
             (CONTENT_SECURITY_POLICY, POLICY.to_owned()),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-            (REFERRER_POLICY, "no-referrer".to_owned()),
         ];
         if is_known(&request, &tag) {
             (StatusCode::NOT_MODIFIED, headers).into_response()

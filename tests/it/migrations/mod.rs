@@ -4,6 +4,7 @@ mod adoption;
 mod ends;
 mod failures;
 mod fleet;
+mod instances;
 mod locks;
 mod serving;
 mod told;

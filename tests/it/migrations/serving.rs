@@ -7,28 +7,40 @@ use std::time::Duration;
 
 use super::fleet::{NEW, back_to_1, count};
 use super::{run, start};
-use crate::support::fleet::{self, Lookup};
-use crate::support::{Service, TestDatabase};
+use crate::support::fleet::{self, Lookup, Tenant};
+use crate::support::{Answer, Service, TestDatabase};
 
 const CLIENTS: usize = 6;
 
 /// What came back to one client, by how it was right.
 type Tally = BTreeMap<String, u32>;
 
-/// Asks for the orders of all users, until `over`. Fails at an answer that is wrong, or that a lock does
-/// not explain.
-async fn client(service: Service, over: Arc<AtomicBool>) -> Tally {
-    let mut tally = Tally::new();
-    while !over.load(Ordering::Relaxed) {
+/// A page of somebody's orders.
+pub(super) struct Question {
+    tenant: Tenant,
+    user: String,
+    limit: usize,
+}
+
+impl Question {
+    pub(super) fn random() -> Self {
         let tenants: Vec<_> = fleet::tenants().collect();
         let tenant = fastrand::choice(tenants).unwrap();
         let user = fastrand::choice(tenant.users().collect::<Vec<_>>()).unwrap();
         let limit = fastrand::choice([1, 2, 100]).unwrap();
-        let answer = service.get(&format!("/users/{user}/orders?limit={limit}")).await;
-        let kind = if answer.status == 200 {
+        Self { tenant, user, limit }
+    }
+
+    pub(super) fn path(&self) -> String {
+        format!("/users/{}/orders?limit={}", self.user, self.limit)
+    }
+
+    /// How the answer is right. Fails where it is wrong, or is one that a lock does not explain.
+    pub(super) fn judge(&self, answer: &Answer) -> &'static str {
+        if answer.status == 200 {
             let mut page = answer.ok();
             page.as_object_mut().unwrap().remove("next_cursor").unwrap();
-            assert_eq!(page, tenant.page(&user, 0, limit));
+            assert_eq!(page, self.tenant.page(&self.user, 0, self.limit));
             "right"
         } else if answer.status == 504 {
             answer.problem(504, "timeout");
@@ -36,7 +48,16 @@ async fn client(service: Service, over: Arc<AtomicBool>) -> Tally {
         } else {
             answer.problem(503, "database-unavailable");
             "unavailable"
-        };
+        }
+    }
+}
+
+/// Asks for the orders of all users, until `over`.
+async fn client(service: Service, over: Arc<AtomicBool>) -> Tally {
+    let mut tally = Tally::new();
+    while !over.load(Ordering::Relaxed) {
+        let question = Question::random();
+        let kind = question.judge(&service.get(&question.path()).await);
         *tally.entry(kind.to_owned()).or_default() += 1;
     }
     tally

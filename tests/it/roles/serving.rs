@@ -9,7 +9,7 @@ use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client};
 
 /// Ways in which a tenant's `orders` may lead into another tenant's tables: who made them need not have
 /// meant it.
-fn ways_into_the_other(shops: &Shops) -> [String; 3] {
+fn ways_into_the_other(shops: &Shops) -> [String; 4] {
     let Shops { one, other, .. } = shops;
     let view = |number: u32, options: &str, from: &str| {
         format!(
@@ -22,9 +22,14 @@ fn ways_into_the_other(shops: &Shops) -> [String; 3] {
         view(1, "WITH (security_invoker = true)", &format!("{other}.orders")),
         view(2, "", &format!("{other}.orders")) + &format!("ALTER VIEW {one}.orders OWNER TO {one};"),
         format!(
+            "CREATE FUNCTION {one}.look_as_owner() RETURNS SETOF {other}.orders LANGUAGE sql STABLE
+             SECURITY DEFINER AS 'SELECT * FROM {other}.orders';
+             ALTER FUNCTION {one}.look_as_owner() OWNER TO {one};"
+        ) + &view(3, "", &format!("{one}.look_as_owner()")),
+        format!(
             "CREATE FUNCTION {one}.look() RETURNS SETOF {other}.orders LANGUAGE sql STABLE SECURITY INVOKER
              AS 'SELECT * FROM {other}.orders';"
-        ) + &view(3, "", &format!("{one}.look()")),
+        ) + &view(4, "", &format!("{one}.look()")),
     ]
 }
 

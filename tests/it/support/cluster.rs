@@ -146,10 +146,10 @@ pub(crate) fn data_dir_for_a_test() -> PathBuf {
 
 /// A running PostgreSQL.
 pub(crate) struct Cluster {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// Where PostgreSQL's programs are.
-    programs: PathBuf,
-    server: Mutex<Option<EmbeddedPostgres>>,
+    pub(super) programs: PathBuf,
+    pub(super) server: Mutex<Option<EmbeddedPostgres>>,
 }
 
 impl Cluster {
@@ -180,29 +180,6 @@ impl Cluster {
     /// One of PostgreSQL's programs, of the version that runs.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
-    }
-
-    /// A hot standby of this one, with all that it holds.
-    pub(crate) fn standby(&self) -> Self {
-        let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
-        let binaries = Binaries::find(&data_dir).unwrap();
-        let copied = command_as_owner(data_dir.path(), self.program("pg_basebackup"))
-            .args(["--username=postgres", "--wal-method=stream", "--checkpoint=fast"])
-            .arg("--write-recovery-conf")
-            .arg("--host")
-            .arg(self.socket_folder())
-            .arg("--pgdata")
-            .arg(data_dir.cluster())
-            .status()
-            .unwrap();
-        assert!(copied.success());
-        let folder = data_dir.path().to_owned();
-        let server = Mutex::new(Some(data_dir.start(&binaries).unwrap()));
-        Self {
-            folder,
-            programs: self.programs.clone(),
-            server,
-        }
     }
 
     /// Stops it: it cuts its clients off, and ends well.

@@ -7,9 +7,10 @@ mod gateway;
 mod pgbouncer;
 mod process;
 mod service;
+mod standby;
 
 pub(crate) use cluster::{Cluster, TestDatabase, data_dir_for_a_test, shared as shared_cluster};
 pub(crate) use gateway::{Gateway, Route};
-pub(crate) use pgbouncer::PgBouncer;
+pub(crate) use pgbouncer::{PgBouncer, is_ci};
 pub(crate) use process::{ServiceProcess, finished};
 pub(crate) use service::{Answer, Service};

@@ -89,6 +89,6 @@ fn find() -> Option<PathBuf> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "CI has no setting of the service's")]
-fn is_ci() -> bool {
+pub(crate) fn is_ci() -> bool {
     std::env::var_os("CI").is_some()
 }

@@ -7,7 +7,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
-use tenant_orders::config::RequestSettings;
+use tenant_orders::authentication::Authenticator;
+use tenant_orders::config::{CorsSettings, RequestSettings};
 use tenant_orders::http;
 use tenant_orders::tenancy::Database;
 use tower::ServiceExt;
@@ -34,7 +35,22 @@ impl Service {
             max_concurrent_requests: NonZeroUsize::new(max_concurrent_requests).unwrap(),
         };
         Self {
-            router: http::router(database, &settings),
+            router: http::router(database, &settings, None, &CorsSettings::default()),
+        }
+    }
+
+    /// With tokens, or for web pages.
+    pub(crate) fn guarded(
+        database: Database,
+        authenticator: Option<Authenticator>,
+        cors: &CorsSettings,
+    ) -> Self {
+        let settings = RequestSettings {
+            request_timeout: Duration::from_secs(10),
+            max_concurrent_requests: NonZeroUsize::MIN,
+        };
+        Self {
+            router: http::router(database, &settings, authenticator, cors),
         }
     }
 
@@ -112,7 +128,7 @@ impl Answer {
         }
         assert_eq!(
             self.header("retry-after").is_some(),
-            matches!(name, "overloaded" | "database-unavailable")
+            matches!(name, "overloaded" | "tenant-overloaded" | "database-unavailable")
         );
         body
     }

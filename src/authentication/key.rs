@@ -1,0 +1,199 @@
+//! Keys that verify tokens, and the forms in which they are written.
+
+use jsonwebtoken::DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, Header};
+use pkcs1::RsaPublicKeyRef;
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::SliceIter;
+use spki::der::Decode;
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// RFC 7518, section 3.3.
+const MIN_RSA_BITS: usize = 2048;
+
+/// A key that verifies tokens, by the one algorithm that goes with it: a token has no say in that.
+pub(super) struct Key {
+    pub(super) id: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) material: DecodingKey,
+}
+
+/// A file with public keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidKeyFile {
+    /// It holds what only who signs tokens may have.
+    #[error(
+        "it holds a private key, which is for those alone who sign tokens: \
+         make the public one of it, with openssl pkey -in FILE -pubout"
+    )]
+    PrivateKey,
+    /// It holds a secret.
+    #[error("it holds a secret (kty oct): set JWT_SECRET to it instead")]
+    Secret,
+    /// It holds a certificate.
+    #[error("it holds a certificate: take its key out, with openssl x509 -in FILE -pubkey -noout")]
+    Certificate,
+    /// It is in neither form, or has no key to verify signatures with.
+    #[error(
+        "it holds no key that verifies tokens: PEM with BEGIN PUBLIC KEY is expected, or a JSON Web Key Set"
+    )]
+    NoKey,
+    /// It starts as JSON and is no JSON Web Key Set.
+    #[error("it is no JSON Web Key Set (RFC 7517)")]
+    NotAKeySet,
+    /// A key cannot be read.
+    #[error("it holds a public key that is damaged, or compressed")]
+    Damaged,
+    /// A key's kind is not known here.
+    #[error("it holds a public key that is neither RSA, nor P-256, nor Ed25519")]
+    UnknownKind,
+    /// An RSA key is too short to be safe.
+    #[error("it holds an RSA key of {0} bits; at least {MIN_RSA_BITS} are safe")]
+    ShortRsaKey(usize),
+}
+
+impl Key {
+    /// A secret, which signs as well.
+    pub(super) fn of_secret(secret: &[u8]) -> Self {
+        Self {
+            id: None,
+            algorithm: Algorithm::HS256,
+            material: DecodingKey::from_secret(secret),
+        }
+    }
+
+    /// All keys in a file of one of the two forms.
+    pub(super) fn all_in(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
+        let keys = if file.trim_ascii_start().starts_with(b"{") {
+            Self::all_in_key_set(file)?
+        } else {
+            Self::all_in_pem(file)?
+        };
+        if keys.is_empty() {
+            return Err(InvalidKeyFile::NoKey);
+        }
+        Ok(keys)
+    }
+
+    fn all_in_pem(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
+        let text = std::str::from_utf8(file).map_err(|_| InvalidKeyFile::NoKey)?;
+        if text.contains("PRIVATE KEY-----") {
+            return Err(InvalidKeyFile::PrivateKey);
+        }
+        if text.contains("BEGIN CERTIFICATE-----") {
+            return Err(InvalidKeyFile::Certificate);
+        }
+        SliceIter::<SubjectPublicKeyInfoDer<'_>>::new(file)
+            .map(|key| Self::of_info(&key.map_err(|_| InvalidKeyFile::Damaged)?))
+            .collect()
+    }
+
+    /// A `SubjectPublicKeyInfo` (RFC 5280): what PEM calls PUBLIC KEY.
+    fn of_info(der: &[u8]) -> Result<Self, InvalidKeyFile> {
+        let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| InvalidKeyFile::Damaged)?;
+        let key = info
+            .subject_public_key
+            .as_bytes()
+            .ok_or(InvalidKeyFile::Damaged)?;
+        let (algorithm, material) = match (info.algorithm.oid, info.algorithm.parameters_oid().ok()) {
+            (RSA, _) => {
+                let key = RsaPublicKeyRef::from_der(key).map_err(|_| InvalidKeyFile::Damaged)?;
+                let (modulus, exponent) = (key.modulus.as_bytes(), key.public_exponent.as_bytes());
+                let material = DecodingKey::from_rsa_raw_components(modulus, exponent);
+                (Algorithm::RS256, material)
+            }
+            (ELLIPTIC_CURVE, Some(P256)) => (Algorithm::ES256, DecodingKey::from_ec_der(key)),
+            (ED25519, None) => (Algorithm::EdDSA, DecodingKey::from_ed_der(key)),
+            _ => return Err(InvalidKeyFile::UnknownKind),
+        };
+        Self::public(None, algorithm, material)
+    }
+
+    /// Issuers publish keys for other purposes and of other kinds in the same set: those are passed over.
+    fn all_in_key_set(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
+        let set: serde_json::Value = serde_json::from_slice(file).map_err(|_| InvalidKeyFile::NotAKeySet)?;
+        let keys = set.get("keys").and_then(|keys| keys.as_array());
+        let mut usable = Vec::new();
+        for key in keys.ok_or(InvalidKeyFile::NotAKeySet)? {
+            if key.get("d").is_some() {
+                return Err(InvalidKeyFile::PrivateKey);
+            }
+            if key.get("kty").is_some_and(|kind| kind == "oct") {
+                return Err(InvalidKeyFile::Secret);
+            }
+            let key: Jwk = serde::Deserialize::deserialize(key).map_err(|_| InvalidKeyFile::Damaged)?;
+            usable.extend(Self::of_jwk(&key)?);
+        }
+        Ok(usable)
+    }
+
+    fn of_jwk(key: &Jwk) -> Result<Option<Self>, InvalidKeyFile> {
+        let (algorithm, name) = match &key.algorithm {
+            AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                (Algorithm::ES256, KeyAlgorithm::ES256)
+            }
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+                (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+            }
+            _ => return Ok(None),
+        };
+        let common = &key.common;
+        let signs = common
+            .public_key_use
+            .as_ref()
+            .is_none_or(|usage| *usage == PublicKeyUse::Signature);
+        if !signs || common.key_algorithm.is_some_and(|other| other != name) {
+            return Ok(None);
+        }
+        let material = DecodingKey::from_jwk(key).map_err(|_| InvalidKeyFile::Damaged)?;
+        Self::public(common.key_id.clone(), algorithm, material).map(Some)
+    }
+
+    /// A key of the right size: with another, no token would ever be verified, and nobody would know why.
+    fn public(
+        id: Option<String>,
+        algorithm: Algorithm,
+        material: DecodingKey,
+    ) -> Result<Self, InvalidKeyFile> {
+        match material.kind() {
+            RsaModulusExponent { n, .. } => require_rsa_bits(n)?,
+            SecretOrDer(point) => {
+                let bytes = if algorithm == Algorithm::EdDSA { 32 } else { 65 };
+                if point.len() != bytes {
+                    return Err(InvalidKeyFile::Damaged);
+                }
+            }
+        }
+        Ok(Self {
+            id,
+            algorithm,
+            material,
+        })
+    }
+
+    /// Whether it could have signed a token with this header. Where either has no id, the signature tells.
+    pub(super) fn suits(&self, header: &Header) -> bool {
+        let same_id = match (&self.id, &header.kid) {
+            (Some(id), Some(asked)) => id == asked,
+            _ => true,
+        };
+        same_id && self.algorithm == header.alg
+    }
+}
+
+/// The modulus has no leading zeros (RFC 7518, section 6.3.1.1).
+fn require_rsa_bits(modulus: &[u8]) -> Result<(), InvalidKeyFile> {
+    let leading = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    let bits = modulus.len() * 8 - leading;
+    if bits < MIN_RSA_BITS {
+        return Err(InvalidKeyFile::ShortRsaKey(bits));
+    }
+    Ok(())
+}

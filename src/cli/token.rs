@@ -1,0 +1,46 @@
+//! `token`: a token for trying the service.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+
+use super::{CommandError, output};
+use crate::authentication::{self, NewToken};
+use crate::config::{AuthenticationSettings, duration};
+
+#[derive(Debug, Args)]
+pub(super) struct TokenArguments {
+    /// The user who is to bear it (sub)
+    user: String,
+    /// How long it holds
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    expires_in: Duration,
+    /// What it may do, such as orders:read:any, with spaces in between
+    #[arg(long, value_name = "SCOPES")]
+    scope: Option<String>,
+    /// The organization whose users alone it may ask for
+    #[arg(long, value_name = "NAME")]
+    organization: Option<String>,
+    #[command(flatten)]
+    authentication: AuthenticationSettings,
+}
+
+/// Signs a token with the service's own secret, and prints it.
+pub(super) fn token(arguments: &TokenArguments) -> Result<(), CommandError> {
+    let settings = &arguments.authentication;
+    let secret = settings.secret().ok_or(CommandError::NoSecret)?;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let token = NewToken {
+        sub: &arguments.user,
+        iat: now.as_secs(),
+        exp: (now + arguments.expires_in).as_secs(),
+        iss: settings.issuer(),
+        aud: settings.audience(),
+        scope: arguments.scope.as_deref(),
+        organization_id: arguments.organization.as_deref(),
+    };
+    output::data(&(authentication::sign(&token, secret)? + "\n"));
+    Ok(())
+}

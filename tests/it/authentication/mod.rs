@@ -1,0 +1,110 @@
+//! Who may ask: tokens, the attacks on them, and whose orders they open.
+
+mod callers;
+mod keys;
+mod requests;
+mod secrets;
+mod signer;
+mod start;
+mod tokens;
+
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::AUTHORIZATION;
+use serde_json::{Value, json};
+use tenant_orders::authentication::Authenticator;
+use tenant_orders::config::{AuthenticationSettings, CorsSettings, DatabaseUrl, PoolSettings};
+use tenant_orders::tenancy::Database;
+
+use crate::support::{Answer, Service, TestDatabase};
+use signer::{Signer, claims};
+
+const SECRET: &str = "a secret of the tests, long enough";
+const ASK_FOR_TOKEN: &str = r#"Bearer realm="tenant-orders""#;
+const INVALID_TOKEN: &str = r#"Bearer realm="tenant-orders", error="invalid_token""#;
+const INVALID_REQUEST: &str = r#"Bearer realm="tenant-orders", error="invalid_request""#;
+const INSUFFICIENT_SCOPE: &str =
+    r#"Bearer realm="tenant-orders", error="insufficient_scope", scope="orders:read:any""#;
+
+/// A service that wants tokens, and who signs them.
+struct Guarded {
+    service: Service,
+    signer: Signer,
+}
+
+impl Guarded {
+    /// Over the demo, by a secret.
+    async fn demo() -> Self {
+        Self::over(TestDatabase::demo().await.database(), json!({})).await
+    }
+
+    /// `settings` may name an issuer and an audience.
+    async fn over(database: Database, settings: Value) -> Self {
+        let text = |name: &str| settings[name].as_str().map(str::to_owned);
+        let settings = AuthenticationSettings {
+            jwt_secret: Some(SECRET.into()),
+            jwt_issuer: text("issuer"),
+            jwt_audience: text("audience"),
+            ..AuthenticationSettings::default()
+        };
+        Self::with(database, &settings, Signer::hmac(SECRET)).await
+    }
+
+    /// By the public key of `signer`, in a file of PEM.
+    async fn by_public_key(signer: Signer) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), signer.public_pem()).unwrap();
+        let settings = AuthenticationSettings {
+            jwt_public_key_file: Some(file.path().to_owned()),
+            ..AuthenticationSettings::default()
+        };
+        Self::with(TestDatabase::demo().await.database(), &settings, signer).await
+    }
+
+    async fn with(database: Database, settings: &AuthenticationSettings, signer: Signer) -> Self {
+        let authenticator = Authenticator::open(settings).await.unwrap();
+        assert!(authenticator.is_some());
+        Self {
+            service: Service::guarded(database, authenticator, &CorsSettings::default()),
+            signer,
+        }
+    }
+
+    async fn get(&self, path: &str, token: &str) -> Answer {
+        self.service.send(request(path, &format!("Bearer {token}"))).await
+    }
+
+    /// Asks for the orders of user 1.
+    async fn get_orders(&self, token: &str) -> Answer {
+        self.get("/users/1/orders", token).await
+    }
+
+    /// Checks that a token that says this is taken.
+    async fn accepts(&self, more: Value) {
+        let token = self.signer.token(&claims(&more));
+        assert_eq!(self.get_orders(&token).await.ok()["total_due"], "60000.00");
+    }
+
+    /// Checks that a token is refused, and for this reason.
+    async fn refuses(&self, token: &str, reason: &str) {
+        self.accepts(json!({})).await;
+        let answer = self.get_orders(token).await;
+        let body = answer.problem(401, "unauthorized");
+        assert_eq!(answer.header("www-authenticate"), Some(INVALID_TOKEN));
+        let detail = body["detail"].as_str().unwrap();
+        assert!(detail.contains(reason), "{detail}");
+    }
+}
+
+fn request(path: &str, authorization: &str) -> Request<Body> {
+    Request::get(path)
+        .header(AUTHORIZATION, authorization)
+        .body(Body::empty())
+        .unwrap()
+}
+
+/// A database that cannot be reached: whatever is asked of it is answered 503.
+fn unreachable_database() -> Database {
+    let url = DatabaseUrl::from("postgres://nobody@127.0.0.1:1/nothing".to_owned());
+    Database::open(&url, &PoolSettings::default()).unwrap()
+}

@@ -1,0 +1,166 @@
+//! How a request carries its token.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::signer::claims;
+use super::{ASK_FOR_TOKEN, Guarded, INVALID_REQUEST, SECRET, request, unreachable_database};
+use crate::support::client::Connection;
+use crate::support::{ServiceProcess, TestDatabase};
+
+const PATH: &str = "/users/1/orders";
+
+#[tokio::test]
+async fn who_sends_no_token_is_asked_for_one_before_anything_else() {
+    let guarded = Guarded::over(unreachable_database(), json!({})).await;
+    for path in [PATH, "/users/1/orders?limit=0", "/users/%FF/orders"] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = guarded.service.request(method, path).await;
+            assert_eq!(answer.status, 401);
+            assert_eq!(answer.header("www-authenticate"), Some(ASK_FOR_TOKEN));
+        }
+    }
+    let answer = guarded.service.get(PATH).await;
+    answer.problem(401, "unauthorized");
+    for another_scheme in ["Basic dTpw", "Digest username=x", "BearerX abc", "token", ""] {
+        let answer = guarded.service.send(request(PATH, another_scheme)).await;
+        answer.problem(401, "unauthorized");
+        assert_eq!(answer.header("www-authenticate"), Some(ASK_FOR_TOKEN));
+    }
+}
+
+#[tokio::test]
+async fn the_scheme_may_be_written_in_any_case() {
+    let guarded = Guarded::demo().await;
+    let token = guarded.signer.token(&claims(&json!({})));
+    for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+        let answer = guarded
+            .service
+            .send(request(PATH, &format!("{scheme} {token}")))
+            .await;
+        answer.ok();
+    }
+    guarded
+        .service
+        .send(request(PATH, &format!("Bearer   {token} ")))
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn a_malformed_header_is_a_bad_request() {
+    let guarded = Guarded::demo().await;
+    let token = guarded.signer.token(&claims(&json!({})));
+    for header in [
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        format!("Bearer {token} {token}"),
+        format!("Bearer {token},Bearer {token}"),
+        format!("Bearer \"{token}\""),
+        format!("Bearer {token}\t"),
+        format!("Bearer {token}é"),
+        format!("Bearer token={token}"),
+    ] {
+        let answer = guarded.service.send(request(PATH, &header)).await;
+        if header.starts_with("Bearer token=") {
+            answer.problem(401, "unauthorized");
+            continue;
+        }
+        answer.problem(400, "bad-request");
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some(INVALID_REQUEST),
+            "{header}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_given_once() {
+    let guarded = Guarded::demo().await;
+    let token = guarded.signer.token(&claims(&json!({})));
+    let bearer = format!("Bearer {token}");
+    for other in [bearer.as_str(), "Bearer x", "Basic dTpw"] {
+        for headers in [[&bearer, other], [other, &bearer]] {
+            let request = headers.into_iter().fold(Request::get(PATH), |request, header| {
+                request.header("authorization", header)
+            });
+            let answer = guarded.service.send(request.body(Body::empty()).unwrap()).await;
+            answer.problem(400, "bad-request");
+            assert_eq!(answer.header("www-authenticate"), Some(INVALID_REQUEST));
+        }
+    }
+    let twice = format!("{PATH}?limit=1&access_token={token}");
+    let answer = guarded.service.send(request(&twice, &bearer)).await;
+    answer.problem(400, "bad-request");
+}
+
+#[tokio::test]
+async fn a_token_in_the_query_is_none() {
+    let guarded = Guarded::demo().await;
+    let token = guarded.signer.token(&claims(&json!({})));
+    for query in ["access_token", "token", "authorization", "jwt"] {
+        let answer = guarded.service.get(&format!("{PATH}?{query}={token}")).await;
+        answer.problem(401, "unauthorized");
+        assert_eq!(answer.header("www-authenticate"), Some(ASK_FOR_TOKEN));
+        assert!(!answer.text().contains(&token));
+    }
+}
+
+#[tokio::test]
+async fn probes_and_paths_that_lead_nowhere_need_no_token() {
+    let guarded = Guarded::demo().await;
+    assert_eq!(guarded.service.get("/livez").await.status, 200);
+    assert_eq!(guarded.service.get("/readyz").await.status, 200);
+    guarded.service.get("/users").await.problem(404, "not-found");
+}
+
+/// There is one permit, and it is taken.
+#[tokio::test]
+async fn who_may_not_ask_takes_no_permit_and_waits_for_none() {
+    let database = TestDatabase::demo().await;
+    let guarded = Guarded::over(database.database(), json!({})).await;
+    let lock = database.lock("client1.orders").await;
+    let token = guarded.signer.token(&claims(&json!({})));
+    let (answer, ()) = tokio::join!(guarded.get_orders(&token), async {
+        database.service_is_blocked().await;
+        guarded.service.get(PATH).await.problem(401, "unauthorized");
+        guarded
+            .get("/users/2/orders", &token)
+            .await
+            .problem(403, "forbidden");
+        guarded.get_orders(&token).await.problem(503, "overloaded");
+        lock.release().await;
+    });
+    answer.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_too_long_is_refused_with_its_headers() {
+    let database = TestDatabase::demo().await;
+    let mut service = ServiceProcess::spawn(
+        ServiceProcess::command()
+            .env("DATABASE_URL", database.url())
+            .env("JWT_SECRET", SECRET),
+    );
+    let url = service.url();
+    let token = |claims| super::Signer::hmac(SECRET).token(&claims);
+    let ask = async |token: &str| {
+        let mut connection = Connection::open(&url).await.unwrap();
+        let head = format!("GET {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+        // It may be cut off before it was all sent.
+        let _ = connection.send(head).await;
+        connection.answer().await
+    };
+    // What issuers put into tokens may be long.
+    let long = token(claims(&json!({ "groups": "g".repeat(8000) })));
+    ask(&long).await.unwrap().ok();
+    let too_long = token(claims(&json!({ "groups": "g".repeat(64 * 1024) })));
+    if let Ok(answer) = ask(&too_long).await {
+        assert_eq!(answer.status, 431);
+    }
+    ask(&token(claims(&json!({})))).await.unwrap().ok();
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+}

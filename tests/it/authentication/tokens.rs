@@ -1,0 +1,247 @@
+//! Tokens that are not what they should be.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+
+use super::signer::{claims, seconds_from_now, unsigned};
+use super::{Guarded, SECRET, Signer};
+use crate::support::TestDatabase;
+
+#[tokio::test]
+async fn a_token_is_verified_by_the_algorithm_of_each_kind_of_key() {
+    Guarded::demo().await.accepts(json!({})).await;
+    for signer in [Signer::rsa(), Signer::p256(), Signer::ed25519()] {
+        Guarded::by_public_key(signer).await.accepts(json!({})).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_a_signature_is_refused() {
+    let guarded = Guarded::demo().await;
+    for algorithm in ["none", "None", "NONE", "nOnE", ""] {
+        let token = unsigned(&json!({ "alg": algorithm, "typ": "JWT" }), &claims(&json!({})));
+        guarded
+            .refuses(&format!("{token}."), "no signed JSON Web Token")
+            .await;
+    }
+    let token = unsigned(&json!({ "alg": "HS256" }), &claims(&json!({})));
+    guarded
+        .refuses(&format!("{token}."), "has signed the token")
+        .await;
+    let token = unsigned(&json!({ "typ": "JWT" }), &claims(&json!({})));
+    guarded
+        .refuses(&format!("{token}."), "no signed JSON Web Token")
+        .await;
+    guarded.refuses(&token, "no signed JSON Web Token").await;
+}
+
+#[tokio::test]
+async fn a_public_key_is_not_taken_for_a_secret() {
+    for signer in [Signer::rsa(), Signer::p256(), Signer::ed25519()] {
+        let pem = signer.public_pem();
+        let guarded = Guarded::by_public_key(signer).await;
+        for secret in [pem.as_str(), pem.trim_end()] {
+            let token = Signer::hmac(secret).token(&claims(&json!({})));
+            guarded.refuses(&token, "algorithm and key id").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_algorithm_than_the_keys_is_refused() {
+    let signers = || [Signer::rsa(), Signer::p256(), Signer::ed25519()];
+    for signer in signers() {
+        let guarded = Guarded::by_public_key(signer).await;
+        for other in signers() {
+            let token = other.token(&claims(&json!({})));
+            if other.algorithm() != guarded.signer.algorithm() {
+                guarded.refuses(&token, "algorithm and key id").await;
+            }
+        }
+    }
+    let guarded = Guarded::demo().await;
+    for algorithm in ["HS384", "HS512", "RS256", "PS256"] {
+        let token = guarded
+            .signer
+            .token_with(&json!({ "alg": algorithm }), &claims(&json!({})));
+        guarded.refuses(&token, "algorithm and key id").await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_tampered_with_is_refused() {
+    for guarded in [
+        Guarded::demo().await,
+        Guarded::by_public_key(Signer::rsa()).await,
+        Guarded::by_public_key(Signer::p256()).await,
+        Guarded::by_public_key(Signer::ed25519()).await,
+    ] {
+        let good = guarded.signer.token(&claims(&json!({ "sub": "2" })));
+        let mut parts = good.split('.');
+        let (header, signature) = (parts.next().unwrap(), parts.nth(1).unwrap());
+        let payload = BASE64URL_NOPAD.encode(claims(&json!({ "sub": "1" })).to_string().as_bytes());
+        let reason = "has signed the token";
+        guarded
+            .refuses(&format!("{header}.{payload}.{signature}"), reason)
+            .await;
+        let good = guarded.signer.token(&claims(&json!({})));
+        let (message, signature) = good.rsplit_once('.').unwrap();
+        let mut bytes = BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap();
+        bytes[7] ^= 1;
+        let forged = BASE64URL_NOPAD.encode(&bytes);
+        guarded.refuses(&format!("{message}.{forged}"), reason).await;
+        let cut = BASE64URL_NOPAD.encode(&bytes[..16]);
+        guarded.refuses(&format!("{message}.{cut}"), reason).await;
+        let zeros = BASE64URL_NOPAD.encode(&vec![0; bytes.len()]);
+        guarded.refuses(&format!("{message}.{zeros}"), reason).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_key_is_refused() {
+    let guarded = Guarded::demo().await;
+    let other = Signer::hmac("another secret, which is long enough");
+    guarded
+        .refuses(&other.token(&claims(&json!({}))), "has signed the token")
+        .await;
+    let guarded = Guarded::by_public_key(Signer::ed25519()).await;
+    let token = Signer::ed25519().token(&claims(&json!({})));
+    guarded.refuses(&token, "has signed the token").await;
+}
+
+#[tokio::test]
+async fn a_token_holds_from_its_beginning_to_its_end_and_for_ever_is_too_long() {
+    let guarded = Guarded::demo().await;
+    let refused = async |more: Value, reason: &str| {
+        let mut claims = claims(&more);
+        claims
+            .as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
+        guarded.refuses(&guarded.signer.token(&claims), reason).await;
+    };
+    refused(json!({ "exp": seconds_from_now(-300) }), "has expired").await;
+    refused(json!({ "exp": 1 }), "has expired").await;
+    refused(json!({ "nbf": seconds_from_now(300) }), "not valid yet").await;
+    refused(json!({ "exp": null }), "until when it holds").await;
+    for wrong in [json!("tomorrow"), json!("99999999999"), json!(-1), json!([1])] {
+        refused(json!({ "exp": wrong }), "The token").await;
+        refused(json!({ "nbf": wrong }), "The token").await;
+    }
+    // Clocks may differ by a minute.
+    guarded.accepts(json!({ "exp": seconds_from_now(-5) })).await;
+    guarded.accepts(json!({ "nbf": seconds_from_now(30) })).await;
+    guarded.accepts(json!({ "nbf": seconds_from_now(-300) })).await;
+}
+
+#[tokio::test]
+async fn issuer_and_audience_are_as_the_settings_say() {
+    let database = TestDatabase::demo().await;
+    let settings = json!({ "issuer": "https://id.example.com", "audience": "orders" });
+    let guarded = Guarded::over(database.database(), settings).await;
+    let good = json!({ "iss": "https://id.example.com", "aud": "orders" });
+    guarded.accepts(good.clone()).await;
+    guarded
+        .accepts(json!({ "iss": good["iss"], "aud": ["invoices", "orders"] }))
+        .await;
+    for (more, reason) in [
+        (
+            json!({ "iss": "https://id.example.com.evil.com", "aud": "orders" }),
+            "an issuer",
+        ),
+        (
+            json!({ "iss": "https://id.example.com/", "aud": "orders" }),
+            "an issuer",
+        ),
+        (
+            json!({ "iss": good["iss"], "aud": "invoices" }),
+            "another audience",
+        ),
+        (
+            json!({ "iss": good["iss"], "aud": ["invoices"] }),
+            "another audience",
+        ),
+        (json!({ "iss": good["iss"], "aud": [] }), "another audience"),
+        (json!({ "iss": good["iss"] }), "for whom"),
+        (json!({ "aud": "orders" }), "who made it"),
+        (json!({ "iss": 1, "aud": "orders" }), "who made it"),
+    ] {
+        let answer = guarded.get_orders(&guarded.signer.token(&claims(&more))).await;
+        let body = answer.problem(401, "unauthorized");
+        assert!(
+            body["detail"].as_str().unwrap().contains(reason),
+            "{more}: {body}"
+        );
+    }
+    // A token for somebody else is none for a service that has no name.
+    let guarded = Guarded::over(database.database(), json!({})).await;
+    let token = guarded.signer.token(&claims(&json!({ "aud": "invoices" })));
+    guarded.refuses(&token, "another audience").await;
+    guarded.accepts(json!({ "iss": "https://id.example.com" })).await;
+}
+
+#[tokio::test]
+async fn where_a_token_says_that_its_key_is_is_not_read() {
+    let trap = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/keys", trap.local_addr().unwrap());
+    let guarded = Guarded::by_public_key(Signer::ed25519()).await;
+    let attacker = Signer::ed25519();
+    for (name, value) in [
+        ("jku", json!(url)),
+        ("x5u", json!(url)),
+        ("jwk", attacker.jwk("mine")),
+        ("x5c", json!(["MIIB"])),
+    ] {
+        let mut header = json!({ "alg": "EdDSA" });
+        header[name] = value;
+        let token = attacker.token_with(&header, &claims(&json!({})));
+        guarded.refuses(&token, "has signed the token").await;
+        let token = guarded.signer.token_with(&header, &claims(&json!({})));
+        guarded.get_orders(&token).await.ok();
+    }
+    assert!(trap.accept().is_err(), "it was asked for a key");
+}
+
+#[tokio::test]
+async fn a_token_that_demands_an_extension_is_refused() {
+    let guarded = Guarded::demo().await;
+    for critical in [json!(["b64"]), json!(["exp"]), json!([])] {
+        let header = json!({ "alg": "HS256", "crit": critical, "b64": false });
+        let token = guarded.signer.token_with(&header, &claims(&json!({})));
+        guarded.refuses(&token, "demands an extension").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_refused() {
+    let guarded = Guarded::demo().await;
+    let good = guarded.signer.token(&claims(&json!({})));
+    let encoded = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    for token in [
+        "x".to_owned(),
+        "...".to_owned(),
+        "a.b.c".to_owned(),
+        format!("{good}.{good}"),
+        format!("{good}="),
+        format!("{good}~"),
+        SECRET.replace([' ', ','], ""),
+        format!("{}.{}.{}", encoded("{}"), encoded("{}"), encoded("x")),
+        format!("{}.{}.{}", encoded("null"), encoded("null"), encoded("x")),
+    ] {
+        guarded.refuses(&token, "The token").await;
+    }
+    for payload in [json!(null), json!([]), json!("1"), claims(&json!({ "sub": 1 }))] {
+        guarded
+            .refuses(&guarded.signer.token(&payload), "The token")
+            .await;
+    }
+    // A claim that is given twice: two readers might each take another one.
+    let header = encoded(r#"{"alg":"HS256"}"#);
+    let message = format!(
+        "{header}.{}",
+        encoded(r#"{"sub":"2","sub":"1","exp":99999999999}"#)
+    );
+    let token = guarded.signer.signed(&message);
+    guarded.refuses(&token, "no signed JSON Web Token").await;
+}

@@ -1,0 +1,95 @@
+//! Several of everything at once over one database.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::fleet::{NEW, back_to_1, count};
+use super::run_over;
+use super::serving::Question;
+use crate::support::fleet::{self, Lookup};
+use crate::support::{ServiceProcess, TestDatabase, client};
+
+const SERVICES: usize = 3;
+const MIGRATIONS: usize = 2;
+
+/// Asks all services in turn, until `over`. How often each was right.
+async fn ask(addresses: Vec<String>, over: Arc<AtomicBool>) -> [u32; SERVICES] {
+    let mut right = [0; SERVICES];
+    while !over.load(Ordering::Relaxed) {
+        for (address, right) in addresses.iter().zip(&mut right) {
+            let question = Question::random();
+            let answer = client::get(format!("{address}{}", question.path()))
+                .await
+                .unwrap();
+            *right += u32::from(question.judge(&answer) == "right");
+        }
+    }
+    right
+}
+
+/// Runs migrations side by side: in which of them each tenant had what status.
+async fn migrate_at_once(database: &TestDatabase, arguments: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let runs: Vec<_> = (0..MIGRATIONS)
+        .map(|_| {
+            let url = database.url();
+            let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+            tokio::task::spawn_blocking(move || {
+                let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+                run_over(&url, &arguments)
+            })
+        })
+        .collect();
+    let mut statuses: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for run in runs {
+        let (status, output, errors) = run.await.unwrap();
+        assert_eq!(status, Some(0), "{errors}");
+        for line in output.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let [tenant, status] =
+                ["tenant", "status"].map(|member| line[member].as_str().unwrap().to_owned());
+            statuses.entry(tenant).or_default().push(status);
+        }
+    }
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_and_migrations_at_once_answer_right_and_migrate_each_tenant_once() {
+    let database = TestDatabase::empty().await;
+    database.execute(fleet::statements(Lookup::Plain)).await;
+    database
+        .execute("DELETE FROM canary.users WHERE organization_id IN ('half-built', 'canary')")
+        .await;
+    let mut services: Vec<_> = (0..SERVICES)
+        .map(|_| ServiceProcess::over(&database.url()))
+        .collect();
+    let addresses: Vec<_> = services.iter_mut().map(ServiceProcess::url).collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(ask(addresses.clone(), Arc::clone(&over))))
+        .collect();
+
+    for arguments in [&["migrate", "--json", "--adopt"][..], &["migrate", "--json"]] {
+        let statuses = migrate_at_once(&database, arguments).await;
+        for tenant in fleet::tenants() {
+            let mut statuses = statuses[tenant.name].clone();
+            statuses.sort();
+            assert_eq!(statuses, ["applied", "current"], "{}", tenant.name);
+        }
+        assert_eq!(count(&database, NEW).await, fleet::tenants().len());
+        back_to_1(&database).await;
+    }
+
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        let right = client.await.unwrap();
+        assert!(right.iter().all(|right| *right > 0), "{right:?}");
+    }
+    for service in &mut services {
+        assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+    }
+}
