@@ -86,7 +86,11 @@ async fn listen(settings: &ServeSettings, is_authenticated: bool) -> Result<TcpL
         if !is_local && !settings.allow_unauthenticated {
             return Err(CommandError::Unauthenticated { address });
         }
-        tracing::warn!("requests are not authenticated: who reaches {address} may read every user's orders");
+        tracing::warn!(
+            "requests are not authenticated: who reaches {} may read every user's orders, \
+             until JWT_SECRET or JWT_PUBLIC_KEY_FILE is set",
+            settings.host
+        );
     }
     TcpListener::bind(addresses.as_slice()).await.map_err(failed)
 }
