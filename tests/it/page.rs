@@ -107,7 +107,7 @@ async fn the_page_is_there_while_the_database_is_not() {
 }
 
 #[tokio::test]
-async fn the_document_has_an_example_of_every_problem_under_its_status() {
+async fn the_document_has_an_example_of_every_problem_under_its_status_and_the_readme_lists_it() {
     let document = document(&Service::over(&TestDatabase::empty().await)).await;
     assert_eq!(document["openapi"], "3.1.0");
     let known: BTreeSet<_> = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
@@ -133,6 +133,13 @@ async fn the_document_has_an_example_of_every_problem_under_its_status() {
         }
     }
     assert_eq!(told, known);
+    let readme = include_str!("../../README.md");
+    let listed: BTreeSet<_> = readme
+        .split('`')
+        .filter(|text| text.starts_with("/problems/"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, known);
 }
 
 #[tokio::test]
