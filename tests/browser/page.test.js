@@ -68,7 +68,8 @@ test("markup in a name or a description stays text", async () => {
 
 test("more orders are shown on demand, from the keyboard", async () => {
   await visit("/", {}, async (page) => {
-    await page.keyboard.type("many"); // the field has the focus
+    await page.waitForFunction(() => document.activeElement.id === "user"); // without a click
+    await page.keyboard.type("many");
     await page.keyboard.press("Enter");
     for (const [count, label] of [[100, "100 orders shown, there are more"], [200, "200 orders shown, there are more"], [250, "250 orders in all"]]) {
       await page.locator("#count", { hasText: label }).waitFor();
