@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use tenant_orders::cli::{Cli, output, start_log};
 
 /// Requests allocate much and from all threads: see docs/performance.md.
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let _log = match start_log(&cli.log) {
         Ok(log) => log,
         Err(reason) => {

@@ -10,10 +10,13 @@ mod report;
 mod serve;
 mod tenants;
 mod token;
+mod usage;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::admin::{self, AdminError};
 use crate::authentication::InvalidKeys;
@@ -31,9 +34,9 @@ use token::TokenArguments;
 /// Serves the orders of each user out of their tenant's schema.
 ///
 /// Without a command it serves; without DATABASE_URL it starts a PostgreSQL of its own with demo
-/// data. Every option can be set by its environment variable, or in a file named .env.
+/// data. Every setting is a flag and an environment variable, which may also stand in a file named .env.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(version, max_term_width = 100)]
 pub struct Cli {
     /// What is logged and how.
     #[command(flatten)]
@@ -58,6 +61,17 @@ enum Command {
     Seed(SeedCommand),
     /// Print a token for trying the service, signed with JWT_SECRET
     Token(TokenArguments),
+    /// Write what completes these commands in a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages of these commands into a folder
+    Man {
+        /// Which folder, which has to be there
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,6 +191,14 @@ pub enum CommandError {
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
+    /// The manual pages could not be written.
+    #[error("cannot write the manual pages into {}", folder.display())]
+    Manual {
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// An archive was not written or read.
     #[error(transparent)]
     Archive(#[from] ArchiveCommandError),
@@ -260,6 +282,12 @@ impl Cli {
                 })
                 .await
             }
+            Some(Command::Completions { shell }) => {
+                output::completions(shell, &mut Self::command());
+                Ok(())
+            }
+            Some(Command::Man { folder }) => clap_mangen::generate_to(Self::command(), &folder)
+                .map_err(|source| CommandError::Manual { folder, source }),
         }
     }
 }

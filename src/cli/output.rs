@@ -38,6 +38,14 @@ pub(super) fn data(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// What completes the commands of this program in `shell`.
+pub(super) fn completions(shell: clap_complete::Shell, command: &mut clap::Command) {
+    let mut script = Vec::new();
+    let name = command.get_name().to_owned();
+    clap_complete::generate(shell, command, name, &mut script);
+    let _ = std::io::stdout().write_all(&script);
+}
+
 /// Data for programs, on one line.
 pub(super) fn json(data: &impl Serialize) {
     let mut stdout = std::io::stdout().lock();

@@ -14,6 +14,7 @@ mod serve;
 #[cfg(feature = "otel")]
 mod traces;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 pub use authentication::AuthenticationSettings;
@@ -28,6 +29,11 @@ pub use roles::{RoleSettings, TenantRoles};
 pub use serve::{RequestSettings, ServeSettings};
 #[cfg(feature = "otel")]
 pub use traces::TraceSettings;
+
+/// Whether the variable is set, but to nothing.
+pub(crate) fn is_empty(variable: &OsStr) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value.is_empty())
+}
 
 /// The folders of the `PATH`.
 #[must_use]

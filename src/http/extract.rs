@@ -8,6 +8,7 @@
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::problem::Problem;
 use crate::orders::PageRequest;
@@ -33,9 +34,14 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
 pub(super) struct Page(pub(super) PageRequest);
 
 /// `limit` and `cursor` of the query; a parameter that is neither is ignored.
-#[derive(Deserialize)]
-struct PageParameters {
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageParameters {
+    /// At most so many orders.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000, default = json!(DEFAULT_LIMIT))]
     limit: Option<String>,
+    /// Only orders behind this one: the `next_cursor` of an earlier answer.
+    #[param(value_type = Option<String>, format = "cursor", example = "W251bGwsIjEiXQ")]
     cursor: Option<String>,
 }
 

@@ -6,8 +6,11 @@ mod extract;
 mod health;
 mod metrics;
 mod observe;
+mod openapi;
 mod orders;
+mod page;
 mod problem;
+mod problem_type;
 mod request_id;
 
 use std::sync::Arc;
@@ -33,7 +36,8 @@ use problem::Problem;
 /// Tokio runtime.
 ///
 /// Probes and metrics are exempt from the limit on requests at once: they must answer when nothing else
-/// does. They are also exempt from authentication; with no `authenticator`, so is all else.
+/// does. So are the page and the document of the API, which cost nothing. All these are also exempt from
+/// authentication; with no `authenticator`, so is all else.
 pub fn router(
     database: Database,
     metrics: Metrics,
@@ -73,6 +77,7 @@ pub fn router(
     let router = Router::new()
         .merge(api)
         .merge(probes)
+        .merge(page::routes())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(database)

@@ -1,5 +1,5 @@
-//! Failures as problem details (RFC 9457): the one table of error to status, and the one place
-//! where a failure is logged.
+//! Failures as problem details (RFC 9457): which error is which problem, and the one place where a
+//! failure is logged.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,7 +12,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tower_http::request_id::RequestId;
+use utoipa::ToSchema;
 
+use super::problem_type::ProblemType;
 use crate::causes;
 use crate::orders::ListError;
 use crate::tenancy::DatabaseError;
@@ -23,11 +25,8 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 /// A failure as the client is told of it. Its cause goes to the log alone.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
-    status: StatusCode,
-    name: &'static str,
-    title: &'static str,
+    kind: ProblemType,
     detail: &'static str,
-    retry: bool,
     /// How to ask with more success (RFC 6750, section 3).
     challenge: Option<&'static str>,
     /// There are too many of them: whoever sheds them sums them up in the log.
@@ -36,31 +35,34 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    const fn new(status: StatusCode, name: &'static str, title: &'static str, detail: &'static str) -> Self {
+    const fn new(kind: ProblemType) -> Self {
         Self {
-            status,
-            name,
-            title,
-            detail,
-            retry: false,
+            kind,
+            detail: kind.row().detail,
             challenge: None,
             is_shed: false,
             cause: None,
         }
     }
 
-    fn because(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
-        self.cause = Some(Arc::new(cause));
-        self
+    const fn detailed(kind: ProblemType, detail: &'static str) -> Self {
+        let mut problem = Self::new(kind);
+        problem.detail = detail;
+        problem
     }
 
-    const fn retry(mut self) -> Self {
-        self.retry = true;
-        self
+    fn because(kind: ProblemType, cause: impl Error + Send + Sync + 'static) -> Self {
+        let mut problem = Self::new(kind);
+        problem.cause = Some(Arc::new(cause));
+        problem
+    }
+
+    const fn status(&self) -> StatusCode {
+        self.kind.row().status
     }
 
     pub(super) const fn bad_request(detail: &'static str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", detail)
+        Self::detailed(ProblemType::BadRequest, detail)
     }
 
     pub(super) const fn bad_cursor() -> Self {
@@ -69,12 +71,12 @@ impl Problem {
 
     /// The request does not tell who asks, or not well.
     pub(super) const fn unauthorized(detail: &'static str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail)
+        Self::detailed(ProblemType::Unauthorized, detail)
     }
 
     /// It is clear who asks, and that they may not.
     pub(super) const fn forbidden(detail: &'static str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
+        Self::detailed(ProblemType::Forbidden, detail)
     }
 
     pub(super) const fn challenging(mut self, challenge: &'static str) -> Self {
@@ -83,43 +85,23 @@ impl Problem {
     }
 
     pub(super) const fn not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            "Not found",
-            "There is nothing at this path.",
-        )
+        Self::new(ProblemType::NotFound)
     }
 
     pub(super) const fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method-not-allowed",
-            "Method not allowed",
-            "This path does not answer this method; the Allow header names those it does.",
-        )
+        Self::new(ProblemType::MethodNotAllowed)
     }
 
     pub(super) const fn overloaded() -> Self {
-        let mut problem = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "Too many requests at once",
-            "The service is at work on as many requests as it takes. Try again shortly.",
-        );
+        let mut problem = Self::new(ProblemType::Overloaded);
         problem.is_shed = true;
-        problem.retry()
+        problem
     }
 
     const fn tenant_overloaded() -> Self {
-        let mut problem = Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "tenant-overloaded",
-            "Too many requests of one organization at once",
-            "The service is at work on as many requests of the user's organization as it takes. Try again shortly.",
-        );
+        let mut problem = Self::new(ProblemType::TenantOverloaded);
         problem.is_shed = true;
-        problem.retry()
+        problem
     }
 
     pub(super) const fn too_many_connections() -> Self {
@@ -129,79 +111,31 @@ impl Problem {
     }
 
     pub(super) fn timeout(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout",
-            "Out of time",
-            "The answer took longer than a request may take.",
-        )
-        .because(cause)
+        Self::because(ProblemType::Timeout, cause)
     }
 
     pub(super) fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "Internal error",
-            "Something unforeseen went wrong. The log has the cause under this request's id.",
-        )
-        .because(cause)
+        Self::because(ProblemType::Internal, cause)
     }
 
     pub(super) fn database_unavailable(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "database-unavailable",
-            "Database unavailable",
-            "The database does not answer at the moment. Try again shortly.",
-        )
-        .retry()
-        .because(cause)
-    }
-
-    fn user_not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "user-not-found",
-            "No such user",
-            "No user has this id.",
-        )
-    }
-
-    fn tenant_unavailable(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "tenant-unavailable",
-            "Tenant unavailable",
-            "The data of the user's organization is missing, incomplete or not readable.",
-        )
-        .because(cause)
-    }
-
-    fn tenant_data_invalid(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "tenant-data-invalid",
-            "Invalid tenant data",
-            "The data of the user's organization holds a value that cannot be represented exactly.",
-        )
-        .because(cause)
+        Self::because(ProblemType::DatabaseUnavailable, cause)
     }
 
     /// Writes the one log line of a failure, with all its causes. What is the client's mistake is
     /// no failure.
     fn log(&self) {
-        if self.is_shed || !self.status.is_server_error() {
+        if self.is_shed || !self.status().is_server_error() {
             return;
         }
         let cause = self
             .cause
             .as_ref()
             .map(|cause| causes::texts(cause.as_ref()).join(": "));
-        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(problem = self.name, cause, "request failed");
+        if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(problem = %self.kind, cause, "request failed");
         } else {
-            tracing::warn!(problem = self.name, cause, "request failed");
+            tracing::warn!(problem = %self.kind, cause, "request failed");
         }
     }
 }
@@ -213,11 +147,11 @@ impl From<ListError> for Problem {
             Unexpected, Unreadable,
         };
         use ListError::{Data, ForeignUser, Lookup, Moving, NoTenant, Tenant, UserNotFound};
-        let problem: fn(ListError) -> Self = match &error {
+        let kind = match &error {
             ForeignUser => {
                 return Self::forbidden("The token is for one organization, which has no such user.");
             }
-            UserNotFound => return Self::user_not_found(),
+            UserNotFound => return Self::new(ProblemType::UserNotFound),
             Tenant {
                 source: TenantBusy, ..
             } => return Self::tenant_overloaded(),
@@ -232,48 +166,73 @@ impl From<ListError> for Problem {
             | Tenant {
                 source: Unavailable(_) | NoConnection { .. } | NotIsolated(_),
                 ..
-            } => Self::database_unavailable,
+            } => ProblemType::DatabaseUnavailable,
             Lookup(TimedOut(_))
             | Tenant {
                 source: TimedOut(_), ..
-            } => Self::timeout,
+            } => ProblemType::Timeout,
             NoTenant(_)
             | Tenant {
                 source: Unreadable(_) | NoRole(_),
                 ..
-            } => Self::tenant_unavailable,
+            } => ProblemType::TenantUnavailable,
             Data { .. }
             | Tenant {
                 source: InvalidData(_),
                 ..
-            } => Self::tenant_data_invalid,
+            } => ProblemType::TenantDataInvalid,
             Lookup(InvalidData(_) | NoRole(_) | TenantBusy | Unencodable(_) | Unexpected(_))
             | Tenant {
                 source: Unexpected(_),
                 ..
-            } => Self::internal,
+            } => ProblemType::Internal,
         };
-        problem(error)
+        Self::because(kind, error)
     }
 }
 
 impl IntoResponse for Problem {
     /// Only marks the answer: [`complete`] writes it, since it knows the request.
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
         response
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    instance: &'a str,
-    request_id: &'a str,
+/// What went wrong (RFC 9457). More types may come: go by `status` where one is unknown.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body<'a> {
+    /// What kind of failure it is. It is a name, and there is nothing to be fetched there.
+    #[schema(schema_with = super::openapi::problem_type)]
+    pub(super) r#type: String,
+    /// The same for every problem of this type.
+    pub(super) title: &'a str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
+    pub(super) status: u16,
+    /// What went wrong this time, for people.
+    pub(super) detail: &'a str,
+    /// The path that was asked for.
+    #[schema(format = "uri-reference")]
+    pub(super) instance: &'a str,
+    /// The id under which the log has the cause, as in the header `x-request-id`.
+    pub(super) request_id: &'a str,
+}
+
+impl<'a> Body<'a> {
+    pub(super) fn new(kind: ProblemType, detail: &'a str, instance: &'a str, request_id: &'a str) -> Self {
+        let row = kind.row();
+        Self {
+            r#type: format!("/problems/{kind}"),
+            title: row.title,
+            status: row.status.as_u16(),
+            detail,
+            instance,
+            request_id,
+        }
+    }
 }
 
 /// Writes the body of an answer that is a problem, and logs it.
@@ -285,19 +244,13 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
         return response;
     };
     problem.log();
-    let body = Json(Body {
-        r#type: format!("/problems/{}", problem.name),
-        title: problem.title,
-        status: problem.status.as_u16(),
-        detail: problem.detail,
-        instance: uri.path(),
-        request_id: request_id
-            .as_ref()
-            .and_then(|id| id.header_value().to_str().ok())
-            .unwrap_or_default(),
-    });
+    let request_id = request_id
+        .as_ref()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default();
+    let body = Json(Body::new(problem.kind, problem.detail, uri.path(), request_id));
     // Of the answer so far only its headers stay, such as Allow.
-    let mut completed = (problem.status, body).into_response();
+    let mut completed = (problem.status(), body).into_response();
     for (name, value) in response.headers() {
         completed
             .headers_mut()
@@ -306,7 +259,7 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     }
     let headers = completed.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if problem.retry {
+    if problem.kind.row().retry {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
     if let Some(challenge) = problem.challenge {

@@ -8,6 +8,7 @@ mod timestamp;
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub use money::{InvalidMoney, Money};
@@ -55,28 +56,34 @@ pub struct User {
 }
 
 /// One order, with its item's price at this tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct OrderLine {
     /// Opaque text, unique within the tenant alone.
     pub id: String,
     /// When it was made, as the database has it: without a time zone.
+    #[schema(required)]
     pub created_at: Option<Timestamp>,
     /// What was ordered.
     pub item: Item,
     /// The price of one.
+    #[schema(required)]
     pub unit_price: Option<Money>,
     /// How many.
+    #[schema(required)]
     pub quantity: Option<i64>,
     /// Unit price × quantity; none where either is unknown.
+    #[schema(required)]
     pub line_total: Option<Money>,
 }
 
 /// What was ordered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Item {
     /// Opaque text; none where the order names no item.
+    #[schema(required)]
     pub id: Option<String>,
     /// The item's description; none where it has none or is gone.
+    #[schema(required)]
     pub description: Option<String>,
 }
 

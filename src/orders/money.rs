@@ -4,11 +4,13 @@ use std::fmt;
 
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// An exact decimal amount, of whatever currency the tenant trades in.
 ///
 /// Nothing is ever rounded: what 28 digits cannot hold is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, format = "decimal", pattern = r"^-?[0-9]+\.[0-9]{2,}$", example = "5000.00")]
 pub struct Money(Decimal);
 
 /// An amount is no number, or one that cannot be held exactly.

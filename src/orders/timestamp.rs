@@ -5,12 +5,18 @@ use std::fmt;
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// PostgreSQL counts microseconds from here (manual, section 8.5.1).
 const EPOCH: DateTime = date(2000, 1, 1).at(0, 0, 0, 0);
 
 /// A date and time from the years 1 to 9999, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(
+    value_type = String,
+    pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?$",
+    example = "2026-01-31T09:30:00"
+)]
 #[serde(into = "String", try_from = "String")]
 pub struct Timestamp(DateTime);
 

@@ -7,7 +7,7 @@ use axum::http::Request;
 use nix::sys::signal::Signal;
 
 use crate::support::client;
-use crate::support::{ServiceProcess, TestDatabase, finished};
+use crate::support::{ServiceProcess, TestDatabase, data_dir_for_a_test, finished};
 
 #[test]
 fn wrong_usage_is_named_and_ends_with_2() {
@@ -31,14 +31,126 @@ fn wrong_usage_is_named_and_ends_with_2() {
         (vec!["tenants"], "tenants"),
         (vec!["tenants", "drop", "--yes"], "NAME"),
         (vec!["seed", "bulk", "--tenants", "0"], "--tenants"),
+        (vec!["seed", "bulk", "--tenants", "x"], "--tenants"),
+        (vec!["completions", "dos"], "[possible values: bash"),
+        (vec!["completions"], "SHELL"),
     ] {
         let (status, _, errors) = finished(ServiceProcess::command().args(&arguments));
         assert_eq!(status, Some(2), "{arguments:?}");
         assert!(errors.contains(told), "{arguments:?}: {errors}");
     }
-    let (status, _, errors) = finished(ServiceProcess::command().env("STATEMENT_TIMEOUT", "soon"));
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_what_was_expected() {
+    for (arguments, (variable, value), told) in [
+        (
+            vec![],
+            ("PORT", "abc"),
+            "'abc' for 'the variable PORT (flag --port <PORT>)': a whole number is expected",
+        ),
+        (
+            vec![],
+            ("PORT", "70000"),
+            "the variable PORT (flag --port <PORT>)': 70000 is not in 0..=65535",
+        ),
+        (
+            vec!["migrate"],
+            ("LOG_FORMAT", "xml"),
+            "the variable LOG_FORMAT (flag --log-format <FORMAT>)'\n  [possible values: pretty, json]",
+        ),
+        (
+            vec!["serve"],
+            ("STATEMENT_TIMEOUT", "soon"),
+            "'soon' for 'the variable STATEMENT_TIMEOUT (flag --statement-timeout <DURATION>)'",
+        ),
+        (
+            vec!["serve"],
+            ("MAX_CONCURRENT_REQUESTS", "0"),
+            "a whole number of at least 1 is expected",
+        ),
+        (
+            vec!["--port=abc"],
+            ("PORT", "1"),
+            "'abc' for '--port <PORT>': a whole number is expected",
+        ),
+        (
+            vec!["--port", "abc"],
+            ("PORT", ""),
+            "'abc' for '--port <PORT>': a whole number is expected",
+        ),
+    ] {
+        let (status, _, errors) = finished(ServiceProcess::command().args(&arguments).env(variable, value));
+        assert_eq!(status, Some(2), "{variable}={value}");
+        assert!(errors.contains(told), "{variable}={value}: {errors}");
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let mut command = ServiceProcess::command();
+    for variable in [
+        "REQUEST_TIMEOUT",
+        "MAX_CLIENT_CONNECTIONS",
+        "LOG_FORMAT",
+        "RUST_LOG",
+        "TENANT_ROLES",
+    ] {
+        command.env(variable, "");
+    }
+    let (status, _, errors) = finished(command.args(["migrate", "--database-url", "nonsense"]));
     assert_eq!(status, Some(2));
-    assert!(errors.contains("soon"), "{errors}");
+    assert!(errors.contains("nonsense") || errors.contains("URL"), "{errors}");
+}
+
+#[test]
+fn what_all_commands_take_goes_before_the_command_or_behind_it() {
+    let url = "postgres://nobody@127.0.0.1:1/nothing";
+    for arguments in [
+        ["--log-format", "json", "migrate"],
+        ["migrate", "--log-format", "json"],
+    ] {
+        let mut command = ServiceProcess::command();
+        let (status, _, errors) = finished(command.args(arguments).env("DATABASE_URL", url));
+        assert_eq!(status, Some(1), "{arguments:?}: {errors}");
+    }
+    for arguments in [["--port", "1", "migrate"], ["--host", "localhost", "serve"]] {
+        let (status, _, errors) = finished(ServiceProcess::command().args(arguments));
+        assert_eq!(status, Some(2));
+        assert!(errors.contains("cannot be used with the command"), "{errors}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_name_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (status, output, errors) = finished(ServiceProcess::command().args(["completions", shell]));
+        assert_eq!((status, errors.as_str()), (Some(0), ""));
+        for word in [
+            "migrate",
+            "tenants",
+            "drop",
+            "--log-format",
+            "--max-concurrent-requests",
+        ] {
+            assert!(output.contains(word.trim_start_matches("--")), "{shell}: {word}");
+        }
+    }
+    let folder = data_dir_for_a_test();
+    std::fs::create_dir(&folder).unwrap();
+    let (status, ..) = finished(ServiceProcess::command().arg("man").arg(&folder));
+    assert_eq!(status, Some(0));
+    for page in [
+        "tenant-orders.1",
+        "tenant-orders-migrate.1",
+        "tenant-orders-tenants-drop.1",
+    ] {
+        let text = std::fs::read_to_string(folder.join(page)).unwrap();
+        assert!(text.starts_with(".ie") && text.contains(".SH NAME"), "{page}");
+    }
+    let (status, _, errors) = finished(ServiceProcess::command().arg("man").arg(folder.join("missing")));
+    assert_eq!(status, Some(1));
+    assert!(errors.contains("cannot write the manual pages into"), "{errors}");
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod isolation;
 mod load;
 mod migrations;
 mod orders;
+mod page;
 mod pooler;
 mod problems;
 mod properties;

@@ -110,10 +110,11 @@ async fn a_token_in_the_query_is_none() {
 }
 
 #[tokio::test]
-async fn probes_and_paths_that_lead_nowhere_need_no_token() {
+async fn probes_pages_and_paths_that_lead_nowhere_need_no_token() {
     let guarded = Guarded::demo().await;
-    assert_eq!(guarded.service.get("/livez").await.status, 200);
-    assert_eq!(guarded.service.get("/readyz").await.status, 200);
+    for path in ["/livez", "/readyz", "/", "/docs", "/openapi.json"] {
+        assert_eq!(guarded.service.get(path).await.status, 200, "{path}");
+    }
     guarded.service.get("/users").await.problem(404, "not-found");
 }
 
