@@ -4,6 +4,7 @@
 pub mod adopt;
 pub mod archive;
 pub mod check;
+pub mod citus;
 pub mod drop;
 pub mod fleet;
 pub mod migrate;
@@ -14,6 +15,7 @@ pub mod survey;
 pub mod tenants;
 
 use crate::tenancy::DatabaseError;
+use citus::CitusError;
 
 /// Why administration failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,9 @@ pub enum AdminError {
     /// A migration failed, or does not fit what was applied before.
     #[error("the migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// What Citus does not do.
+    #[error(transparent)]
+    Citus(#[from] CitusError),
     /// There is no such schema.
     #[error("there is no schema of this name")]
     NoSuchSchema,

@@ -5,6 +5,7 @@ mod confirm;
 mod database;
 mod migrate;
 pub mod output;
+mod placement;
 mod report;
 mod serve;
 mod tenants;
@@ -45,7 +46,7 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the shared tables and then every tenant's schema up to date
     Migrate(MigrateArguments),
-    /// Make, list, check, drop, export and import tenants
+    /// Make, list, check, drop, export and import tenants, and put them on the nodes of a Citus cluster
     #[command(subcommand)]
     Tenants(TenantsCommand),
     /// Make data to try or to measure with
@@ -155,7 +156,7 @@ pub enum CommandError {
     /// An archive was not written or read.
     #[error(transparent)]
     Archive(#[from] ArchiveCommandError),
-    /// Some tenants were not migrated.
+    /// Some tenants failed.
     #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
     TenantsFailed {
         /// Their names.
@@ -163,11 +164,8 @@ pub enum CommandError {
         /// Of how many.
         of: usize,
     },
-    /// Some tenants' turn to be migrated did not come.
-    #[error(
-        "{left} of {of} tenants are left to be migrated; what was done stays{}",
-        also_failed(failed)
-    )]
+    /// Some tenants' turn did not come.
+    #[error("{left} of {of} tenants are left; what was done stays{}", also_failed(failed))]
     TenantsLeft {
         /// How many are left.
         left: usize,

@@ -1,7 +1,8 @@
 //! Everything that is written for a person to read, and the log. What nobody reads any more, as when
 //! a pipe was closed, is lost and stops nothing.
 
-mod migration;
+mod fleet;
+mod relocation;
 mod transfer;
 
 use std::error::Error;
@@ -15,7 +16,8 @@ use serde::Serialize;
 use crate::causes;
 use crate::config::{LogFormat, LogSettings};
 
-pub(super) use migration::MigrationOutput;
+pub(super) use fleet::FleetOutput;
+pub(super) use relocation::MoveOutput;
 pub(super) use transfer::{Transfer, standard_output, transferred};
 
 /// Starts the log, on standard error.
