@@ -14,6 +14,7 @@
 mod support;
 
 mod archive;
+mod citus;
 mod command_line;
 mod embedded;
 mod existing_database;

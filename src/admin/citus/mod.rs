@@ -9,6 +9,7 @@ pub mod relocation;
 
 use std::collections::HashMap;
 
+use sqlx::postgres::PgDatabaseError;
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 use super::AdminError;
@@ -47,19 +48,28 @@ pub enum CitusError {
     #[error("the tenant is on this node already")]
     SameNode,
     /// Citus itself tells why it does not do it.
-    #[error("Citus refuses it")]
-    Refused(#[source] sqlx::Error),
+    #[error("Citus refuses it{}", detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default())]
+    Refused {
+        /// What of the tenant it is about, where Citus tells.
+        detail: Option<String>,
+        /// Its sentence.
+        source: sqlx::Error,
+    },
 }
 
 impl CitusError {
     /// What came of asking Citus for something that it does or refuses, without an SQLSTATE of its own.
     fn of(error: sqlx::Error) -> AdminError {
-        let code = error
+        let refusal = error
             .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
-        match code.as_deref() {
+            .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+        match refusal {
             // internal_error, feature_not_supported
-            Some("XX000" | "0A000") => Self::Refused(error).into(),
+            Some(refusal) if matches!(refusal.code(), "XX000" | "0A000") => Self::Refused {
+                detail: refusal.detail().map(str::to_owned),
+                source: error,
+            }
+            .into(),
             _ => error.into(),
         }
     }

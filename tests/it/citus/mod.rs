@@ -1,0 +1,9 @@
+//! A real Citus cluster: a coordinator and at least two workers, which CITUS_URL names.
+
+mod cluster;
+mod distribution;
+mod managed;
+mod moving;
+mod served;
+
+use cluster::{CitusDatabase, service_over};
