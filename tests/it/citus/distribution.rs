@@ -1,6 +1,6 @@
 //! `tenants distribute`: tenants that were there before the database became a Citus cluster.
 
-use super::CitusDatabase;
+use super::{Asking, CitusDatabase};
 use crate::support::{ServiceProcess, TestDatabase, finished};
 
 /// Tenants as they are before there is Citus, made by somebody else.
@@ -31,6 +31,27 @@ async fn tenants_that_were_there_before_are_put_on_nodes_by_one_command() {
     citus.done(&["migrate", "--adopt"]);
     assert_eq!(service.get("/users/1/orders").await.ok(), before);
     citus.done(&["tenants", "check", "--ignore-extra"]);
+    citus.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_tenants_are_put_on_nodes_no_answer_is_wrong() {
+    let Some(citus) = CitusDatabase::empty().await else {
+        return;
+    };
+    citus.execute(EXISTING).await;
+    citus
+        .execute(
+            "INSERT INTO client1.orders (id, creation_timestamp, quantity, user_id, item_id)
+             SELECT 'many ' || n, timestamp '2024-01-01' + n * interval '1 minute', n % 7, '1', '1'
+             FROM generate_series(1, 5000) AS n",
+        )
+        .await;
+    // Only the coordinator knows of tenants that are not distributed.
+    citus.done(&["migrate", "--adopt"]);
+    let asking = Asking::at_coordinator(&citus, &["/users/1/orders?limit=3", "/users/2/orders"]);
+    citus.done(&["tenants", "distribute"]);
+    assert!(asking.end().await > 0);
     citus.drop().await;
 }
 

@@ -1,12 +1,7 @@
 //! `tenants move`: a tenant goes from node to node while it is served.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use super::{Asking, CitusDatabase};
 
-use super::{CitusDatabase, service_over};
-
-/// Clients that ask while the tenant is moved.
-const CLIENTS: usize = 4;
 /// Moves there, and back.
 const ROUNDS: usize = 2;
 
@@ -22,33 +17,7 @@ async fn while_a_tenant_is_moved_there_and_back_no_answer_is_wrong() {
              FROM generate_series(1, 20000) AS n",
         )
         .await;
-    let paths = ["/users/1/orders?limit=3", "/users/2/orders"];
-    let is_over = Arc::new(AtomicBool::new(false));
-    let mut clients = Vec::new();
-    for client in 0..CLIENTS {
-        let urls = citus.urls();
-        let service = service_over(urls[client % urls.len()].clone());
-        let is_over = Arc::clone(&is_over);
-        clients.push(tokio::spawn(async move {
-            let mut expected = Vec::new();
-            for path in paths {
-                expected.push(service.get(path).await.ok());
-            }
-            let mut right = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                for (path, expected) in paths.iter().zip(&expected) {
-                    let answer = service.get(path).await;
-                    if answer.status == 503 {
-                        answer.problem(503, "database-unavailable");
-                    } else {
-                        assert_eq!(answer.ok(), *expected);
-                        right += 1;
-                    }
-                }
-            }
-            right
-        }));
-    }
+    let asking = Asking::at_all_nodes(&citus, &["/users/1/orders?limit=3", "/users/2/orders"]);
     let first = citus.node("client1").unwrap();
     for _ in 0..ROUNDS {
         let to = citus.other_worker("client1").name.clone();
@@ -63,10 +32,7 @@ async fn while_a_tenant_is_moved_there_and_back_no_answer_is_wrong() {
         assert_eq!(citus.node("client1"), Some(to));
     }
     assert_eq!(citus.node("client1"), Some(first));
-    is_over.store(true, Ordering::Relaxed);
-    for client in clients {
-        assert!(client.await.unwrap() > 0);
-    }
+    assert!(asking.end().await > 0);
     // What was left on the node before is gone when the last of the moves is cleaned up after.
     citus.execute("CALL citus_cleanup_orphaned_resources()").await;
     citus.done(&["tenants", "check"]);
