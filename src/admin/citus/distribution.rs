@@ -9,7 +9,16 @@ use crate::admin::AdminError;
 use crate::admin::migrate::Patience;
 use crate::admin::survey::{self, Ledger};
 use crate::tenancy::ledger::{self, MigratedSchema};
-use crate::tenancy::{Administration, SchemaName, administration};
+use crate::tenancy::{Administration, GeneratedSql, SchemaName, administration};
+
+/// Locks all tables of a schema, in the order in which the orders statement does: whoever came first is
+/// waited for, and in no deadlock.
+const LOCK: &str = "
+    SELECT pg_catalog.format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', pg_catalog.string_agg(
+        c.oid::regclass::text, ', ' ORDER BY c.relname <> 'orders', c.relname <> 'items', c.relname))
+    FROM pg_catalog.pg_class c
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = pg_catalog.quote_ident($1)::regnamespace
+    HAVING count(*) > 0";
 
 /// What is to be done.
 #[derive(Debug)]
@@ -76,6 +85,10 @@ pub(in crate::admin) async fn attempt(
     raw_sql("SET LOCAL client_min_messages TO warning")
         .execute(&mut *transaction)
         .await?;
+    let locks = GeneratedSql::fetch(&mut transaction, sqlx::query(LOCK).bind(schema.as_str())).await?;
+    for lock in locks {
+        lock.run(&mut transaction).await?;
+    }
     let distribute = "SELECT pg_catalog.citus_schema_distribute(pg_catalog.quote_ident($1)::regnamespace)";
     // The rows that were copied to the node are left here too, where nobody reads them any more.
     let clear = "SELECT pg_catalog.truncate_local_data_after_distributing_table(c.oid)

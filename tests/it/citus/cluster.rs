@@ -8,9 +8,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::tenancy::{Administration, Database};
 
+use tokio::sync::Mutex;
+
 use crate::support::{Service, ServiceProcess, finished};
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// Citus makes the roles on a node that is added, and fails where it does so twice at once.
+static REGISTERING: Mutex<()> = Mutex::const_new(());
 
 /// A database of a test's own, on the coordinator and all workers. That of a test that failed stays.
 pub(super) struct CitusDatabase {
@@ -79,7 +84,9 @@ impl CitusDatabase {
                 .collect(),
             name,
         };
+        let registering = REGISTERING.lock().await;
         database.execute(&register).await;
+        drop(registering);
         Some(database)
     }
 
