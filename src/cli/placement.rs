@@ -27,9 +27,6 @@ pub(super) struct DistributeArguments {
     /// Only these tenants
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Tenants side by side; each waits while its rows are copied
-    #[arg(long, value_name = "N", default_value = "2")]
-    jobs: NonZeroUsize,
     /// How long it waits for a table that is in use; who needs the table meanwhile waits too
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::duration)]
     lock_timeout: Duration,
@@ -60,7 +57,8 @@ pub(super) async fn distribute(
     let only = schemas(&arguments.names)?;
     let options = FleetOptions {
         task: FleetTask::Distribute,
-        jobs: Some(arguments.jobs),
+        // Each locks the users, who are everybody's.
+        jobs: Some(NonZeroUsize::MIN),
         patience: Patience {
             lock_timeout: arguments.lock_timeout,
             ..Patience::default()

@@ -34,8 +34,8 @@ pub(super) enum TenantsCommand {
     /// Put tenants on the nodes of a Citus cluster, where they are not yet
     ///
     /// A tenant that is new is put on one when it is made. One that was there before lies where the database
-    /// is, until this puts it on the node that has the fewest. It cannot be read while its rows are copied. A
-    /// run that was cut off is finished by another one.
+    /// is, until this puts it on a node. While the rows of one are copied, the requests of all tenants wait:
+    /// run it when there is little to do. A run that was cut off is finished by another one.
     Distribute(DistributeArguments),
     /// Move a tenant to another node of a Citus cluster, while it is served
     ///

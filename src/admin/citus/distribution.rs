@@ -11,14 +11,15 @@ use crate::admin::survey::{self, Ledger};
 use crate::tenancy::ledger::{self, MigratedSchema};
 use crate::tenancy::{Administration, GeneratedSql, SchemaName, administration};
 
-/// Locks all tables of a schema, in the order in which the orders statement does: whoever came first is
-/// waited for, and in no deadlock.
+/// Locks what distributing a schema does, but in the order in which the orders statement does: so whoever
+/// came first is waited for, and nobody meets in a deadlock. A foreign key is dropped on the way, for which
+/// PostgreSQL locks `public.users` as well.
 const LOCK: &str = "
-    SELECT pg_catalog.format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', pg_catalog.string_agg(
-        c.oid::regclass::text, ', ' ORDER BY c.relname <> 'orders', c.relname <> 'items', c.relname))
+    SELECT pg_catalog.format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', pg_catalog.concat_ws(
+        ', ', 'public.users', pg_catalog.string_agg(
+            c.oid::regclass::text, ', ' ORDER BY c.relname <> 'orders', c.relname <> 'items', c.relname)))
     FROM pg_catalog.pg_class c
-    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = pg_catalog.quote_ident($1)::regnamespace
-    HAVING count(*) > 0";
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = pg_catalog.quote_ident($1)::regnamespace";
 
 /// What is to be done.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<Dist
 }
 
 /// Tries once to put a tenant on a node, on a connection that has locked it: all of it or nothing. Whoever
-/// reads or writes it waits meanwhile. The node that it is on now; none where it was on one before.
+/// reads or writes it, or the users, waits meanwhile. The node that it is on now; none where it was on one before.
 ///
 /// # Errors
 ///
@@ -85,10 +86,9 @@ pub(in crate::admin) async fn attempt(
     raw_sql("SET LOCAL client_min_messages TO warning")
         .execute(&mut *transaction)
         .await?;
-    let locks = GeneratedSql::fetch(&mut transaction, sqlx::query(LOCK).bind(schema.as_str())).await?;
-    for lock in locks {
-        lock.run(&mut transaction).await?;
-    }
+    let lock = sqlx::query(LOCK).bind(schema.as_str());
+    let lock = GeneratedSql::fetch_one(&mut transaction, lock).await?;
+    lock.run(&mut transaction).await?;
     let distribute = "SELECT pg_catalog.citus_schema_distribute(pg_catalog.quote_ident($1)::regnamespace)";
     // The rows that were copied to the node are left here too, where nobody reads them any more.
     let clear = "SELECT pg_catalog.truncate_local_data_after_distributing_table(c.oid)
