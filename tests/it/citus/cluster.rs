@@ -1,10 +1,11 @@
-//! Databases of a real Citus cluster, which CITUS_URL names.
+//! Databases of a real Citus cluster, which `CITUS_URL` names.
 
+use std::fmt::Write;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::tenancy::{Administration, Database};
 
@@ -60,7 +61,7 @@ impl CitusDatabase {
                     &format!("SELECT citus_set_coordinator_host('{host}', {port});"),
                 );
             } else {
-                register.push_str(&format!("SELECT citus_add_node('{host}', {port});"));
+                write!(register, "SELECT citus_add_node('{host}', {port});").unwrap();
                 workers.push(Worker {
                     options: given.clone().host(&host).port(port.try_into().unwrap()),
                     name: format!("{host}:{port}"),
@@ -130,7 +131,7 @@ impl CitusDatabase {
     /// What one row of one text column says.
     pub(super) async fn text(&self, statement: &str) -> String {
         let mut connection = self.coordinator.connect().await.unwrap();
-        let text = sqlx::query_scalar(AssertSqlSafe(statement.to_owned()))
+        let text = sqlx::query_scalar(sqlx::AssertSqlSafe(statement.to_owned()))
             .fetch_one(&mut connection)
             .await
             .unwrap();
@@ -215,7 +216,7 @@ pub(super) fn service_over(url: String) -> Service {
 
 async fn execute(options: &PgConnectOptions, statements: &str) {
     let mut connection = options.connect().await.unwrap();
-    let executed = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+    let executed = sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned()))
         .execute(&mut connection)
         .await;
     if let Err(error) = executed {

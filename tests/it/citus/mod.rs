@@ -1,4 +1,4 @@
-//! A real Citus cluster: a coordinator and at least two workers, which CITUS_URL names.
+//! A real Citus cluster: a coordinator and at least two workers, which `CITUS_URL` names.
 
 mod asking;
 mod cluster;
