@@ -145,7 +145,7 @@ pub enum CommandError {
         of: usize,
     },
     /// There is nobody to ask whether to go on.
-    #[error("this cannot be undone: confirm it with --yes, since there is no terminal to ask on")]
+    #[error("this is asked before it is done: confirm it with --yes, since there is no terminal to ask on")]
     Unconfirmed,
     /// The user does not want it.
     #[error("nothing was done")]
