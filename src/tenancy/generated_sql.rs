@@ -6,7 +6,7 @@
 )]
 
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, Tokenizer};
 use sqlx::migrate::Migration;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -58,20 +58,27 @@ impl GeneratedSql {
 
     /// Each of its statements, to be sent by itself. What no lexer understands is left to PostgreSQL as it is.
     pub(crate) fn one_by_one(self) -> Vec<Self> {
-        let lexed = Tokenizer::new(&PostgreSqlDialect {}, &self.0)
-            .with_unescape(false)
-            .tokenize();
-        let Ok(tokens) = lexed else {
+        let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, &self.0).tokenize_with_location() else {
             return vec![self];
         };
-        tokens
-            .split(|token| *token == Token::SemiColon)
-            .filter(|statement| {
-                !statement
-                    .iter()
-                    .all(|token| matches!(token, Token::Whitespace(_)))
-            })
-            .map(|statement| Self(statement.iter().map(Token::to_string).collect()))
+        let mut ends = tokens
+            .iter()
+            .filter(|token| token.token == Token::SemiColon)
+            .map(|token| token.span.start)
+            .peekable();
+        let mut here = Location::new(1, 1);
+        let is_end = |character| {
+            let is_end = ends.next_if_eq(&here).is_some();
+            here = match character {
+                '\n' => Location::new(here.line + 1, 1),
+                _ => Location::new(here.line, here.column + 1),
+            };
+            is_end
+        };
+        let statements = self.0.split(is_end);
+        statements
+            .filter(|statement| !statement.trim().is_empty())
+            .map(|statement| Self(statement.to_owned()))
             .collect()
     }
 
@@ -101,7 +108,7 @@ mod tests {
         for statements in [
             vec!["SELECT 1"],
             vec![
-                "SELECT ';', 'it''s; x', E'\\';', U&'\\0041;'",
+                "SELECT ';', 'it''s; x', '\\', E'\\';', U&'\\0041;'",
                 "SELECT \";\"\";\" /* ; /* ; */ ; */ -- ;\n FROM x",
             ],
             vec![
