@@ -65,10 +65,10 @@ pub async fn inspect(
     let tables = removal::tables(&mut connection, schema).await?;
     let role = roles::fate(&mut connection, schema).await?;
     connection.close().await?;
-    let sizes = tenants::sizes(database, &[schema.as_str()]).await?;
+    let extents = tenants::extents(database, &[schema.as_str()]).await?;
     Ok(Contents {
         tables,
-        size_bytes: sizes.get(schema.as_str()).copied(),
+        size_bytes: extents.get(schema.as_str()).and_then(|extent| extent.size_bytes),
         users: tenant.users,
         role,
     })

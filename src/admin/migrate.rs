@@ -10,10 +10,10 @@ use sqlx::{Connection, PgConnection};
 
 use super::adopt::{self, Adopted};
 use super::migrations::{self, SHARED, TENANT};
-use super::{AdminError, roles};
+use super::{AdminError, citus, roles};
 use crate::config::RoleSettings;
 use crate::tenancy::ledger::{self, MigratedSchema};
-use crate::tenancy::{Administration, AppliedMigration, SchemaName, administration};
+use crate::tenancy::{Administration, AppliedMigration, GeneratedSql, SchemaName, administration};
 
 /// The pause before a second attempt; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -96,7 +96,7 @@ fn is_about_locks(error: &AdminError) -> bool {
     false
 }
 
-/// Migrates what all tenants share.
+/// Migrates what all tenants share, and puts it on all nodes where there is Citus.
 ///
 /// # Errors
 ///
@@ -127,6 +127,7 @@ async fn shared_on(connection: &mut PgConnection, patience: Patience) -> Result<
     let mut migrated = Migrated::nothing(&ledger);
     let pending = SHARED.pending(&ledger)?;
     apply_all(connection, schema, pending, patience, &mut migrated).await?;
+    citus::share_users(connection).await?;
     Ok(migrated)
 }
 
@@ -167,6 +168,8 @@ pub(super) struct TenantProgress {
     pub(super) adopted: Option<Adopted>,
     /// Whether its role was made, or granted what it lacked.
     pub(super) role_made: bool,
+    /// The node that it was put on.
+    pub(super) node: Option<String>,
 }
 
 /// Tries once to migrate one tenant's schema, on a connection that has locked it. `progress` tells how far
@@ -287,11 +290,17 @@ async fn apply(
     lock_timeout: Duration,
 ) -> Result<(), AdminError> {
     let table = schema.ledger();
+    let is_citus = citus::is_there(connection).await?;
     let mut transaction = connection.begin().await?;
     ledger::enter_transaction(&mut transaction, schema, lock_timeout).await?;
     // This also keeps the schema from being dropped, and fails where it is gone.
     transaction.ensure_migrations_table(&table).await?;
-    transaction.apply(&table, migration).await?;
+    if is_citus {
+        citus::run(&mut transaction, GeneratedSql::of_migration(migration)).await?;
+        transaction.skip(&table, migration).await?;
+    } else {
+        transaction.apply(&table, migration).await?;
+    }
     transaction.commit().await?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 pub mod adopt;
 pub mod archive;
 pub mod check;
+pub mod citus;
 pub mod drop;
 pub mod fleet;
 pub mod migrate;
@@ -16,6 +17,7 @@ pub mod tenants;
 use sqlx::Connection;
 
 use crate::tenancy::{Administration, DatabaseError, administration};
+use citus::CitusError;
 
 /// Why administration failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,9 @@ pub enum AdminError {
     /// A migration failed, or does not fit what was applied before.
     #[error("the migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// What Citus does not do.
+    #[error(transparent)]
+    Citus(#[from] CitusError),
     /// There is no such schema.
     #[error("there is no schema of this name")]
     NoSuchSchema,

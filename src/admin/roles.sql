@@ -40,6 +40,9 @@ WITH tenant AS (
 ), flaw AS (
     SELECT name, 'no role can have this name' AS flaw FROM tenant WHERE name IN ('none', $2)
   UNION ALL
+    SELECT name, 'Citus would log in at the tenant''s node as this role, which cannot log in' FROM tenant
+    WHERE EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+  UNION ALL
     SELECT t.name, format('role %I %s', t.name, f.flaw)
     FROM tenant t JOIN attribute_flaw f USING (role)
   UNION ALL

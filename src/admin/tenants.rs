@@ -7,8 +7,8 @@ use sqlx::{Connection, Row};
 
 use super::AdminError;
 use super::migrate::{self, Patience};
-use super::roles;
 use super::survey::{Ledger, Tenant, survey};
+use super::{citus, roles};
 use crate::tenancy::{Administration, SchemaName, administration};
 
 /// Schemas whose size one connection asks for: its backend remembers each table that it has opened.
@@ -48,7 +48,7 @@ pub async fn create_if_missing(database: &Administration, schema: &SchemaName) -
     let missing = !administration::exists(&mut connection, schema).await?;
     let mut transaction = connection.begin().await?;
     if missing {
-        administration::create(&mut transaction, schema).await?;
+        citus::create_schema(&mut transaction, schema).await?;
         migrate::tenant_on(&mut transaction, schema).await?;
     }
     if database.roles().are_on() {
@@ -70,9 +70,12 @@ pub struct ListedTenant {
     pub version: Option<i64>,
     /// How it is.
     pub state: TenantState,
-    /// Bytes of all its tables with their indexes; none where there is no schema, or where a table is
-    /// locked just then.
+    /// Bytes of all its tables with their indexes; none where there is no schema, where a table is locked
+    /// just then, or where its node does not tell.
     pub size_bytes: Option<i64>,
+    /// The node that it lies on, as `host:port`; none where that is where the database is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// How a tenant is, by its ledger.
@@ -123,13 +126,17 @@ pub async fn list(database: &Administration) -> Result<Vec<ListedTenant>, AdminE
         .filter(|tenant| tenant.ledger != Ledger::NoSchema)
         .map(|tenant| tenant.schema.as_str())
         .collect();
-    let sizes = sizes(database, &there).await?;
-    let tenants = survey.tenants.iter().map(|tenant| ListedTenant {
-        name: tenant.schema.as_str().to_owned(),
-        users: tenant.users,
-        version: tenant.version(),
-        state: TenantState::of(tenant),
-        size_bytes: sizes.get(tenant.schema.as_str()).copied(),
+    let extents = extents(database, &there).await?;
+    let tenants = survey.tenants.iter().map(|tenant| {
+        let extent = extents.get(tenant.schema.as_str());
+        ListedTenant {
+            name: tenant.schema.as_str().to_owned(),
+            users: tenant.users,
+            version: tenant.version(),
+            state: TenantState::of(tenant),
+            size_bytes: extent.and_then(|extent| extent.size_bytes),
+            node: extent.and_then(|extent| extent.node.clone()),
+        }
     });
     let misnamed = survey.misnamed.iter().map(|misnamed| ListedTenant {
         name: misnamed.name.clone(),
@@ -137,17 +144,27 @@ pub async fn list(database: &Administration) -> Result<Vec<ListedTenant>, AdminE
         version: None,
         state: TenantState::Misnamed,
         size_bytes: None,
+        node: None,
     });
     Ok(tenants.chain(misnamed).collect())
 }
 
-/// Bytes that each of the schemas takes up, but for those that are gone, and those of which a table is
-/// locked by whoever changes it: asking for its size would wait for them.
-pub(super) async fn sizes(
+/// Where a schema lies and how large it is.
+#[derive(Debug)]
+pub(super) struct Extent {
+    /// The node; none where that is where the database is.
+    pub(super) node: Option<String>,
+    /// Bytes of all its tables with their indexes.
+    pub(super) size_bytes: Option<i64>,
+}
+
+/// The extent of each of the schemas, but for those that are gone, and those of which a table is locked by
+/// whoever changes it: asking for its size would wait for them.
+pub(super) async fn extents(
     database: &Administration,
     schemas: &[&str],
-) -> Result<HashMap<String, i64>, AdminError> {
-    let mut sizes = HashMap::with_capacity(schemas.len());
+) -> Result<HashMap<String, Extent>, AdminError> {
+    let mut extents = HashMap::with_capacity(schemas.len());
     for chunk in schemas.chunks(SIZES_OF_A_CONNECTION) {
         let mut connection = database.connect().await?;
         let rows = sqlx::query(
@@ -165,8 +182,20 @@ pub(super) async fn sizes(
         .await?;
         connection.close().await?;
         for row in rows {
-            sizes.insert(row.try_get(0)?, row.try_get(1)?);
+            let extent = Extent {
+                node: None,
+                size_bytes: row.try_get(1)?,
+            };
+            extents.insert(row.try_get(0)?, extent);
         }
     }
-    Ok(sizes)
+    let mut connection = database.connect().await?;
+    for (schema, placement) in citus::placements(&mut connection).await? {
+        if let Some(extent) = extents.get_mut(&schema) {
+            extent.node = Some(placement.node);
+            extent.size_bytes = placement.size_bytes;
+        }
+    }
+    connection.close().await?;
+    Ok(extents)
 }

@@ -1,4 +1,4 @@
-//! Asking before what cannot be undone.
+//! Asking before what cannot be undone, or is felt by others.
 
 use std::io::{IsTerminal, stdin};
 

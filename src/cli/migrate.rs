@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::output::MigrationOutput;
+use super::output::FleetOutput;
 use super::report::shown;
 use super::{CommandError, administration, schemas, unless_stopped, with_database};
-use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, TenantReport};
+use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, FleetTask, TenantReport};
 use crate::admin::migrate::{self, Patience};
 use crate::admin::{self, AdminError};
 use crate::config::{self, DatabaseSettings, RoleSettings};
@@ -52,7 +52,7 @@ impl MigrateArguments {
                 lock_timeout: self.lock_timeout,
                 retries: self.retries,
             },
-            adopts: self.adopt,
+            task: FleetTask::Migrate { adopts: self.adopt },
         }
     }
 }
@@ -62,7 +62,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
     with_database(&arguments.database, async |url| {
         let database = unless_stopped(signals, administration(url)).await?;
         let database = database.with_roles(&arguments.roles);
-        let mut output = MigrationOutput::new(arguments.json, arguments.dry_run);
+        let mut output = FleetOutput::of_migration(arguments.json, arguments.dry_run);
         if arguments.dry_run {
             return unless_stopped(signals, dry_run(&database, arguments, &only, &mut output)).await;
         }
@@ -72,9 +72,9 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
     .await
 }
 
-/// What came of migrating.
-pub(super) struct MigrationSummary {
-    /// Tenants that could not be migrated.
+/// What came of work on the fleet.
+pub(super) struct FleetSummary {
+    /// Tenants that it failed for.
     failed: Vec<String>,
     /// Tenants whose turn did not come.
     left: usize,
@@ -84,14 +84,14 @@ pub(super) struct MigrationSummary {
     of: usize,
 }
 
-impl MigrationSummary {
+impl FleetSummary {
     fn note(&mut self, report: &TenantReport) {
         if report.error.is_some() {
             self.failed.push(shown(report.tenant.as_str()));
         }
     }
 
-    fn into_result(mut self) -> Result<(), CommandError> {
+    pub(super) fn into_result(mut self) -> Result<(), CommandError> {
         self.failed.sort_unstable();
         if self.left > 0 {
             return Err(CommandError::TenantsLeft {
@@ -117,9 +117,9 @@ pub(super) async fn migrate_tenants(
     database: &Administration,
     only: &[SchemaName],
     options: FleetOptions,
-    output: &mut MigrationOutput,
+    output: &mut FleetOutput,
     signals: &StopSignals,
-) -> Result<MigrationSummary, CommandError> {
+) -> Result<FleetSummary, CommandError> {
     let (shared, plan) = unless_stopped(signals, async {
         admin::require_writable(database).await?;
         let shared = migrate::shared(database, options.patience).await?;
@@ -130,16 +130,39 @@ pub(super) async fn migrate_tenants(
     for (tenant, version) in &plan.current {
         output.current(tenant, *version);
     }
-    let mut current = plan.current.len() + usize::from(shared.is_current());
-    let mut summary = MigrationSummary {
-        failed: Vec::new(),
-        left: plan.pending.len(),
-        cause: None,
-        of: plan.current.len() + plan.pending.len(),
-    };
-    output.begin(plan.pending.len());
     let pending = plan.pending.into_iter().map(|pending| pending.tenant.schema);
-    let mut run = FleetRun::start(database, pending.collect(), options).await?;
+    let done = run_fleet(
+        database,
+        pending.collect(),
+        plan.current.len(),
+        options,
+        output,
+        signals,
+    );
+    let (summary, current) = done.await?;
+    output.end(plan.current.len() + usize::from(shared.is_current()) + current);
+    Ok(summary)
+}
+
+/// Works on tenants, beside whom there are `others`, and tells what came of it, and for how many of them
+/// there was nothing to do.
+pub(super) async fn run_fleet(
+    database: &Administration,
+    tenants: Vec<SchemaName>,
+    others: usize,
+    options: FleetOptions,
+    output: &mut FleetOutput,
+    signals: &StopSignals,
+) -> Result<(FleetSummary, usize), CommandError> {
+    let mut current = 0;
+    let mut summary = FleetSummary {
+        failed: Vec::new(),
+        left: tenants.len(),
+        cause: None,
+        of: others + tenants.len(),
+    };
+    output.begin(tenants.len());
+    let mut run = FleetRun::start(database, tenants, options).await?;
     let mut stopping = false;
     let is_cut_off = loop {
         let event = tokio::select! {
@@ -164,8 +187,7 @@ pub(super) async fn migrate_tenants(
     if !is_cut_off {
         summary.cause = run.end().await.err();
     }
-    output.end(current);
-    Ok(summary)
+    Ok((summary, current))
 }
 
 /// Tells who would get what.
@@ -173,7 +195,7 @@ async fn dry_run(
     database: &Administration,
     arguments: &MigrateArguments,
     only: &[SchemaName],
-    output: &mut MigrationOutput,
+    output: &mut FleetOutput,
 ) -> Result<(), CommandError> {
     let shared = migrate::shared_to_do(database).await?;
     output.shared(shared);
@@ -181,7 +203,7 @@ async fn dry_run(
     for (tenant, version) in &plan.current {
         output.current(tenant, *version);
     }
-    let mut summary = MigrationSummary {
+    let mut summary = FleetSummary {
         failed: Vec::new(),
         left: 0,
         cause: None,

@@ -6,6 +6,7 @@ mod database;
 mod log;
 mod migrate;
 pub mod output;
+mod placement;
 mod report;
 mod serve;
 mod tenants;
@@ -53,7 +54,7 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the shared tables and then every tenant's schema up to date
     Migrate(MigrateArguments),
-    /// Make, list, check, drop, export and import tenants
+    /// Make, list, check, drop, export and import tenants, and put them on the nodes of a Citus cluster
     #[command(subcommand)]
     Tenants(TenantsCommand),
     /// Make data to try or to measure with
@@ -183,7 +184,7 @@ pub enum CommandError {
         of: usize,
     },
     /// There is nobody to ask whether to go on.
-    #[error("this cannot be undone: confirm it with --yes, since there is no terminal to ask on")]
+    #[error("this is asked before it is done: confirm it with --yes, since there is no terminal to ask on")]
     Unconfirmed,
     /// The user does not want it.
     #[error("nothing was done")]
@@ -202,7 +203,7 @@ pub enum CommandError {
     /// An archive was not written or read.
     #[error(transparent)]
     Archive(#[from] ArchiveCommandError),
-    /// Some tenants were not migrated.
+    /// Some tenants failed.
     #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
     TenantsFailed {
         /// Their names.
@@ -210,11 +211,8 @@ pub enum CommandError {
         /// Of how many.
         of: usize,
     },
-    /// Some tenants' turn to be migrated did not come.
-    #[error(
-        "{left} of {of} tenants are left to be migrated; what was done stays{}",
-        also_failed(failed)
-    )]
+    /// Some tenants' turn did not come.
+    #[error("{left} of {of} tenants are left; what was done stays{}", also_failed(failed))]
     TenantsLeft {
         /// How many are left.
         left: usize,

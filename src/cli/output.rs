@@ -1,7 +1,8 @@
 //! Everything that is written for a person to read, but for the log. What nobody reads any more, as when
 //! a pipe was closed, is lost and stops nothing.
 
-mod migration;
+mod fleet;
+mod relocation;
 mod transfer;
 
 use std::error::Error;
@@ -14,7 +15,8 @@ use serde::Serialize;
 
 use crate::causes;
 
-pub(super) use migration::MigrationOutput;
+pub(super) use fleet::FleetOutput;
+pub(super) use relocation::MoveOutput;
 pub(super) use transfer::{Transfer, standard_output, transferred};
 
 /// Tells why the process fails, with all causes.

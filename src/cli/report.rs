@@ -43,22 +43,28 @@ pub(super) fn names<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> String
 
 /// A line for each tenant. Names are cut short where they do not fit in `width`.
 pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
-    const COLUMNS: [(&str, Alignment); 5] = [
+    const COLUMNS: [(&str, Alignment); 6] = [
         ("NAME", Alignment::Left),
         ("USERS", Alignment::Right),
         ("VERSION", Alignment::Right),
         ("STATE", Alignment::Left),
         ("SIZE", Alignment::Right),
+        ("NODE", Alignment::Left),
     ];
-    let mut lines = vec![COLUMNS.map(|(heading, _)| heading.to_owned())];
-    lines.extend(tenants.iter().map(cells));
-    let mut widths = [0; COLUMNS.len()];
+    let mut lines = vec![COLUMNS.map(|(heading, _)| heading.to_owned()).to_vec()];
+    lines.extend(tenants.iter().map(|tenant| cells(tenant).to_vec()));
+    if tenants.iter().all(|tenant| tenant.node.is_none()) {
+        for line in &mut lines {
+            line.truncate(COLUMNS.len() - 1);
+        }
+    }
+    let mut widths = vec![0; lines.first().map_or(0, Vec::len)];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = measure_text_width(cell).max(*width);
         }
     }
-    if let (Some(width), [name, others @ ..]) = (width, &mut widths) {
+    if let (Some(width), [name, others @ ..]) = (width, widths.as_mut_slice()) {
         let others: usize = others.iter().map(|other| other + 2).sum();
         *name = (*name).min(width.saturating_sub(others).max(SHORTEST_NAME));
     }
@@ -66,8 +72,8 @@ pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
     for line in lines {
         let cells: Vec<_> = COLUMNS
             .iter()
-            .zip(line.iter().zip(widths))
-            .map(|((_, alignment), (cell, width))| pad_str(cell, width, *alignment, Some("…")))
+            .zip(line.iter().zip(&widths))
+            .map(|((_, alignment), (cell, width))| pad_str(cell, *width, *alignment, Some("…")))
             .collect();
         table.push_str(cells.join("  ").trim_end());
         table.push('\n');
@@ -75,13 +81,14 @@ pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
     table
 }
 
-fn cells(tenant: &ListedTenant) -> [String; 5] {
+fn cells(tenant: &ListedTenant) -> [String; 6] {
     [
         shown(&tenant.name),
         tenant.users.to_string(),
         or_dash(tenant.version),
         state(tenant.state).to_owned(),
         or_dash(tenant.size_bytes.map(size)),
+        tenant.node.as_deref().map_or_else(|| "-".to_owned(), shown),
     ]
 }
 
@@ -214,6 +221,7 @@ mod tests {
             version: Some(2),
             state: TenantState::Current,
             size_bytes: Some(1 << 20),
+            node: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, lookup_host};
 
 use super::migrate::migrate_tenants;
-use super::output::MigrationOutput;
+use super::output::FleetOutput;
 use super::{CommandError, output, unless_stopped, with_database};
 use crate::admin::AdminError;
 use crate::admin::fleet::FleetOptions;
@@ -102,7 +102,7 @@ async fn prepare_demo(
     database: &Database,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
-    let mut output = MigrationOutput::new(false, false);
+    let mut output = FleetOutput::of_migration(false, false);
     migrate_tenants(administration, &[], FleetOptions::default(), &mut output, signals).await?;
     if users::are_none(database).await.map_err(AdminError::from)? {
         seed::demo(administration).await?;

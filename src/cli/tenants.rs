@@ -1,8 +1,9 @@
-//! `tenants`: making, listing, checking and dropping them; archives are elsewhere.
+//! `tenants`: making, listing, checking and dropping them; archives and nodes are elsewhere.
 
 use clap::{Args, Subcommand};
 
 use super::archive::{self, ExportArguments, ImportArguments};
+use super::placement::{self, DistributeArguments, MoveArguments};
 use super::{CommandError, administer, confirm, inspect, output, report, schemas};
 use crate::admin::drop::PointingUsers;
 use crate::admin::roles::RoleFate;
@@ -30,6 +31,16 @@ pub(super) enum TenantsCommand {
     /// Refused where it is not a tenant, where users point at it, and where other schemas need something
     /// of it. A drop that was cut off is finished by another one.
     Drop(DropArguments),
+    /// Put tenants on the nodes of a Citus cluster, where they are not yet
+    ///
+    /// A tenant that is new is put on one when it is made. One that was there before lies where the database
+    /// is, until this puts it on a node. While the rows of one are copied, the requests of all tenants wait:
+    /// run it when there is little to do. A run that was cut off is finished by another one.
+    Distribute(DistributeArguments),
+    /// Move a tenant to another node of a Citus cluster, while it is served
+    ///
+    /// What the move takes, and who waits for it, is told before it begins.
+    Move(MoveArguments),
     /// Write a tenant, with its users, to an archive
     ///
     /// It is of one moment: its tables with their rows, its record of migrations, and all columns of its
@@ -99,6 +110,8 @@ impl TenantsCommand {
             Self::List(arguments) => list(arguments, signals).await,
             Self::Check(arguments) => check(arguments, signals).await,
             Self::Drop(arguments) => drop(arguments, signals).await,
+            Self::Distribute(arguments) => placement::distribute(arguments, signals).await,
+            Self::Move(arguments) => Box::pin(placement::move_tenant(arguments, signals)).await,
             Self::Export(arguments) => archive::export(arguments, signals).await,
             Self::Import(arguments) => archive::import(arguments, signals).await,
         }

@@ -222,6 +222,11 @@ impl Database {
         self.session.is_lent()
     }
 
+    /// Whether tenants are read as roles of their own.
+    pub(super) fn expects_roles(&self) -> bool {
+        self.session.has_roles()
+    }
+
     /// Closes the pool: waits for the connections at work, lends out no more.
     pub async fn close(&self) {
         self.parking.close();

@@ -5,6 +5,9 @@
     reason = "the text of such a statement is an answer of PostgreSQL's own quoting functions"
 )]
 
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::tokenizer::{Location, Token, Tokenizer};
+use sqlx::migrate::Migration;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, raw_sql};
@@ -48,6 +51,37 @@ impl GeneratedSql {
         Self(text)
     }
 
+    /// Statements of a migration that is compiled in.
+    pub(crate) fn of_migration(migration: &Migration) -> Self {
+        Self(migration.sql.as_str().to_owned())
+    }
+
+    /// Each of its statements, to be sent by itself. What no lexer understands is left to PostgreSQL as it is.
+    pub(crate) fn one_by_one(self) -> Vec<Self> {
+        let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, &self.0).tokenize_with_location() else {
+            return vec![self];
+        };
+        let mut ends = tokens
+            .iter()
+            .filter(|token| token.token == Token::SemiColon)
+            .map(|token| token.span.start)
+            .peekable();
+        let mut here = Location::new(1, 1);
+        let is_end = |character| {
+            let is_end = ends.next_if_eq(&here).is_some();
+            here = match character {
+                '\n' => Location::new(here.line + 1, 1),
+                _ => Location::new(here.line, here.column + 1),
+            };
+            is_end
+        };
+        let statements = self.0.split(is_end);
+        statements
+            .filter(|statement| !statement.trim().is_empty())
+            .map(|statement| Self(statement.to_owned()))
+            .collect()
+    }
+
     /// Its text: for COPY, which has a protocol of its own.
     pub(crate) fn text(&self) -> &str {
         &self.0
@@ -57,5 +91,38 @@ impl GeneratedSql {
     pub(crate) async fn run(self, connection: &mut PgConnection) -> Result<(), DatabaseError> {
         raw_sql(AssertSqlSafe(self.0)).execute(connection).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_by_one(sql: &str) -> Vec<String> {
+        let statements = GeneratedSql(sql.to_owned()).one_by_one();
+        statements.into_iter().map(|statement| statement.0).collect()
+    }
+
+    #[test]
+    fn statements_are_told_apart_and_left_as_they_are() {
+        for statements in [
+            vec!["SELECT 1"],
+            vec![
+                "SELECT ';', 'it''s; x', '\\', E'\\';', U&'\\0041;'",
+                "SELECT \";\"\";\" /* ; /* ; */ ; */ -- ;\n FROM x",
+            ],
+            vec![
+                "DO $a$ BEGIN; $b$ ; $b$ END $a$",
+                "SELECT $$;$$, x::text[], 1.50, B'01' FROM t WHERE a @> '{;}'",
+            ],
+            vec!["ALTER TABLE \"名前\".\"a;b\" ADD CHECK (x >= 0 AND y ~ '^;' AND z->>'a' <> 'é;')"],
+        ] {
+            assert_eq!(one_by_one(&statements.join(";")), statements);
+            assert_eq!(one_by_one(&format!("{};\n;\n", statements.join(";"))), statements);
+        }
+        assert_eq!(
+            one_by_one("SELECT 'not closed; SELECT 2"),
+            ["SELECT 'not closed; SELECT 2"]
+        );
     }
 }

@@ -42,6 +42,12 @@ pub enum NotIsolated {
          set its pool mode to transaction (PgBouncer: pool_mode = transaction)"
     )]
     NoTransactions,
+    /// Tenants lie on nodes, which know other roles than that of a session alone.
+    #[error(
+        "Citus reads each tenant as its role over connections that log in as this role, which cannot log in: \
+         set TENANT_ROLES=off"
+    )]
+    RolesOnCitus,
     /// What one transaction sets, another sees.
     #[error(
         "a search path that one transaction sets is seen in another one ({found}): nothing can be served \
@@ -69,6 +75,9 @@ async fn test(database: &Database) -> Result<(), DatabaseError> {
     require_version(other.server_version_num())?;
     if !database.expects_pooler() && is_pooled(lease.idle_connection().await?, &mut other).await? {
         return Err(NotIsolated::UnexpectedPooler.into());
+    }
+    if database.expects_roles() && has_citus(&mut other).await? {
+        return Err(NotIsolated::RolesOnCitus.into());
     }
     let mut transaction = TenantTransaction::begin(lease.without_roles(), &Arc::new(nobodys())).await?;
     let expected = format!("{}, pg_temp", nobodys().quoted());
@@ -102,6 +111,13 @@ async fn inside(transaction: &mut TenantTransaction) -> Result<(String, i32), Da
         .await?;
     let row = rows.first().ok_or(NotIsolated::NoTransactions)?;
     Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+async fn has_citus(connection: &mut PgConnection) -> Result<bool, DatabaseError> {
+    let found = raw_sql("SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'")
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
 }
 
 /// Fails where a path that a tenant's transaction set is seen on `connection`.

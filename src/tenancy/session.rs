@@ -57,6 +57,11 @@ impl Session {
         self.statement_timeout
     }
 
+    /// Whether tenants are read as roles of their own.
+    pub(super) fn has_roles(self) -> bool {
+        self.has_roles
+    }
+
     /// Whether the server's connection is ours for one transaction at a time.
     pub(super) fn is_lent(self) -> bool {
         self.pooler == Pooler::Transaction

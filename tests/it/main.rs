@@ -16,6 +16,7 @@ mod support;
 mod archive;
 mod authentication;
 mod browsers;
+mod citus;
 mod command_line;
 mod diskless;
 mod embedded;

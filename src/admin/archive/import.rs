@@ -12,7 +12,7 @@ use super::format::{
 use super::tar_stream::TarReader;
 use super::{ArchiveError, Contents, grants, prepare, users};
 use crate::admin::migrations::TENANT;
-use crate::admin::roles;
+use crate::admin::{citus, roles};
 use crate::config::RoleSettings;
 use crate::tenancy::{
     Administration, AppliedMigration, DatabaseError, GeneratedSql, SchemaName, administration,
@@ -61,7 +61,7 @@ pub async fn import(
         return Err(ArchiveError::Exists(tenant.as_str().to_owned()));
     }
     let mut transaction = connection.begin().await?;
-    administration::create(&mut transaction, &tenant).await?;
+    citus::create_schema(&mut transaction, &tenant).await?;
     administration::enter(&mut transaction, &tenant).await?;
     prepare(&mut transaction).await?;
     let contents = fill(&mut transaction, &tenant, head, tar, options, database.roles()).await?;
@@ -156,7 +156,10 @@ async fn fill(
         tables,
         keys,
     } = head;
-    tables.run(transaction).await.map_err(ArchiveError::Tables)?;
+    let is_citus = citus::is_there(transaction).await?;
+    run(transaction, tables, is_citus)
+        .await
+        .map_err(ArchiveError::Tables)?;
     if !options.without_users {
         users::stage(transaction, &manifest.users).await?;
     }
@@ -183,7 +186,9 @@ async fn fill(
     } else {
         users::take_over(transaction, tenant, &manifest.users).await?;
     }
-    keys.run(transaction).await.map_err(ArchiveError::Keys)?;
+    run(transaction, keys, is_citus)
+        .await
+        .map_err(ArchiveError::Keys)?;
     if role_settings.are_on() {
         roles::ensure(transaction, tenant, role_settings).await?;
     }
@@ -198,6 +203,18 @@ async fn fill(
     let mut contents = Contents::new(tenant, manifest, &found, bytes);
     contents.left_out.extend(not_granted);
     Ok(contents)
+}
+
+async fn run(
+    transaction: &mut PgConnection,
+    statements: GeneratedSql,
+    is_citus: bool,
+) -> Result<(), DatabaseError> {
+    if is_citus {
+        citus::run(transaction, statements).await
+    } else {
+        statements.run(transaction).await
+    }
 }
 
 /// Rows on their way from the archive into tables.

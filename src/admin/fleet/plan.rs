@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sqlx::Connection;
 
-use super::{FleetOptions, TenantReport};
+use super::{FleetOptions, FleetTask, TenantReport};
 use crate::admin::AdminError;
 use crate::admin::adopt;
 use crate::admin::migrate::{self, Migrated};
@@ -84,7 +84,8 @@ pub async fn rehearse(
     let mut from = tenant.version();
     let mut adopted = None;
     let mut to_do = tenant.is_current();
-    if options.adopts && matches!(to_do, Err(AdminError::Unadopted)) {
+    let adopts = options.task == FleetTask::Migrate { adopts: true };
+    if adopts && matches!(to_do, Err(AdminError::Unadopted)) {
         to_do = match migrate::rehearse_adoption(database, &tenant.schema, options.patience).await {
             Ok(would_be) => {
                 from = Some(adopt::VERSION);
@@ -107,6 +108,7 @@ pub async fn rehearse(
         }),
         adopted,
         role_made,
+        node: None,
         duration: begin.elapsed(),
         error: to_do.err(),
     }

@@ -12,20 +12,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{FleetEvent, FleetOptions, TenantReport};
+use super::{FleetEvent, FleetOptions, FleetTask, TenantReport};
 use crate::admin::AdminError;
+use crate::admin::citus::distribution;
 use crate::admin::migrate::{self, TenantProgress};
 use crate::tenancy::{Administration, DatabaseError, SchemaName, administration};
 
 /// Between two tries at a connection.
 const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
-/// Tenants that one connection migrates: its backend remembers each table that it has seen.
+/// Tenants that one connection works on: its backend remembers each table that it has seen.
 const TENANTS_OF_A_CONNECTION: usize = 250;
 
 /// After so long it is told that another session works on a tenant.
 const LONG_WAIT: Duration = Duration::from_secs(5);
 
-/// Tenants being migrated. Dropped, it cuts off what is under way, of which nothing stays then.
+/// Tenants being worked on. Dropped, it cuts off what is under way, of which nothing stays then.
 pub struct FleetRun {
     events: mpsc::Receiver<FleetEvent>,
     stop: watch::Sender<bool>,
@@ -33,7 +34,7 @@ pub struct FleetRun {
 }
 
 impl FleetRun {
-    /// Begins to migrate `tenants`.
+    /// Begins to work on `tenants`.
     ///
     /// # Errors
     ///
@@ -75,7 +76,7 @@ impl FleetRun {
         self.events.recv().await
     }
 
-    /// Lets no more tenants begin. Migrations under way are finished; nobody waits for locks any more.
+    /// Lets no more tenants begin. Those under way are finished; nobody waits for locks any more.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -129,14 +130,14 @@ struct Worker {
 }
 
 impl Worker {
-    /// Migrates tenants while there are any. Where there is no connection to be had it leaves them to the
+    /// Works on tenants while there are any. Where there is no connection to be had it leaves them to the
     /// other workers.
     async fn work(mut self) -> Result<(), AdminError> {
         while self.next.load(Ordering::Relaxed) < self.tenants.len() && !*self.stopped.borrow() {
             let mut connection = self.connect().await?;
             for _ in 0..TENANTS_OF_A_CONNECTION {
                 let Some(tenant) = self.take() else { break };
-                let Some(report) = self.migrate(&mut connection, &tenant).await else {
+                let Some(report) = self.turn(&mut connection, &tenant).await else {
                     return Ok(());
                 };
                 let failed = report.error.is_some();
@@ -176,10 +177,10 @@ impl Worker {
     }
 
     /// A tenant's turn. None where it was stopped before it was over.
-    async fn migrate(&mut self, connection: &mut PgConnection, tenant: &SchemaName) -> Option<TenantReport> {
+    async fn turn(&mut self, connection: &mut PgConnection, tenant: &SchemaName) -> Option<TenantReport> {
         let begin = Instant::now();
         let mut progress = TenantProgress::default();
-        let error = self.try_to_migrate(connection, tenant, &mut progress).await.err();
+        let error = self.work_on(connection, tenant, &mut progress).await.err();
         if matches!(error, Some(AdminError::Stopped)) {
             return None;
         }
@@ -188,12 +189,13 @@ impl Worker {
             migrated: progress.migrated,
             adopted: progress.adopted,
             role_made: progress.role_made,
+            node: progress.node,
             duration: begin.elapsed(),
             error,
         })
     }
 
-    async fn try_to_migrate(
+    async fn work_on(
         &mut self,
         connection: &mut PgConnection,
         tenant: &SchemaName,
@@ -217,14 +219,18 @@ impl Worker {
         Ok(administration::unlock(connection, tenant.as_str()).await?)
     }
 
-    /// Tries once to migrate the tenant, and to make its role where tenants have roles.
+    /// Tries once to do what is to be done.
     async fn attempt(
         &self,
         connection: &mut PgConnection,
         tenant: &SchemaName,
         progress: &mut TenantProgress,
     ) -> Result<(), AdminError> {
-        let FleetOptions { patience, adopts, .. } = self.options;
+        let FleetOptions { patience, task, .. } = self.options;
+        let FleetTask::Migrate { adopts } = task else {
+            progress.node = distribution::attempt(connection, tenant, patience).await?;
+            return Ok(());
+        };
         migrate::attempt_tenant(connection, tenant, patience, adopts, progress).await?;
         let roles = self.database.roles();
         if roles.are_on() {

@@ -28,7 +28,8 @@ impl References {
         }
         let schema = unused_name();
         let mut transaction = connection.begin().await?;
-        raw_sql("SET LOCAL lock_timeout TO '5s'")
+        // Where there is Citus, nothing of this is for its nodes.
+        raw_sql("SET LOCAL lock_timeout TO '5s'; SET LOCAL citus.enable_ddl_propagation TO off")
             .execute(&mut *transaction)
             .await?;
         administration::create(&mut transaction, &schema).await?;

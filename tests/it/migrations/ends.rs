@@ -73,12 +73,12 @@ async fn a_signal_lets_it_finish_what_is_under_way_and_tell_what_is_left() {
     let mut migration = start(&database, &["migrate", "--jobs", "1", "--lock-timeout", "1m"]);
     database.service_is_blocked().await;
     migration.signal(Signal::SIGTERM);
-    migration.line_with("stopping when the migrations under way are done");
+    migration.line_with("stopping when the tenants under way are done");
     lock.release().await;
     assert_eq!(migration.wait().code(), Some(1));
     let told = migration.all_it_told();
     assert!(
-        told.contains("error: 5 of 6 tenants are left to be migrated; what was done stays"),
+        told.contains("error: 5 of 6 tenants are left; what was done stays"),
         "{told}"
     );
     assert_eq!(states(&database).await["t1"], NEW);

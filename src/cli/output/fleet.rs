@@ -1,4 +1,4 @@
-//! What is told of migrations: lines for people, or for programs.
+//! What is told of work on the fleet: lines for people, or for programs.
 
 use std::fmt::Arguments;
 
@@ -15,12 +15,14 @@ use crate::tenancy::SchemaName;
 /// So many tenants take long enough for a log to say how far they are.
 const LONG_RUN: usize = 50;
 
-/// Tells how a migration of the fleet goes.
-pub(in crate::cli) struct MigrationOutput {
+/// Tells how work on the fleet goes.
+pub(in crate::cli) struct FleetOutput {
     /// A JSON object for each tenant, on standard output, instead of lines for people.
     json: bool,
     /// Nothing is done: it is told what would be.
     dry_run: bool,
+    /// What is told of those for whom there is nothing to do.
+    already: &'static str,
     progress: Option<Progress>,
     unadopted: bool,
 }
@@ -42,13 +44,21 @@ struct TenantLine<'a> {
     role_made: bool,
 }
 
-impl MigrationOutput {
-    pub(in crate::cli) fn new(json: bool, dry_run: bool) -> Self {
+impl FleetOutput {
+    pub(in crate::cli) fn of_migration(json: bool, dry_run: bool) -> Self {
         Self {
             json,
             dry_run,
+            already: "up to date",
             progress: None,
             unadopted: false,
+        }
+    }
+
+    pub(in crate::cli) fn of_distribution() -> Self {
+        Self {
+            already: "on a node",
+            ..Self::of_migration(false, false)
         }
     }
 
@@ -75,7 +85,7 @@ impl MigrationOutput {
         }
     }
 
-    /// So many tenants are about to be migrated.
+    /// So many tenants are about to be worked on.
     pub(in crate::cli) fn begin(&mut self, tenants: usize) {
         let progress = Progress::new("tenants", tenants.try_into().unwrap_or(u64::MAX));
         self.progress = (tenants > 0 && (tenants >= LONG_RUN || !progress.is_hidden())).then_some(progress);
@@ -148,6 +158,9 @@ impl MigrationOutput {
                 let made = if self.dry_run { "to be made" } else { "made" };
                 self.line(format_args!("{name}: its role {made}, or granted what it lacks"));
             }
+            if let Some(node) = &report.node {
+                self.line(format_args!("{name}: on {}", shown(node)));
+            }
         }
         if let Some(error) = &report.error {
             let texts = causes::texts(error).join("\n  because: ");
@@ -158,17 +171,17 @@ impl MigrationOutput {
     /// The first signal to stop came.
     pub(in crate::cli) fn stopping(&self) {
         self.aside(format_args!(
-            "stopping when the migrations under way are done; another signal cuts them off"
+            "stopping when the tenants under way are done; another signal cuts them off"
         ));
     }
 
-    /// All is over. So many schemas were up to date.
+    /// All is over. For so many schemas there was nothing to do.
     pub(in crate::cli) fn end(&mut self, current: usize) {
         if let Some(progress) = self.progress.take() {
             progress.finish();
         }
         if !self.json {
-            answer(format_args!("{current} up to date already"));
+            answer(format_args!("{current} {} already", self.already));
         }
         if self.unadopted {
             tell(format_args!(
