@@ -12,7 +12,7 @@ use axum::response::Response;
 use tower_http::request_id::RequestId;
 use tracing::{Instrument, Span, field};
 
-use super::problem;
+use super::{problem, request_id};
 use crate::config::TRACE_TARGET;
 use crate::telemetry::Metrics;
 use crate::tenancy::{DatabaseTrace, Step};
@@ -40,7 +40,9 @@ pub(super) async fn observed(State(observer): State<Observer>, mut request: Requ
     #[cfg(not(feature = "otel"))]
     let trace_id: Option<String> = None;
     let log_span = log_span(&request, route_name, trace_id.as_deref());
-    let mut observation = Observation::begin(observer, request.method().clone(), route, trace_span);
+    let request_id = request.extensions().get::<RequestId>().cloned();
+    let mut observation =
+        Observation::begin(observer, request.method().clone(), route, request_id, trace_span);
     request.extensions_mut().insert(Arc::clone(&observation.work));
     async move {
         let response = next.run(request).await;
@@ -51,15 +53,11 @@ pub(super) async fn observed(State(observer): State<Observer>, mut request: Requ
     .await
 }
 
-/// What all log lines of a request have in common. An error's level, since a log of errors alone needs
-/// the request's id too.
+/// What all log lines of a request have in common, where more than failures is logged: it takes longer to make
+/// than all else that is told of a request.
 fn log_span(request: &Request, route: &str, trace_id: Option<&str>) -> Span {
-    let request_id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default();
-    tracing::error_span!("request", method = %request.method(), route, request_id, trace_id)
+    let request_id = request_id::text(request.extensions().get());
+    tracing::info_span!("request", method = %request.method(), route, request_id, trace_id)
 }
 
 /// By the semantic conventions for HTTP servers (OpenTelemetry, version 1.33), but for the path, which
@@ -99,6 +97,7 @@ struct Observation {
     observer: Observer,
     method: Method,
     route: Option<MatchedPath>,
+    request_id: Option<RequestId>,
     started: Instant,
     work: Arc<DatabaseWork>,
     trace_span: Span,
@@ -107,7 +106,13 @@ struct Observation {
 }
 
 impl Observation {
-    fn begin(observer: Observer, method: Method, route: Option<MatchedPath>, trace_span: Span) -> Self {
+    fn begin(
+        observer: Observer,
+        method: Method,
+        route: Option<MatchedPath>,
+        request_id: Option<RequestId>,
+        trace_span: Span,
+    ) -> Self {
         observer.metrics.request_begins();
         Self {
             work: Arc::new(DatabaseWork {
@@ -118,6 +123,7 @@ impl Observation {
             observer,
             method,
             route,
+            request_id,
             started: Instant::now(),
             trace_span,
             answer: None,
@@ -146,6 +152,7 @@ impl Observation {
             lookup_us = time_of(Step::Lookup),
             begin_us = time_of(Step::Begin),
             query_us = time_of(Step::Query),
+            request_id = request_id::without_span(self.request_id.as_ref()),
             "answered slowly"
         );
     }

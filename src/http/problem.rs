@@ -15,6 +15,7 @@ use tower_http::request_id::RequestId;
 use utoipa::ToSchema;
 
 use super::problem_type::ProblemType;
+use super::request_id;
 use crate::causes;
 use crate::orders::ListError;
 use crate::tenancy::DatabaseError;
@@ -124,7 +125,7 @@ impl Problem {
 
     /// Writes the one log line of a failure, with all its causes. What is the client's mistake is
     /// no failure.
-    fn log(&self) {
+    fn log(&self, request_id: Option<&RequestId>) {
         if self.is_shed || !self.status().is_server_error() {
             return;
         }
@@ -132,10 +133,11 @@ impl Problem {
             .cause
             .as_ref()
             .map(|cause| causes::texts(cause.as_ref()).join(": "));
+        let request_id = request_id::without_span(request_id);
         if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(problem = %self.kind, cause, "request failed");
+            tracing::error!(problem = %self.kind, cause, request_id, "request failed");
         } else {
-            tracing::warn!(problem = %self.kind, cause, "request failed");
+            tracing::warn!(problem = %self.kind, cause, request_id, "request failed");
         }
     }
 }
@@ -243,12 +245,13 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
-    problem.log();
-    let request_id = request_id
-        .as_ref()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default();
-    let body = Json(Body::new(problem.kind, problem.detail, uri.path(), request_id));
+    problem.log(request_id.as_ref());
+    let body = Json(Body::new(
+        problem.kind,
+        problem.detail,
+        uri.path(),
+        request_id::text(request_id.as_ref()),
+    ));
     // Of the answer so far only its headers stay, such as Allow.
     let mut completed = (problem.status(), body).into_response();
     for (name, value) in response.headers() {

@@ -5,7 +5,8 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tracing::Span;
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LENGTH: usize = 128;
@@ -36,4 +37,16 @@ fn is_sane(headers: &HeaderMap) -> bool {
             .as_bytes()
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
+}
+
+/// The request's id, as its answer and the log have it.
+pub(super) fn text(request_id: Option<&RequestId>) -> &str {
+    request_id
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default()
+}
+
+/// The same, for a line that stands in no span: a log of warnings alone has none, and tells the id by itself.
+pub(super) fn without_span(request_id: Option<&RequestId>) -> Option<&str> {
+    Span::current().is_disabled().then(|| text(request_id))
 }

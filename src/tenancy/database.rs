@@ -20,18 +20,23 @@ use super::transaction::TenantTransaction;
 use super::{DatabaseError, DatabaseTrace, HintCounts, PoolStatus, SchemaName, Step, self_test};
 use crate::config::{DatabaseUrl, PoolSettings};
 
-/// The database: a pool of connections, lent out only in scopes that clean up after themselves.
+/// The database: a pool of connections, lent out only in scopes that clean up after themselves. Clones are
+/// the same database, and cost next to nothing: there are several for each request.
 #[derive(Clone)]
 pub struct Database {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     pool: PgPool,
     parking: Arc<Parking>,
     shares: Arc<Shares>,
-    hints: Arc<Hints>,
+    hints: Hints,
     session: Session,
     /// Set once the connections were seen to keep tenants apart.
-    isolated: Arc<OnceCell<()>>,
+    isolated: OnceCell<()>,
     /// How often there was no connection in time.
-    timeouts: Arc<AtomicU64>,
+    timeouts: AtomicU64,
 }
 
 impl Database {
@@ -48,7 +53,7 @@ impl Database {
             .max_connections(settings.database_max_connections)
             .acquire_timeout(settings.acquire_timeout)
             .connect_lazy_with(session.connect_options(options));
-        Ok(Self {
+        let shared = Shared {
             pool,
             parking: Arc::new(Parking::new(
                 settings.database_max_connections,
@@ -58,10 +63,13 @@ impl Database {
                 settings.tenant_share(),
                 settings.tenant_max_waiting_requests,
             )),
-            hints: Arc::new(Hints::new(settings.tenant_hints)),
+            hints: Hints::new(settings.tenant_hints),
             session,
-            isolated: Arc::default(),
-            timeouts: Arc::default(),
+            isolated: OnceCell::new(),
+            timeouts: AtomicU64::new(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
         })
     }
 
@@ -87,7 +95,7 @@ impl Database {
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
         let statement = bind(lease.prepared(sqlx::query(statement)));
-        if !self.session.is_lent() {
+        if !self.shared.session.is_lent() {
             let row = statement.fetch_optional(lease.idle_connection().await?).await?;
             lease.hand_back();
             return Ok(row);
@@ -115,7 +123,7 @@ impl Database {
     /// A connection for the tenant, when it is its turn.
     async fn lease_for(&self, schema: &Arc<SchemaName>) -> Result<Lease, DatabaseError> {
         let deadline = self.deadline();
-        let share = self.shares.take(schema, deadline).await;
+        let share = self.shared.shares.take(schema, deadline).await;
         let share = share.map_err(|refusal| match refusal {
             NoShare::Busy => DatabaseError::TenantBusy,
             NoShare::Stuck => self.no_connection(),
@@ -126,29 +134,32 @@ impl Database {
 
     /// Until when who asks now waits for a connection.
     fn deadline(&self) -> Instant {
-        Instant::now() + self.pool.options().get_acquire_timeout()
+        Instant::now() + self.shared.pool.options().get_acquire_timeout()
     }
 
     /// The tenant that the user was last seen in, where that is remembered. They may belong to another
     /// by now: only a statement in that tenant's transaction can tell.
     pub(crate) fn hinted_tenant(&self, user_id: &str) -> Option<Arc<SchemaName>> {
-        self.hints.get(user_id)
+        self.shared.hints.get(user_id)
     }
 
     /// Remembers that the user was seen in `tenant`.
     pub(crate) fn hint_at(&self, user_id: &str, tenant: &Arc<SchemaName>) {
-        self.hints.set(user_id, tenant);
+        self.shared.hints.set(user_id, tenant);
     }
 
     /// Forgets a hint that led nowhere.
     pub(crate) fn forget_hint(&self, user_id: &str) {
-        self.hints.forget(user_id);
+        self.shared.hints.forget(user_id);
     }
 
     /// A connection of the pool. The first one is lent when the self-test has passed.
     async fn lease(&self, tenant: Option<&SchemaName>, deadline: Instant) -> Result<Lease, DatabaseError> {
-        if !self.isolated.initialized() {
-            let tested = self.isolated.get_or_try_init(|| Box::pin(self_test::run(self)));
+        if !self.shared.isolated.initialized() {
+            let tested = self
+                .shared
+                .isolated
+                .get_or_try_init(|| Box::pin(self_test::run(self)));
             self.in_time(deadline, tested).await??;
         }
         self.acquire(tenant, deadline).await
@@ -162,14 +173,19 @@ impl Database {
     /// A connection of the pool, tested or not, which suits `tenant` best.
     async fn acquire(&self, tenant: Option<&SchemaName>, deadline: Instant) -> Result<Lease, DatabaseError> {
         // Where nothing stays prepared, all connections suit the same.
-        let tenant = tenant.filter(|_| !self.session.is_lent());
+        let tenant = tenant.filter(|_| !self.shared.session.is_lent());
         let acquire = async {
-            let mut checkout = self.parking.take(tenant).await.ok_or(sqlx::Error::PoolClosed)?;
-            checkout.connect(&self.pool).await?;
+            let mut checkout = self
+                .shared
+                .parking
+                .take(tenant)
+                .await
+                .ok_or(sqlx::Error::PoolClosed)?;
+            checkout.connect(&self.shared.pool).await?;
             Ok(checkout)
         };
         match self.in_time(deadline, acquire).await? {
-            Ok(checkout) => Ok(Lease::new(checkout, self.session)),
+            Ok(checkout) => Ok(Lease::new(checkout, self.shared.session)),
             Err(sqlx::Error::PoolTimedOut) => Err(self.no_connection()),
             Err(error) => Err(error.into()),
         }
@@ -183,7 +199,7 @@ impl Database {
     }
 
     fn no_connection(&self) -> DatabaseError {
-        self.timeouts.fetch_add(1, Ordering::Relaxed);
+        self.shared.timeouts.fetch_add(1, Ordering::Relaxed);
         let status = self.pool_status();
         DatabaseError::NoConnection {
             most: status.limit,
@@ -195,41 +211,41 @@ impl Database {
     /// The pool as it is now.
     #[must_use]
     pub fn pool_status(&self) -> PoolStatus {
-        let occupancy = self.parking.occupancy();
+        let occupancy = self.shared.parking.occupancy();
         PoolStatus {
-            limit: self.pool.options().get_max_connections(),
-            size: self.pool.size(),
-            idle: occupancy.parked + self.pool.num_idle(),
+            limit: self.shared.pool.options().get_max_connections(),
+            size: self.shared.pool.size(),
+            idle: occupancy.parked + self.shared.pool.num_idle(),
             in_use: occupancy.in_use,
             waiting: occupancy.waiting,
-            timeouts: self.timeouts.load(Ordering::Relaxed),
+            timeouts: self.shared.timeouts.load(Ordering::Relaxed),
         }
     }
 
     /// How good the hints were so far.
     #[must_use]
     pub fn hint_counts(&self) -> HintCounts {
-        self.hints.counts()
+        self.shared.hints.counts()
     }
 
     /// A connection that is set up as those of the pool are, and not one of them.
     pub(super) async fn connect_as_pool_does(&self) -> Result<PgConnection, DatabaseError> {
-        Ok(self.pool.connect_options().connect().await?)
+        Ok(self.shared.pool.connect_options().connect().await?)
     }
 
     /// Whether a pooler is known to be in between.
     pub(super) fn expects_pooler(&self) -> bool {
-        self.session.is_lent()
+        self.shared.session.is_lent()
     }
 
     /// Whether tenants are read as roles of their own.
     pub(super) fn expects_roles(&self) -> bool {
-        self.session.has_roles()
+        self.shared.session.has_roles()
     }
 
     /// Closes the pool: waits for the connections at work, lends out no more.
     pub async fn close(&self) {
-        self.parking.close();
-        self.pool.close().await;
+        self.shared.parking.close();
+        self.shared.pool.close().await;
     }
 }

@@ -46,7 +46,7 @@
 //! async fn close(database: tenant_orders::tenancy::Database) { database.close().await }
 //! ```
 //! ```compile_fail,E0616
-//! async fn close(database: tenant_orders::tenancy::Database) { database.pool.close().await }
+//! async fn close(database: tenant_orders::tenancy::Database) { database.shared.pool.close().await }
 //! ```
 //! ```compile_fail,E0624
 //! async fn close(database: tenant_orders::tenancy::Database) { database.untested().await; }
