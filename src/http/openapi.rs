@@ -34,7 +34,7 @@ pub(super) fn openapi() -> String {
         (name = "orders", description = "What users ordered, and what they owe"),
         (name = "probes", description = "For whoever watches over the service"),
     ),
-    paths(super::orders::list, super::health::livez, super::health::readyz),
+    paths(super::orders::list, super::health::livez, super::health::readyz, super::metrics::show),
     components(schemas(Body<'_>)),
     modifiers(&Everywhere),
 )]
@@ -104,6 +104,22 @@ impl IntoResponses for LivenessProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         responses(
             "/livez",
+            &[
+                ProblemType::MethodNotAllowed,
+                ProblemType::Internal,
+                ProblemType::Timeout,
+            ],
+        )
+    }
+}
+
+/// The problems that the question for metrics may be answered.
+pub(super) struct MetricsProblems;
+
+impl IntoResponses for MetricsProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        responses(
+            "/metrics",
             &[
                 ProblemType::MethodNotAllowed,
                 ProblemType::Internal,

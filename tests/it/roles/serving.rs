@@ -158,7 +158,7 @@ async fn a_tenant_whose_role_cannot_be_taken_on_is_unavailable_and_the_log_says_
 }
 
 #[tokio::test]
-async fn the_grants_of_the_readme_are_enough_for_a_database_that_exists_already() {
+async fn the_grants_of_the_docs_are_enough_for_a_database_that_exists_already() {
     let database = TestDatabase::existing().await;
     database
         .execute(
@@ -166,8 +166,8 @@ async fn the_grants_of_the_readme_are_enough_for_a_database_that_exists_already(
              UPDATE public.users SET organization_id = replace(organization_id, 'client', 'r_readme')",
         )
         .await;
-    let readme = include_str!("../../../README.md").replace("client1", "r_readme1");
-    let block = readme.split("```sql\n").nth(2).unwrap();
+    let docs = include_str!("../../../docs/security.md").replace("client1", "r_readme1");
+    let block = docs.split("```sql\n").nth(1).unwrap();
     let (grants, _) = block.split_once("```").unwrap();
     // All tests' databases have this role in common.
     empty_database().await;
