@@ -96,6 +96,11 @@ async fn more_than_may_wait_are_refused_at_once() {
         let refused = flood.join_next().await.unwrap().unwrap();
         refused.problem(429, "tenant-overloaded");
     }
+    let metrics = service.get("/metrics").await.text();
+    for counted in ["limited_total 25", "shed_total 0"] {
+        let line = format!("tenant_orders_http_requests_{counted}");
+        assert!(metrics.lines().any(|told| told == line), "{line}\n{metrics}");
+    }
     lock.release().await;
     while let Some(answer) = flood.join_next().await {
         answer.unwrap().ok();
