@@ -3,32 +3,32 @@
 mod archive;
 mod confirm;
 mod database;
+mod error;
 mod log;
 mod migrate;
 pub mod output;
 mod placement;
 mod report;
+mod seed;
 mod serve;
 mod tenants;
 mod token;
 mod usage;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::admin::{self, AdminError};
-use crate::authentication::InvalidKeys;
-use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, RoleSettings, ServeSettings};
-use crate::seed::{self, BulkPlan, SeedError};
-use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Administration, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
-use archive::ArchiveCommandError;
-use database::{DatabaseSource, SourceError};
+use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
+use crate::server::{self, StopSignals};
+use crate::tenancy::{Administration, SchemaName};
+use database::DatabaseSource;
+pub use error::CommandError;
 pub use log::{Log, start_log};
 use migrate::MigrateArguments;
+use seed::SeedCommand;
 use tenants::TenantsCommand;
 use token::TokenArguments;
 
@@ -75,176 +75,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum SeedCommand {
-    /// Two users, whose tenants sell the same items at different prices
-    Demo(DemoArguments),
-    /// Tenants t1, t2, … with users t1-u1, t1-u2, …
-    Bulk(BulkArguments),
-}
-
-#[derive(Debug, Args)]
-struct DemoArguments {
-    #[command(flatten)]
-    database: DatabaseSettings,
-    #[command(flatten)]
-    roles: RoleSettings,
-}
-
-#[derive(Debug, Args)]
-struct BulkArguments {
-    /// How many tenants
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    tenants: u32,
-    /// Users of each tenant
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    users: u32,
-    /// Items of each tenant
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    items: u32,
-    /// Orders of each user
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
-    orders: u32,
-    #[command(flatten)]
-    database: DatabaseSettings,
-    #[command(flatten)]
-    roles: RoleSettings,
-}
-
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// There is no database to use.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The database's URL cannot be used.
-    #[error(transparent)]
-    Url(#[from] InvalidDatabaseUrl),
-    /// The address to listen on is taken or not ours.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// The address.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The keys for tokens cannot be used.
-    #[error(transparent)]
-    Keys(#[from] InvalidKeys),
-    /// Whoever reaches the service could read everything.
-    #[error(
-        "refusing to listen on {address}, beyond this machine, since nobody would be asked who they are: \
-         set JWT_SECRET or JWT_PUBLIC_KEY_FILE, or ALLOW_UNAUTHENTICATED=true behind a gateway that asks"
-    )]
-    Unauthenticated {
-        /// The address.
-        address: String,
-    },
-    /// There is nothing to sign a token with.
-    #[error(
-        "JWT_SECRET is not set: only with a secret does the service sign tokens as well as verify them; \
-         to sign one with a private key, see docs/security.md"
-    )]
-    NoSecret,
-    /// The operating system does not let signals be caught.
-    #[error("cannot catch signals")]
-    Signals(#[source] std::io::Error),
-    /// Serving failed.
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-    /// Nothing can be served over such connections.
-    #[error("refusing to serve")]
-    Unfit(#[source] DatabaseError),
-    /// A signal came before the work was done.
-    #[error("stopped by a signal; what was done stays")]
-    Stopped,
-    /// A second signal came before the requests under way were finished.
-    #[error("stopped at once by a second signal: requests under way were cut off")]
-    Interrupted,
-    /// Administration failed.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// Not a name for a tenant.
-    #[error(transparent)]
-    Name(#[from] InvalidSchemaName),
-    /// Administration of one tenant failed.
-    #[error("tenant {name:?}: {source}")]
-    Tenant {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: AdminError,
-    },
-    /// Tenants are not what they should be.
-    #[error("{drifted} of {of} tenants differ from what the migrations make")]
-    Drift {
-        /// How many differ.
-        drifted: usize,
-        /// How many were checked.
-        of: usize,
-    },
-    /// There is nobody to ask whether to go on.
-    #[error("this is asked before it is done: confirm it with --yes, since there is no terminal to ask on")]
-    Unconfirmed,
-    /// The user does not want it.
-    #[error("nothing was done")]
-    Declined,
-    /// Seeding failed.
-    #[error(transparent)]
-    Seed(#[from] SeedError),
-    /// The manual pages could not be written.
-    #[error("cannot write the manual pages into {}", folder.display())]
-    Manual {
-        /// Where.
-        folder: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// An archive was not written or read.
-    #[error(transparent)]
-    Archive(#[from] ArchiveCommandError),
-    /// Some tenants failed.
-    #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
-    TenantsFailed {
-        /// Their names.
-        failed: Vec<String>,
-        /// Of how many.
-        of: usize,
-    },
-    /// Some tenants' turn did not come.
-    #[error("{left} of {of} tenants are left; what was done stays{}", also_failed(failed))]
-    TenantsLeft {
-        /// How many are left.
-        left: usize,
-        /// Of how many.
-        of: usize,
-        /// Those that failed before.
-        failed: Vec<String>,
-        /// Why they are left, where it was not a signal.
-        #[source]
-        cause: Option<AdminError>,
-    },
-}
-
-fn also_failed(tenants: &[String]) -> String {
-    if tenants.is_empty() {
-        return String::new();
-    }
-    format!("; {} failed: {}", tenants.len(), tenants.join(", "))
-}
-
-impl CommandError {
-    /// Whether the command was not as it should be, rather than what it set out to do.
-    #[must_use]
-    pub fn is_usage(&self) -> bool {
-        match self {
-            Self::Url(_) | Self::Keys(_) | Self::Unauthenticated { .. } | Self::NoSecret => true,
-            Self::Archive(error) => error.is_usage(),
-            _ => false,
-        }
-    }
-}
-
 impl Cli {
     /// Runs the command. A first signal to stop lets it finish what must not be left half-done, above
     /// all an embedded PostgreSQL; a second cuts off requests; a third ends the process.
@@ -260,26 +90,7 @@ impl Cli {
             Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
             Some(Command::Token(arguments)) => token::token(&arguments),
             Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
-            Some(Command::Seed(SeedCommand::Demo(arguments))) => {
-                administer(&arguments.database, &signals, async |database| {
-                    Ok(seed::demo(&database.with_roles(&arguments.roles)).await?)
-                })
-                .await?;
-                output::step("the demo is there: users 1 (tenant client1) and 2 (tenant client2)");
-                Ok(())
-            }
-            Some(Command::Seed(SeedCommand::Bulk(arguments))) => {
-                let plan = BulkPlan {
-                    tenants: arguments.tenants,
-                    users: arguments.users,
-                    items: arguments.items,
-                    orders: arguments.orders,
-                };
-                administer(&arguments.database, &signals, async |database| {
-                    seed_bulk(&database.with_roles(&arguments.roles), plan).await
-                })
-                .await
-            }
+            Some(Command::Seed(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Completions { shell }) => {
                 output::completions(shell, &mut Self::command());
                 Ok(())
@@ -354,18 +165,4 @@ async fn unless_stopped<T>(
         () = signals.clone().received(1) => Err(CommandError::Stopped),
         worked = work => worked,
     }
-}
-
-async fn seed_bulk(database: &Administration, plan: BulkPlan) -> Result<(), CommandError> {
-    let side_by_side = std::thread::available_parallelism()
-        .map_or(1, NonZeroUsize::get)
-        .min(8);
-    let mut done = seed::bulk(database, plan, side_by_side).await?;
-    let progress = output::Progress::new("tenants", plan.tenants.into());
-    while let Some(tenant) = done.recv().await {
-        tenant?;
-        progress.advance();
-    }
-    progress.finish();
-    Ok(())
 }

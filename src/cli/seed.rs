@@ -1,0 +1,92 @@
+//! `seed`: data to try or to measure with.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, Subcommand};
+
+use super::{CommandError, administer, output};
+use crate::config::{DatabaseSettings, RoleSettings};
+use crate::seed::{self, BulkPlan};
+use crate::server::StopSignals;
+use crate::tenancy::Administration;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SeedCommand {
+    /// Two users, whose tenants sell the same items at different prices
+    Demo(DemoArguments),
+    /// Tenants t1, t2, … with users t1-u1, t1-u2, …
+    Bulk(BulkArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArguments {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BulkArguments {
+    /// How many tenants
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    tenants: u32,
+    /// Users of each tenant
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    users: u32,
+    /// Items of each tenant
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    items: u32,
+    /// Orders of each user
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    orders: u32,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
+}
+
+impl SeedCommand {
+    pub(super) async fn run(self, signals: &StopSignals) -> Result<(), CommandError> {
+        match self {
+            Self::Demo(arguments) => demo(&arguments, signals).await,
+            Self::Bulk(arguments) => bulk(&arguments, signals).await,
+        }
+    }
+}
+
+async fn demo(arguments: &DemoArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    administer(&arguments.database, signals, async |database| {
+        Ok(seed::demo(&database.with_roles(&arguments.roles)).await?)
+    })
+    .await?;
+    output::step("the demo is there: users 1 (tenant client1) and 2 (tenant client2)");
+    Ok(())
+}
+
+async fn bulk(arguments: &BulkArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    let plan = BulkPlan {
+        tenants: arguments.tenants,
+        users: arguments.users,
+        items: arguments.items,
+        orders: arguments.orders,
+    };
+    administer(&arguments.database, signals, async |database| {
+        make(&database.with_roles(&arguments.roles), plan).await
+    })
+    .await
+}
+
+async fn make(database: &Administration, plan: BulkPlan) -> Result<(), CommandError> {
+    let side_by_side = std::thread::available_parallelism()
+        .map_or(1, NonZeroUsize::get)
+        .min(8);
+    let mut done = seed::bulk(database, plan, side_by_side).await?;
+    let progress = output::Progress::new("tenants", plan.tenants.into());
+    while let Some(tenant) = done.recv().await {
+        tenant?;
+        progress.advance();
+    }
+    progress.finish();
+    Ok(())
+}
