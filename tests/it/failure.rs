@@ -205,9 +205,7 @@ async fn a_request_whose_connection_breaks_is_done_anew() {
     // Cuts the connections of the route before.
     gateway.set(server(Duration::from_millis(1)));
     // The first backend does not know that nobody waits for it.
-    let blocked = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database()
-                   AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
-    while database.text(blocked).await != "2" {
+    while database.blocked_backends().await != 2 {
         assert!(!request.is_finished(), "{}", request.await.unwrap().text());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -28,13 +28,6 @@ fn flood(service: &Service, requests: usize) -> JoinSet<Answer> {
     flood
 }
 
-/// Backends that wait for a lock on behalf of the service.
-async fn blocked(database: &TestDatabase) -> String {
-    let blocked = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database()
-                   AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
-    database.text(blocked).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_whose_tables_are_locked_waits_alone() {
     let database = TestDatabase::demo().await;
@@ -46,13 +39,13 @@ async fn a_tenant_whose_tables_are_locked_waits_alone() {
     service.get("/users/1/orders").await.ok();
     let lock = database.lock("client1.orders").await;
     let mut flood = flood(&service, 20);
-    while blocked(&database).await != "2" {}
+    database.backends_are_blocked(2).await;
     for _ in 0..50 {
         let others = service.get("/users/2/orders").await.ok();
         assert_eq!(others["total_due"], "10500.00");
         assert_eq!(service.get("/readyz").await.status, 200);
     }
-    assert_eq!(blocked(&database).await, "2");
+    assert_eq!(database.blocked_backends().await, 2);
     // Those who have their turn wait for the lock, the others have waited long enough.
     for _ in 0..18 {
         let refused = flood.join_next().await.unwrap().unwrap();
@@ -121,11 +114,11 @@ async fn a_request_that_is_cut_off_keeps_its_share_until_the_server_is_done() {
     while let Some(answer) = flood.join_next().await {
         answer.unwrap().problem(504, "timeout");
     }
-    assert_eq!(blocked(&database).await, "2");
+    assert_eq!(database.blocked_backends().await, 2);
     let refused = service.get("/users/1/orders").await;
     refused.problem(429, "tenant-overloaded");
     service.get("/users/2/orders").await.ok();
     lock.release().await;
-    while blocked(&database).await != "0" {}
+    database.backends_are_blocked(0).await;
     while service.get("/users/1/orders").await.status != 200 {}
 }

@@ -109,11 +109,23 @@ impl TestDatabase {
         TableLock(connection)
     }
 
-    /// Waits until the service waits for a lock.
-    pub(crate) async fn service_is_blocked(&self) {
+    /// How many of the service's backends wait for a lock.
+    pub(crate) async fn blocked_backends(&self) -> usize {
         let blocked = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database()
                        AND wait_event_type = 'Lock' AND application_name = 'tenant-orders'";
-        while self.text(blocked).await == "0" {
+        self.text(blocked).await.parse().unwrap()
+    }
+
+    /// Waits until so many of the service's backends wait for a lock.
+    pub(crate) async fn backends_are_blocked(&self, backends: usize) {
+        while self.blocked_backends().await != backends {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until the service waits for a lock.
+    pub(crate) async fn service_is_blocked(&self) {
+        while self.blocked_backends().await == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
