@@ -97,19 +97,19 @@ impl IntoResponses for OrdersProblems {
     }
 }
 
+/// What may be answered where no database is asked.
+const WITHOUT_DATABASE: [ProblemType; 3] = [
+    ProblemType::MethodNotAllowed,
+    ProblemType::Internal,
+    ProblemType::Timeout,
+];
+
 /// The problems that the question whether the process lives may be answered.
 pub(super) struct LivenessProblems;
 
 impl IntoResponses for LivenessProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        responses(
-            "/livez",
-            &[
-                ProblemType::MethodNotAllowed,
-                ProblemType::Internal,
-                ProblemType::Timeout,
-            ],
-        )
+        responses("/livez", &WITHOUT_DATABASE)
     }
 }
 
@@ -118,14 +118,7 @@ pub(super) struct MetricsProblems;
 
 impl IntoResponses for MetricsProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        responses(
-            "/metrics",
-            &[
-                ProblemType::MethodNotAllowed,
-                ProblemType::Internal,
-                ProblemType::Timeout,
-            ],
-        )
+        responses("/metrics", &WITHOUT_DATABASE)
     }
 }
 
