@@ -11,24 +11,20 @@ use sqlx::postgres::PgRow;
 use super::{Cursor, PageRequest};
 use crate::tenancy::{DatabaseError, TenantTransaction};
 
-/// The user's name and newest orders, whose sum is the total due where there are no more of them. A row
-/// without an order where there is none, and no row where the user is not of this tenant.
+/// The user's newest orders, each with the user's name. No row where there is no order, or where the user is
+/// not of this tenant. The user is joined to the orders, as that keeps them in the order of their index: no sort.
 const NEWEST: &str = "\
-SELECT u.name::text, page.*
-FROM public.users u LEFT JOIN (
-    SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text,
-           i.description::text, i.price::text
-    FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
-    WHERE o.user_id::text = $1
-    ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
-    LIMIT $3
-) AS page ON TRUE
-WHERE u.id::text = $1 AND u.organization_id::text = $2
-ORDER BY page.creation_timestamp DESC NULLS LAST, page.id";
+SELECT u.name::text, o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text,
+       i.description::text, i.price::text
+FROM public.users u CROSS JOIN orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+WHERE u.id::text = $1 AND u.organization_id::text = $2 AND o.user_id::text = $1
+ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
+LIMIT $3";
 
-/// The same with the orders behind a cursor, and the total due of all the user's orders: of each item as
+/// The user's name, the orders behind a cursor, and the total due of all the user's orders: of each item as
 /// many as were ordered in all, since that takes half the time of a line at a time. Prices go by way of text,
-/// as a float's own cast to numeric rounds it to 15 digits.
+/// as a float's own cast to numeric rounds it to 15 digits. A row without an order where there is none, and
+/// no row where the user is not of this tenant.
 ///
 /// `$4` and `$5` are the id and the time of the last order before the page: no id and `infinity` at the
 /// beginning, and no time among the orders without one, which come last. Those with a time and those without
@@ -90,7 +86,7 @@ pub(super) struct Found {
 /// Which of the user's orders were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// All of them.
+    /// All of them, one or more.
     All(Vec<OrderRow>),
     /// Some of them, one more than asked for where more follow, and the total due of all.
     Page {
@@ -114,7 +110,7 @@ pub(super) async fn select(
                 statement.bind(user_id).bind(&tenant).bind(one_more)
             })
             .await?;
-        if rows.len() <= usize::from(page.limit) {
+        if !rows.is_empty() && rows.len() <= usize::from(page.limit) {
             return found(&rows, |rows, _| Ok(Selection::All(rows)));
         }
     }
