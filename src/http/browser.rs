@@ -8,7 +8,6 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::map_response;
 use axum::response::Response;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
@@ -31,10 +30,8 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-/// Adds the headers to every answer, also to those that refuse: a page that may not read a refusal
-/// cannot tell why.
-pub(super) fn layered(router: Router, settings: &CorsSettings) -> Router {
-    let router = router.layer(map_response(with_headers));
+/// Lets web pages read what is answered, where `settings` name whose.
+pub(super) fn cross_origin(router: Router, settings: &CorsSettings) -> Router {
     match &settings.cors_allowed_origins {
         None => router,
         Some(AllowedOrigins::Any) => router.layer(cors().allow_origin(Any)),
@@ -53,10 +50,10 @@ fn cors() -> CorsLayer {
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
-async fn with_headers(mut response: Response) -> Response {
+/// Adds the headers that the answer does not have yet.
+pub(super) fn add_headers(response: &mut Response) {
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(value);
     }
-    response
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
@@ -30,7 +30,7 @@ use crate::tally::Tally;
 use crate::telemetry::Metrics;
 use crate::tenancy::Database;
 use observe::{Observer, observed};
-use problem::Problem;
+use problem::{Occurrence, Problem};
 
 /// All routes, over `database`. What goes on is counted in `metrics`. Requests run as tasks: this needs a
 /// Tokio runtime.
@@ -49,25 +49,19 @@ pub fn router(
     let limit = Limit {
         permits: Arc::new(Semaphore::new(permits)),
         refused: Arc::default(),
+        timeout: settings.request_timeout,
     };
     let observer = Observer {
         metrics: metrics.clone(),
         slow: settings.slow_request_threshold,
     };
-    let timed = from_fn_with_state(settings.request_timeout, timed);
-    // The last layer is the outermost. Problems are completed inside the task too, so that one behind
-    // a client who hung up is logged.
     let probes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::show).with_state(metrics))
-        .layer(timed.clone())
-        .layer(from_fn(problem::complete))
-        .layer(from_fn(unlimited));
+        .layer(from_fn_with_state(settings.request_timeout, unlimited));
     let api = Router::new()
         .route("/users/{id}/orders", get(orders::list))
-        .layer(timed)
-        .layer(from_fn(problem::complete))
         .layer(from_fn_with_state(limit, limited));
     // Outermost: who may not ask takes nothing from the others.
     let api = match authenticator {
@@ -80,10 +74,8 @@ pub fn router(
         .merge(page::routes())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .with_state(database)
-        .layer(from_fn(problem::complete));
-    let router = browser::layered(router, cors).layer(from_fn_with_state(observer, observed));
-    request_id::layered(router)
+        .with_state(database);
+    browser::cross_origin(router, cors).layer(from_fn_with_state(Some(observer), at_the_edge))
 }
 
 /// All that a client gets whose connection is one too many: `503 overloaded`, whatever it asks for.
@@ -96,9 +88,24 @@ pub fn turned_away(cors: &CorsSettings) -> Router {
     let router = Router::new()
         .route("/livez", get(health::livez))
         .fallback(async || Problem::too_many_connections())
-        .method_not_allowed_fallback(async || Problem::too_many_connections())
-        .layer(from_fn(problem::complete));
-    request_id::layered(browser::layered(router, cors))
+        .method_not_allowed_fallback(async || Problem::too_many_connections());
+    browser::cross_origin(router, cors).layer(from_fn_with_state(None, at_the_edge))
+}
+
+/// What all requests pass through, and all answers. One layer, as each costs a request some allocations.
+async fn at_the_edge(State(observer): State<Option<Observer>>, mut request: Request, next: Next) -> Response {
+    request_id::identify(&mut request);
+    let answer = async |request| {
+        let occurrence = Occurrence::of(&request);
+        let mut response = occurrence.complete(next.run(request).await);
+        browser::add_headers(&mut response);
+        request_id::answer(occurrence.request_id(), &mut response);
+        response
+    };
+    match observer {
+        Some(observer) => observed(observer, request, answer).await,
+        None => answer(request).await,
+    }
 }
 
 /// How much is taken on at once.
@@ -106,6 +113,7 @@ pub fn turned_away(cors: &CorsSettings) -> Router {
 struct Limit {
     permits: Arc<Semaphore>,
     refused: Arc<Tally>,
+    timeout: Duration,
 }
 
 /// Refuses at once what is too much. The log tells how much that was, not of each: it would be one
@@ -120,33 +128,37 @@ async fn limited(State(limit): State<Limit>, request: Request, next: Next) -> Re
         }
         return Err(Problem::overloaded());
     };
-    in_a_task_of_its_own(request, next, permit).await
+    in_a_task_of_its_own(limit.timeout, request, next, permit).await
 }
 
-async fn unlimited(request: Request, next: Next) -> Result<Response, Problem> {
-    in_a_task_of_its_own(request, next, ()).await
+async fn unlimited(
+    State(timeout): State<Duration>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    in_a_task_of_its_own(timeout, request, next, ()).await
 }
 
 /// Runs the request in a task, so that a client who hangs up cancels nothing half-way: a cancelled
-/// database section costs its connection. What is `held` is held until the work is done.
+/// database section costs its connection. What takes longer than `timeout` is cancelled. What is `held` is
+/// held until the work is done.
+///
+/// A problem is completed inside the task, so that one behind a client who hung up is logged.
 async fn in_a_task_of_its_own(
+    timeout: Duration,
     request: Request,
     next: Next,
     held: impl Send + 'static,
 ) -> Result<Response, Problem> {
     let work = async move {
-        let response = next.run(request).await;
+        let occurrence = Occurrence::of(&request);
+        let response = tokio::time::timeout(timeout, next.run(request))
+            .await
+            .unwrap_or_else(|elapsed| Problem::timeout(elapsed).into_response());
         drop(held);
-        response
+        occurrence.complete(response)
     };
     tokio::spawn(work.instrument(Span::current()))
         .await
         .map_err(Problem::internal)
-}
-
-/// Cancels what takes too long.
-async fn timed(State(timeout): State<Duration>, request: Request, next: Next) -> Result<Response, Problem> {
-    tokio::time::timeout(timeout, next.run(request))
-        .await
-        .map_err(Problem::timeout)
 }

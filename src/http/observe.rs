@@ -1,13 +1,13 @@
 //! What is told of each request: the span that its log lines stand in, its one line, its metrics and its
 //! trace.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use tower_http::request_id::RequestId;
 use tracing::{Instrument, Span, field};
@@ -31,7 +31,11 @@ pub(super) struct Observer {
 }
 
 /// Tells of the request when it is answered, or when its client is gone.
-pub(super) async fn observed(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
+pub(super) async fn observed<F: Future<Output = Response>>(
+    observer: Observer,
+    mut request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route_name = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let trace_span = trace_span(&request, route_name);
@@ -45,7 +49,7 @@ pub(super) async fn observed(State(observer): State<Observer>, mut request: Requ
         Observation::begin(observer, request.method().clone(), route, request_id, trace_span);
     request.extensions_mut().insert(Arc::clone(&observation.work));
     async move {
-        let response = next.run(request).await;
+        let response = answer(request).await;
         observation.answered(&response);
         response
     }

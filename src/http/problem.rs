@@ -7,8 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tower_http::request_id::RequestId;
@@ -194,7 +193,7 @@ impl From<ListError> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// Only marks the answer: [`complete`] writes it, since it knows the request.
+    /// Only marks the answer: [`Occurrence::complete`] writes it, since it knows the request.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
@@ -237,41 +236,57 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Writes the body of an answer that is a problem, and logs it.
-pub(super) async fn complete(request: Request, next: Next) -> Response {
-    let uri = request.uri().clone();
-    let request_id = request.extensions().get::<RequestId>().cloned();
-    let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
-        return response;
-    };
-    problem.log(request_id.as_ref());
-    let body = Json(Body::new(
-        problem.kind,
-        problem.detail,
-        uri.path(),
-        request_id::text(request_id.as_ref()),
-    ));
-    // Of the answer so far only its headers stay, such as Allow.
-    let mut completed = (problem.status(), body).into_response();
-    for (name, value) in response.headers() {
+/// The request whose answer may be a problem.
+pub(super) struct Occurrence {
+    uri: Uri,
+    request_id: Option<RequestId>,
+}
+
+impl Occurrence {
+    pub(super) fn of(request: &Request) -> Self {
+        Self {
+            uri: request.uri().clone(),
+            request_id: request.extensions().get().cloned(),
+        }
+    }
+
+    pub(super) fn request_id(&self) -> Option<&RequestId> {
+        self.request_id.as_ref()
+    }
+
+    /// Writes the body of an answer that is a problem, and logs it.
+    pub(super) fn complete(&self, mut response: Response) -> Response {
+        let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+            return response;
+        };
+        problem.log(self.request_id());
+        let body = Json(Body::new(
+            problem.kind,
+            problem.detail,
+            self.uri.path(),
+            request_id::text(self.request_id()),
+        ));
+        // Of the answer so far only its headers stay, such as Allow.
+        let mut completed = (problem.status(), body).into_response();
+        for (name, value) in response.headers() {
+            completed
+                .headers_mut()
+                .entry(name)
+                .or_insert_with(|| value.clone());
+        }
+        let headers = completed.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if problem.kind.row().retry {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if let Some(challenge) = problem.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if problem.is_shed {
+            completed.extensions_mut().insert(Shed);
+        }
         completed
-            .headers_mut()
-            .entry(name)
-            .or_insert_with(|| value.clone());
     }
-    let headers = completed.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if problem.kind.row().retry {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-    }
-    if let Some(challenge) = problem.challenge {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    }
-    if problem.is_shed {
-        completed.extensions_mut().insert(Shed);
-    }
-    completed
 }
 
 /// Marks an answer that says that there is too much to do.

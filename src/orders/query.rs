@@ -144,19 +144,16 @@ fn found(
     let Some(first) = rows.first() else {
         return Ok(None);
     };
-    let orders = rows
-        .iter()
-        .filter(|row| !is_without_order(row))
-        .map(order_row)
-        .collect::<Result<_, _>>()?;
+    let orders = if is_without_order(first)? { &[] } else { rows };
+    let orders = orders.iter().map(order_row).collect::<Result<_, _>>()?;
     Ok(Some(Found {
         name: first.try_get(0)?,
         selection: selection(orders, first)?,
     }))
 }
 
-fn is_without_order(row: &PgRow) -> bool {
-    matches!(row.try_get::<Option<&str>, _>(1), Ok(None))
+fn is_without_order(row: &PgRow) -> Result<bool, sqlx::Error> {
+    Ok(row.try_get::<Option<&str>, _>(1)?.is_none())
 }
 
 fn order_row(row: &PgRow) -> Result<OrderRow, sqlx::Error> {

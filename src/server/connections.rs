@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -117,13 +118,16 @@ impl Connections {
     }
 
     fn serve_client(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let router = TowerToHyperService::new(self.router.clone());
+        let life = self.life.clone();
+        let service = service_fn(move |request| life.clone().counted(router.call(request)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD)
             .serve_connection(
                 TokioIo::new(ClientStream::new(stream, self.life.requests.clone())),
-                TowerToHyperService::new(self.router.clone()),
+                service,
             );
         let open = Counted::new(&self.life.connections);
         let closing = self.life.clone().closing();

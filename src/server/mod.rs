@@ -9,10 +9,8 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -80,6 +78,19 @@ impl Life {
         let _ = self.phase.wait_for(|phase| *phase == Phase::Closing).await;
         tokio::time::sleep_until(accepted + self.drain_time).await;
     }
+
+    /// Counts a request while its `answer` is under way, also where its client hangs up, and asks the client
+    /// to close the connection once the service is to stop.
+    async fn counted<E>(self, answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
+        let _counted = Counted::new(&self.requests);
+        let mut response = answer.await?;
+        if *self.phase.borrow() != Phase::Serving {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
 }
 
 /// Serves `database` on `listener`, to whom `authenticator` lets in, until `shutdown` is done, then finishes the requests under way
@@ -124,8 +135,7 @@ pub async fn run(
         &settings.request,
         authenticator,
         &settings.cors,
-    )
-    .layer(from_fn_with_state(life.clone(), counted));
+    );
     let turned_away = http::turned_away(&settings.cors);
     let mut connections = Connections::new(life, router, turned_away, max_clients, metrics);
     tokio::select! {
@@ -179,19 +189,6 @@ async fn quiet(requests: &mut watch::Receiver<usize>) {
             Ok(Err(_)) | Err(_) => return,
         }
     }
-}
-
-/// Counts the request while it is under way, also where its client hangs up, and asks the client to
-/// close the connection once the service is to stop.
-async fn counted(State(life): State<Life>, request: Request, next: Next) -> Response {
-    let _counted = Counted::new(&life.requests);
-    let mut response = next.run(request).await;
-    if *life.phase.borrow() != Phase::Serving {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 /// One more, as long as it lives.
