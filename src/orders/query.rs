@@ -16,7 +16,7 @@ use crate::tenancy::{DatabaseError, TenantTransaction};
 const NEWEST: &str = "\
 SELECT u.name::text, o.id::text, o.creation_timestamp::timestamp, o.quantity::bigint, o.item_id::text,
        i.description::text, i.price::text
-FROM public.users u CROSS JOIN orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+FROM public.users u, orders o LEFT JOIN items i ON i.id::text = o.item_id::text
 WHERE u.id::text = $1 AND u.organization_id::text = $2 AND o.user_id::text = $1
 ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
 LIMIT $3";

@@ -16,20 +16,25 @@ use super::parking::Parking;
 
 /// A connection that rested longer is tried before it is used: the server may have gone meanwhile.
 const TRUSTED_REST: Duration = Duration::from_secs(1);
-/// A connection that is older is given back to the pool, which closes it: a server's process grows
-/// with all that it has ever looked at.
-const LONGEST_LIFE: Duration = Duration::from_mins(30);
 
 /// Room for one connection, and the one that is parked there, if any.
 pub(super) struct Place {
     pub(super) number: usize,
     pub(super) parked: Option<Parked>,
+    pub(super) wear: Wear,
+}
+
+/// What the server's process at the other end of a connection has been through.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wear {
+    pub(super) since: Instant,
+    /// How often it served a tenant that has another home.
+    pub(super) strangers: usize,
 }
 
 /// A connection of the pool, and how long it has been there.
 pub(super) struct Parked {
     connection: PoolConnection<Postgres>,
-    born: Instant,
     pub(super) since: Instant,
     /// Whether its last user's transaction is still open, for the next one to end.
     in_transaction: bool,
@@ -41,6 +46,15 @@ pub(super) struct Checkout {
     /// Taken out only by what ends the checkout.
     place: Option<Place>,
     parking: Arc<Parking>,
+}
+
+impl Wear {
+    pub(super) fn none() -> Self {
+        Self {
+            since: Instant::now(),
+            strangers: 0,
+        }
+    }
 }
 
 impl Checkout {
@@ -65,18 +79,17 @@ impl Checkout {
             if parked.since.elapsed() <= TRUSTED_REST || parked.connection.ping().await.is_ok() {
                 return Ok(());
             }
-            parked.connection.close_on_drop();
+            parked.close_on_drop();
         }
         // Seldom done, and large: boxed, it does not make every request's future as large.
         place.parked = None;
         let connection = Box::pin(pool.acquire()).await?;
-        let now = Instant::now();
         place.parked = Some(Parked {
             connection,
-            born: now,
-            since: now,
+            since: Instant::now(),
             in_transaction: false,
         });
+        place.wear = Wear::none();
         Ok(())
     }
 
@@ -95,7 +108,8 @@ impl Checkout {
         parked.expect("a checkout has a connection")
     }
 
-    /// Gives a connection whose transaction is still open to whoever waits for one. Back where nobody does.
+    /// Gives a connection whose transaction is still open to whoever waits for one. Back where nobody does, or
+    /// where it is worn out.
     pub(super) fn hand_over(mut self) -> Result<(), Self> {
         if let Some(mut place) = self.place.take() {
             if let Some(parked) = &mut place.parked {
@@ -116,26 +130,30 @@ impl Checkout {
             parked.since = Instant::now();
             parked.in_transaction = false;
         }
-        let parked = &mut place.parked;
-        let outlived = parked.take_if(|parked| parked.born.elapsed() > LONGEST_LIFE);
         self.parking.release(place);
-        drop(outlived);
     }
 
     /// Closes the connection when the checkout is dropped, whatever is done with it until then.
     pub(super) fn close_on_drop(&mut self) {
         if let Some(parked) = self.place.as_mut().and_then(|place| place.parked.as_mut()) {
-            parked.connection.close_on_drop();
+            parked.close_on_drop();
         }
+    }
+}
+
+impl Parked {
+    /// Closes the connection when it is dropped, rather than to give it back to the pool.
+    pub(super) fn close_on_drop(&mut self) {
+        self.connection.close_on_drop();
     }
 }
 
 impl Drop for Checkout {
     fn drop(&mut self) {
         self.close_on_drop();
-        if let Some(Place { number, parked }) = self.place.take() {
-            drop(parked);
-            self.parking.release(Place { number, parked: None });
+        if let Some(mut place) = self.place.take() {
+            place.parked = None;
+            self.parking.release(place);
         }
     }
 }

@@ -9,12 +9,18 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::SchemaName;
-use super::checkout::{Checkout, Parked, Place};
+use super::checkout::{Checkout, Parked, Place, Wear};
 
 /// A connection that rested longer is given back to the pool, which closes it in time.
 const LONGEST_REST: Duration = Duration::from_mins(1);
 /// A place that is in use for longer is held up: those who wait for it take any other.
 const HELD_UP: Duration = Duration::from_millis(20);
+/// So many of a tenant wait for its home. More of them take any place. Two now and then meet by chance.
+const MOST_AT_HOME: usize = 2;
+/// A connection that is older is closed: a server's process grows with all that it has ever looked at.
+const LONGEST_LIFE: Duration = Duration::from_mins(30);
+/// A connection that is older is closed where it has served many tenants that are at home elsewhere.
+const LONGEST_LIFE_AMONG_STRANGERS: Duration = Duration::from_mins(1);
 
 /// Holds the pool's connections while nobody uses them, each in a place of its own.
 ///
@@ -25,10 +31,10 @@ const HELD_UP: Duration = Duration::from_millis(20);
 /// waits for it: so a process of the server plans, and keeps in memory, the statements of its share of the
 /// tenants and not of all. It takes any other place where its home is held up, or where it asks for more
 /// than one place at a time.
+///
+/// What a process of the server has kept of other tenants it keeps until it ends. So a connection is closed
+/// that was made before there were that many tenants, or that served too many which are at home elsewhere.
 pub(super) struct Parking {
-    places: usize,
-    /// So many tenants are at home everywhere.
-    few_tenants: usize,
     state: Mutex<State>,
 }
 
@@ -40,8 +46,12 @@ pub(super) struct Occupancy {
 }
 
 struct State {
+    /// So many tenants are at home everywhere.
+    few_tenants: usize,
     /// The tenants that were seen, until there are more than a few.
     tenants: HashSet<u64>,
+    /// Since when there are more than a few.
+    many_since: Option<Instant>,
     /// In the order in which they became free. The last is taken first, so that some connections rest long
     /// enough to be given back.
     free: Vec<Place>,
@@ -64,12 +74,16 @@ impl Parking {
     /// Room for so many connections, each of which keeps the statements of a few tenants.
     pub(super) fn new(places: u32, few_tenants: usize) -> Self {
         let places = usize::try_from(places).unwrap_or(usize::MAX);
-        let free = (0..places).rev().map(|number| Place { number, parked: None });
+        let free = (0..places).rev().map(|number| Place {
+            number,
+            parked: None,
+            wear: Wear::none(),
+        });
         Self {
-            places,
-            few_tenants,
             state: Mutex::new(State {
+                few_tenants,
                 tenants: HashSet::new(),
+                many_since: None,
                 free: free.collect(),
                 taken: vec![Instant::now(); places],
                 waiting: VecDeque::new(),
@@ -89,9 +103,9 @@ impl Parking {
                 return None;
             }
             let home = tenant
-                .filter(|tenant| state.are_many(*tenant, self.few_tenants) && !state.has_waiting(*tenant))
-                .and_then(|tenant| self.home(tenant));
-            if let Some(place) = state.take_free(home) {
+                .filter(|tenant| state.are_many(*tenant) && state.waiting_of(*tenant) < MOST_AT_HOME)
+                .and_then(|tenant| state.home(tenant));
+            if let Some(place) = state.take_free(tenant, home) {
                 return Some(Checkout::new(place, Arc::clone(self)));
             }
             let (hand, handed) = oneshot::channel();
@@ -108,11 +122,6 @@ impl Parking {
         }
     }
 
-    fn home(&self, tenant: u64) -> Option<usize> {
-        let home = tenant.checked_rem(u64::try_from(self.places).ok()?)?;
-        usize::try_from(home).ok()
-    }
-
     /// Gives free places to those whose home is held up by now.
     fn look_again(self: &Arc<Self>) {
         let free = std::mem::take(&mut self.state().free);
@@ -121,10 +130,17 @@ impl Parking {
         }
     }
 
-    /// Gives the place to whoever waits for one; back where nobody does.
+    /// Gives the place to whoever waits for one; back where nobody does, or where its connection is worn out.
     pub(super) fn hand_over(self: &Arc<Self>, mut place: Place) -> Option<Place> {
         loop {
-            let Some(waiter) = self.state().next_waiter(place.number) else {
+            let mut state = self.state();
+            let waiter = if state.is_worn_out(place.wear) {
+                None
+            } else {
+                state.next_waiter(&mut place)
+            };
+            drop(state);
+            let Some(waiter) = waiter else {
                 return Some(place);
             };
             let checkout = Checkout::new(place, Arc::clone(self));
@@ -135,8 +151,16 @@ impl Parking {
         }
     }
 
-    /// Gives the place to whoever waits for one, or leaves it free.
+    /// Gives the place to whoever waits for one, or leaves it free, without its connection where that is worn
+    /// out.
     pub(super) fn release(self: &Arc<Self>, mut place: Place) {
+        let is_worn_out = self.state().is_worn_out(place.wear);
+        if is_worn_out {
+            place.wear = Wear::none();
+            if let Some(mut parked) = place.parked.take() {
+                parked.close_on_drop();
+            }
+        }
         while let Some(back) = self.hand_over(place) {
             let mut state = self.state();
             if state.next_index(back.number).is_none() {
@@ -166,7 +190,7 @@ impl Parking {
         let state = self.state();
         Occupancy {
             parked: state.free.iter().filter(|place| place.parked.is_some()).count(),
-            in_use: self.places - state.free.len(),
+            in_use: state.taken.len() - state.free.len(),
             waiting: state
                 .waiting
                 .iter()
@@ -182,32 +206,50 @@ impl Parking {
 
 impl State {
     /// Whether more than a few tenants were seen, this one among them.
-    fn are_many(&mut self, tenant: u64, few: usize) -> bool {
-        if self.tenants.len() <= few {
+    fn are_many(&mut self, tenant: u64) -> bool {
+        if self.many_since.is_none() {
             self.tenants.insert(tenant);
+            if self.tenants.len() > self.few_tenants {
+                self.tenants = HashSet::new();
+                self.many_since = Some(Instant::now());
+            }
         }
-        self.tenants.len() > few
+        self.many_since.is_some()
     }
 
-    fn has_waiting(&self, tenant: u64) -> bool {
-        self.waiting.iter().any(|waiter| waiter.tenant == Some(tenant))
+    fn home(&self, tenant: u64) -> Option<usize> {
+        let home = tenant.checked_rem(u64::try_from(self.taken.len()).ok()?)?;
+        usize::try_from(home).ok()
     }
 
-    fn take_free(&mut self, home: Option<usize>) -> Option<Place> {
+    /// Whether a process of the server has looked at more than it should keep.
+    fn is_worn_out(&self, wear: Wear) -> bool {
+        let age = wear.since.elapsed();
+        age > LONGEST_LIFE
+            || self.many_since.is_some_and(|since| wear.since < since)
+            || wear.strangers > self.few_tenants / 4 && age > LONGEST_LIFE_AMONG_STRANGERS
+    }
+
+    fn waiting_of(&self, tenant: u64) -> usize {
+        let of_tenant = |waiter: &&Waiter| waiter.tenant == Some(tenant);
+        self.waiting.iter().filter(of_tenant).count()
+    }
+
+    fn take_free(&mut self, tenant: Option<u64>, home: Option<usize>) -> Option<Place> {
         let at_home = self.free.iter().position(|place| Some(place.number) == home);
-        let place = match at_home {
+        let mut place = match at_home {
             Some(index) => self.free.remove(index),
             None if self.is_in_vain(home) => self.free.pop()?,
             None => return None,
         };
-        self.mark_taken(place.number);
+        self.mark_taken(&mut place, tenant);
         Some(place)
     }
 
-    fn next_waiter(&mut self, place: usize) -> Option<Waiter> {
-        let index = self.next_index(place)?;
-        self.mark_taken(place);
-        self.waiting.remove(index)
+    fn next_waiter(&mut self, place: &mut Place) -> Option<Waiter> {
+        let waiter = self.waiting.remove(self.next_index(place.number)?)?;
+        self.mark_taken(place, waiter.tenant);
+        Some(waiter)
     }
 
     /// Who is to get `place`: the first whose home it is, or who waits in vain for another.
@@ -222,9 +264,13 @@ impl State {
         taken.is_none_or(|taken| taken.elapsed() > HELD_UP)
     }
 
-    fn mark_taken(&mut self, place: usize) {
-        if let Some(taken) = self.taken.get_mut(place) {
+    fn mark_taken(&mut self, place: &mut Place, tenant: Option<u64>) {
+        if let Some(taken) = self.taken.get_mut(place.number) {
             *taken = Instant::now();
+        }
+        let home = tenant.and_then(|tenant| self.home(tenant));
+        if self.many_since.is_some() && home.is_some_and(|home| home != place.number) {
+            place.wear.strangers += 1;
         }
     }
 
@@ -308,6 +354,41 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), Some(home));
     }
 
+    /// The wear of a place that is taken for `name`, which is released.
+    async fn wear(parking: &Arc<Parking>, name: &str) -> Wear {
+        let place = take(parking, name).await.into_place().unwrap();
+        let wear = place.wear;
+        parking.release(place);
+        wear
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_made_among_few_tenants_is_replaced_when_there_are_more() {
+        let parking = Arc::new(Parking::new(1, 1));
+        let start = Instant::now();
+        tokio::time::sleep(HELD_UP).await;
+        assert_eq!(wear(&parking, "a").await.since, start);
+        assert_eq!(wear(&parking, "a").await.since, start);
+        assert_eq!(wear(&parking, "b").await.since, start);
+        assert_eq!(wear(&parking, "a").await.since, start + HELD_UP);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_served_too_many_strangers_is_replaced_when_its_time_has_come() {
+        let (one, other, _) = neighbours(&parking(2)).await;
+        let parking = Arc::new(Parking::new(2, 4));
+        for name in ["1", "2", "3", "4", "5"] {
+            drop(take(&parking, name).await);
+        }
+        let _held_up = take(&parking, one).await;
+        for strangers in 1..=3 {
+            assert_eq!(wear(&parking, other).await.strangers, strangers);
+        }
+        tokio::time::sleep(LONGEST_LIFE_AMONG_STRANGERS).await;
+        assert_eq!(wear(&parking, other).await.strangers, 4);
+        assert_eq!(wear(&parking, other).await.strangers, 1);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_tenant_whose_home_is_held_up_takes_any_other() {
         let parking = parking(4);
@@ -321,12 +402,15 @@ mod tests {
     async fn a_tenant_that_asks_much_takes_more_than_its_home() {
         let parking = parking(4);
         let home = take(&parking, "a").await;
-        let second = waits(&parking, "a");
-        tokio::task::yield_now().await;
-        let third = waits(&parking, "a").await.unwrap();
-        assert!(!second.is_finished());
+        let mut at_home = Vec::new();
+        for _ in 0..MOST_AT_HOME {
+            at_home.push(waits(&parking, "a"));
+            tokio::task::yield_now().await;
+        }
+        let elsewhere = waits(&parking, "a").await.unwrap();
+        assert!(at_home.iter().all(|waiting| !waiting.is_finished()));
         let home = home.into_place().unwrap();
-        assert_ne!(third, Some(home.number));
+        assert_ne!(elsewhere, Some(home.number));
         parking.release(home);
     }
 
