@@ -147,17 +147,20 @@ fn tell(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
         ("tenant-orders", service),
         ("naive port", naive),
     ] {
-        let figure = |of: fn(&Round) -> f64| median(rounds.iter().map(of));
+        let figure = |decimals, of: fn(&Round) -> f64| match median(rounds.iter().map(of)) {
+            unknown if unknown.is_nan() => String::new(),
+            known => format!("{known:.decimals$}"),
+        };
         println!(
-            "| {name} | {:.0} | {} | {:.2} | {:.2} | {:.3} | {:.3} | {:.1} | {:.1} |",
-            figure(|round| round.rate),
+            "| {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            figure(0, |round| round.rate),
             ratio(rounds, pgbench),
-            figure(|round| round.p50),
-            figure(|round| round.p99),
-            figure(|round| round.program_cpu),
-            figure(|round| round.database_cpu),
-            figure(|round| round.program_memory),
-            figure(|round| round.backend_memory),
+            figure(2, |round| round.p50),
+            figure(2, |round| round.p99),
+            figure(3, |round| round.program_cpu),
+            figure(3, |round| round.database_cpu),
+            figure(1, |round| round.program_memory),
+            figure(1, |round| round.backend_memory),
         );
     }
     println!("\ntenant-orders ÷ naive port: {}", ratio(service, naive));

@@ -83,8 +83,12 @@ impl DatabaseError {
     pub(crate) fn is_worth_another_try(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::Database(error)) => {
-                // serialization_failure, deadlock_detected, admin_shutdown
-                matches!(error.code().as_deref(), Some("40001" | "40P01" | "57P01"))
+                // serialization_failure, deadlock_detected, admin_shutdown, idle_session_timeout,
+                // idle_in_transaction_session_timeout
+                matches!(
+                    error.code().as_deref(),
+                    Some("40001" | "40P01" | "57P01" | "57P05" | "25P03")
+                )
             }
             Self::Unavailable(sqlx::Error::Io(_)) => true,
             _ => false,
@@ -113,15 +117,15 @@ impl From<sqlx::Error> for DatabaseError {
 
 fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
     match code {
-        // query_canceled, lock_not_available
-        "57014" | "55P03" => return DatabaseError::TimedOut,
+        // query_canceled, lock_not_available, transaction_timeout
+        "57014" | "55P03" | "25P04" => return DatabaseError::TimedOut,
         // object_not_in_prerequisite_state, such as a materialized view without rows
         "55000" => return DatabaseError::Unreadable,
         // character_not_in_repertoire, untranslatable_character
         "22021" | "22P05" => return DatabaseError::Unencodable,
         // invalid_sql_statement_name, duplicate_prepared_statement: the server connection was
-        // exchanged under us
-        "26000" | "42P05" => return DatabaseError::Unavailable,
+        // exchanged under us; idle_in_transaction_session_timeout: it is gone
+        "26000" | "42P05" | "25P03" => return DatabaseError::Unavailable,
         _ => {}
     }
     match code.get(..2) {
@@ -151,8 +155,10 @@ mod tests {
             ("53100", "the database is unavailable"),
             ("26000", "the database is unavailable"),
             ("42P05", "the database is unavailable"),
+            ("25P03", "the database is unavailable"),
             ("57014", "the database did not answer in time"),
             ("55P03", "the database did not answer in time"),
+            ("25P04", "the database did not answer in time"),
             ("42P01", "a table or a column is missing or not readable"),
             ("42501", "a table or a column is missing or not readable"),
             ("3F000", "a table or a column is missing or not readable"),

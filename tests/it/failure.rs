@@ -213,6 +213,43 @@ async fn a_request_whose_connection_breaks_is_done_anew() {
     assert_eq!(request.await.unwrap().ok()["total_due"], "60000.00");
 }
 
+#[tokio::test]
+async fn a_connection_that_the_server_closed_while_it_rested_costs_no_answer() {
+    let database = TestDatabase::demo().await;
+    let idle_timeout = "ALTER DATABASE {name} SET idle_session_timeout = '200ms'";
+    database
+        .execute(idle_timeout.replace("{name}", database.name()))
+        .await;
+    let service = patient_service(database.url());
+    for rest in [0, 300, 400] {
+        tokio::time::sleep(Duration::from_millis(rest)).await; // not long enough to be doubted
+        assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_gives_a_transaction_no_time_is_unavailable() {
+    let database = TestDatabase::demo().await;
+    let idle_timeout = "ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '10ms'";
+    let slow = Route::To(shared_cluster().socket_folder(), Duration::from_millis(30));
+    let gateway = Gateway::start(slow).await;
+    let service = patient_service(gateway.url(database.name()));
+    assert_well(&service).await;
+    database
+        .execute(idle_timeout.replace("{name}", database.name()))
+        .await;
+    database
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE application_name = 'tenant-orders' AND datname = current_database()",
+        )
+        .await;
+    service
+        .get("/users/1/orders")
+        .await
+        .problem(503, "database-unavailable");
+}
+
 /// What a full disk means to a service that only reads: no room for a sort or a hash.
 #[tokio::test]
 async fn a_server_without_room_for_temporary_files_is_unavailable() {
