@@ -131,16 +131,16 @@ impl Parking {
     }
 
     /// Gives the place to whoever waits for one; back where nobody does, or where its connection is worn out.
-    pub(super) fn hand_over(self: &Arc<Self>, mut place: Place) -> Option<Place> {
+    pub(super) fn hand_over(self: &Arc<Self>, place: Place) -> Option<Place> {
+        if self.state().is_worn_out(place.wear) {
+            return Some(place);
+        }
+        self.give(place)
+    }
+
+    fn give(self: &Arc<Self>, mut place: Place) -> Option<Place> {
         loop {
-            let mut state = self.state();
-            let waiter = if state.is_worn_out(place.wear) {
-                None
-            } else {
-                state.next_waiter(&mut place)
-            };
-            drop(state);
-            let Some(waiter) = waiter else {
+            let Some(waiter) = self.state().next_waiter(&mut place) else {
                 return Some(place);
             };
             let checkout = Checkout::new(place, Arc::clone(self));
@@ -151,7 +151,7 @@ impl Parking {
         }
     }
 
-    /// Gives the place to whoever waits for one, or leaves it free, without its connection where that is worn
+    /// Gives the place to whoever waits for one, or leaves it free; without its connection where that is worn
     /// out.
     pub(super) fn release(self: &Arc<Self>, mut place: Place) {
         let is_worn_out = self.state().is_worn_out(place.wear);
@@ -161,7 +161,7 @@ impl Parking {
                 parked.close_on_drop();
             }
         }
-        while let Some(back) = self.hand_over(place) {
+        while let Some(back) = self.give(place) {
             let mut state = self.state();
             if state.next_index(back.number).is_none() {
                 let surplus = state.put(back);
