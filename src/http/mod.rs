@@ -108,7 +108,7 @@ async fn at_the_edge(State(observer): State<Option<Observer>>, mut request: Requ
     }
 }
 
-/// How much is taken on at once.
+/// How much is taken on at once, and how long each may take.
 #[derive(Clone)]
 struct Limit {
     permits: Arc<Semaphore>,
