@@ -212,6 +212,29 @@ async fn work_that_ended_well_gives_its_connection_back() {
     assert_eq!(backend(&database).await, before);
 }
 
+/// What a process of the server keeps of a tenant it keeps until it ends.
+#[tokio::test]
+async fn a_connection_made_before_there_were_many_tenants_is_renewed_once() {
+    let database = TestDatabase::demo().await;
+    let service = Service::new(database.database_with(&PoolSettings {
+        database_max_connections: 1,
+        database_statement_cache: 2, // for one tenant: two are many
+        ..PoolSettings::default()
+    }));
+    let ask = async |user: u32| service.get(&format!("/users/{user}/orders")).await.ok();
+    ask(1).await;
+    let before = backend(&database).await;
+    ask(1).await;
+    assert_eq!(backend(&database).await, before);
+    ask(2).await; // its connection is closed behind it
+    ask(1).await;
+    let after = backend(&database).await;
+    assert_ne!(after, before);
+    ask(2).await;
+    ask(1).await;
+    assert_eq!(backend(&database).await, after);
+}
+
 #[tokio::test]
 async fn a_client_who_hangs_up_costs_no_connection() {
     let database = TestDatabase::demo().await;
