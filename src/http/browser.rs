@@ -30,7 +30,8 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-/// Lets web pages read what is answered, where `settings` name whose.
+/// Lets web pages read what is answered, where `settings` name whose; refusals too, since a page that may not
+/// read one cannot tell why.
 pub(super) fn cross_origin(router: Router, settings: &CorsSettings) -> Router {
     match &settings.cors_allowed_origins {
         None => router,

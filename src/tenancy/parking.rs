@@ -29,8 +29,8 @@ const LONGEST_LIFE_AMONG_STRANGERS: Duration = Duration::from_mins(1);
 ///
 /// Where there are more tenants than a connection keeps statements for, each has a home among the places, and
 /// waits for it: so a process of the server plans, and keeps in memory, the statements of its share of the
-/// tenants and not of all. It takes any other place where its home is held up, or where it asks for more
-/// than one place at a time.
+/// tenants and not of all. It takes any other place where its home is held up, or where some of its own wait
+/// there already.
 ///
 /// What a process of the server has kept of other tenants it keeps until it ends. So a connection is closed
 /// that was made before there were that many tenants, or that served too many which are at home elsewhere.

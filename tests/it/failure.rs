@@ -216,9 +216,11 @@ async fn a_request_whose_connection_breaks_is_done_anew() {
 #[tokio::test]
 async fn a_connection_that_the_server_closed_while_it_rested_costs_no_answer() {
     let database = TestDatabase::demo().await;
-    let idle_timeout = "ALTER DATABASE {name} SET idle_session_timeout = '200ms'";
     database
-        .execute(idle_timeout.replace("{name}", database.name()))
+        .execute(format!(
+            "ALTER DATABASE {} SET idle_session_timeout = '200ms'",
+            database.name()
+        ))
         .await;
     let service = patient_service(database.url());
     for rest in [0, 300, 400] {
@@ -230,13 +232,15 @@ async fn a_connection_that_the_server_closed_while_it_rested_costs_no_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_gives_a_transaction_no_time_is_unavailable() {
     let database = TestDatabase::demo().await;
-    let idle_timeout = "ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '10ms'";
     let slow = Route::To(shared_cluster().socket_folder(), Duration::from_millis(30));
     let gateway = Gateway::start(slow).await;
     let service = patient_service(gateway.url(database.name()));
     assert_well(&service).await;
     database
-        .execute(idle_timeout.replace("{name}", database.name()))
+        .execute(format!(
+            "ALTER DATABASE {} SET idle_in_transaction_session_timeout = '10ms'",
+            database.name()
+        ))
         .await;
     database
         .execute(
