@@ -15,16 +15,16 @@
 
 pub mod admin;
 pub mod authentication;
-mod causes;
 pub mod cli;
 pub mod config;
 #[cfg(all(feature = "embedded", unix))]
 pub mod embedded;
+mod error_chain;
 pub mod http;
+mod log_throttle;
 pub mod orders;
 pub mod seed;
 pub mod server;
-mod tally;
 pub mod telemetry;
 pub mod tenancy;
 pub mod users;

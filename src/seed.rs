@@ -7,8 +7,9 @@ use sqlx::{Connection, PgConnection, raw_sql};
 use tokio::sync::mpsc;
 
 use crate::admin::migrate::Patience;
+use crate::admin::{AdminDatabase, schema};
 use crate::admin::{AdminError, migrate, tenants};
-use crate::tenancy::{Administration, InvalidSchemaName, SchemaName, administration};
+use crate::tenancy::{InvalidSchemaName, SchemaName};
 
 const DEMO: &str = include_str!("../seeds/demo.sql");
 const DEMO_TENANTS: [&str; 2] = ["client1", "client2"];
@@ -49,7 +50,7 @@ impl From<sqlx::Error> for SeedError {
 /// # Errors
 ///
 /// [`SeedError`]; the rows come all or none.
-pub async fn demo(database: &Administration) -> Result<(), SeedError> {
+pub async fn demo(database: &AdminDatabase) -> Result<(), SeedError> {
     migrate::shared(database, Patience::default()).await?;
     for name in DEMO_TENANTS {
         tenants::create_if_missing(database, &SchemaName::parse(name)?).await?;
@@ -70,7 +71,7 @@ pub async fn demo(database: &Administration) -> Result<(), SeedError> {
 ///
 /// [`SeedError`] where the shared tables could not be made.
 pub async fn bulk(
-    database: &Administration,
+    database: &AdminDatabase,
     plan: BulkPlan,
     side_by_side: usize,
 ) -> Result<mpsc::Receiver<Result<(), SeedError>>, SeedError> {
@@ -97,11 +98,11 @@ pub async fn bulk(
     Ok(receiver)
 }
 
-async fn fill(database: &Administration, name: &str, plan: BulkPlan) -> Result<(), SeedError> {
+async fn fill(database: &AdminDatabase, name: &str, plan: BulkPlan) -> Result<(), SeedError> {
     let schema = SchemaName::parse(name)?;
     tenants::create_if_missing(database, &schema).await?;
     let mut connection = database.connect().await.map_err(AdminError::from)?;
-    administration::enter(&mut connection, &schema)
+    schema::set_search_path(&mut connection, &schema)
         .await
         .map_err(AdminError::from)?;
     let mut transaction = connection.begin().await?;

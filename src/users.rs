@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use crate::tenancy::{Database, DatabaseError, DatabaseTrace};
+use crate::tenancy::{Database, DatabaseError, RequestTimings};
 
 /// Finds whose tenant the user `id` belongs to: the name of its schema, not yet checked. None where
 /// there is no such user.
@@ -12,7 +12,7 @@ use crate::tenancy::{Database, DatabaseError, DatabaseTrace};
 /// [`DatabaseError`]; never for an id that no user can have.
 pub(crate) async fn organization_of(
     database: &Database,
-    trace: &DatabaseTrace,
+    trace: &RequestTimings,
     id: &str,
 ) -> Result<Option<String>, DatabaseError> {
     if id.contains('\0') {
@@ -41,7 +41,7 @@ pub(crate) async fn organization_of(
 pub(crate) async fn are_none(database: &Database) -> Result<bool, DatabaseError> {
     let some = database
         .fetch_optional(
-            &DatabaseTrace::none(),
+            &RequestTimings::disabled(),
             "SELECT id::text FROM public.users LIMIT 1",
             |statement| statement,
         )
@@ -57,7 +57,7 @@ pub(crate) async fn are_none(database: &Database) -> Result<bool, DatabaseError>
 pub(crate) async fn check(database: &Database) -> Result<(), DatabaseError> {
     database
         .fetch_optional(
-            &DatabaseTrace::none(),
+            &RequestTimings::disabled(),
             "SELECT id::text, name::text, organization_id::text FROM public.users LIMIT 0",
             |statement| statement,
         )

@@ -1,11 +1,12 @@
-//! Adoption: a schema that is older than this program gets a ledger, as if migration 1 had made it.
+//! Adoption: a schema that is older than this program gets a history, as if migration 1 had made it.
 
 use sqlx::migrate::Migrate;
 use sqlx::{Connection, PgConnection, raw_sql};
 
 use super::shape::{self, Shape, Table, without_modifier};
 use super::{AdminError, migrations};
-use crate::tenancy::{SchemaName, administration, ledger};
+use crate::admin::{history, schema};
+use crate::tenancy::SchemaName;
 
 /// The version that is adopted.
 pub(super) const VERSION: i64 = 1;
@@ -65,7 +66,7 @@ pub struct Adopted {
     pub extras: Vec<String>,
 }
 
-/// Adopts `schema`, which the connection has locked: what is there stays as it is, and a ledger says that
+/// Adopts `schema`, which the connection has locked: what is there stays as it is, and a history says that
 /// migration 1 was applied. All or nothing. The search path names the schema afterwards.
 ///
 /// Tables, columns and primary keys must be there. What does not stand in the way of the migrations may
@@ -84,7 +85,7 @@ pub(super) async fn adopt(connection: &mut PgConnection, schema: &SchemaName) ->
     if !lacks.is_empty() {
         return Err(AdminError::NotAdoptable { lacks });
     }
-    administration::enter(&mut transaction, schema).await?;
+    schema::set_search_path(&mut transaction, schema).await?;
     let mut extras = extras(&shape);
     if shape.has_index(INDEX_OF_MIGRATION_2) {
         raw_sql("ALTER INDEX orders_user_id_idx RENAME TO orders_user_id_idx_adopted")
@@ -97,8 +98,8 @@ pub(super) async fn adopt(connection: &mut PgConnection, schema: &SchemaName) ->
     let migration = migrations::TENANT
         .get(VERSION)
         .ok_or(AdminError::UnknownMigration { version: VERSION })?;
-    transaction.ensure_migrations_table(ledger::TABLE).await?;
-    transaction.skip(ledger::TABLE, migration).await?;
+    transaction.ensure_migrations_table(history::TABLE).await?;
+    transaction.skip(history::TABLE, migration).await?;
     transaction.commit().await?;
     Ok(Adopted { extras })
 }

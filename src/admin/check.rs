@@ -5,9 +5,10 @@ use serde::Serialize;
 use sqlx::Connection;
 
 use super::shape::{self, Difference, DifferenceKind, References};
-use super::survey::{Ledger, Misnamed, Tenant, survey};
+use super::survey::{History, Misnamed, Tenant, survey};
 use super::{AdminError, migrations};
-use crate::tenancy::{Administration, AppliedMigration, SchemaName, ledger};
+use crate::admin::{database::AdminDatabase, history, history::AppliedMigration};
+use crate::tenancy::SchemaName;
 
 /// Schemas whose shapes are read at once, each time on a new connection: a backend remembers what it has
 /// seen of the catalog.
@@ -18,8 +19,8 @@ const SHAPES_AT_ONCE: usize = 1000;
 pub struct CheckedTenant {
     /// The name of its schema, or what users have in its place.
     pub tenant: String,
-    /// The version that its ledger tells of, and that it was compared with; none where there is no
-    /// ledger to be read.
+    /// The version that its history tells of, and that it was compared with; none where there is no
+    /// history to be read.
     pub version: Option<i64>,
     /// In what it differs.
     pub differences: Vec<Difference>,
@@ -44,9 +45,9 @@ impl CheckedTenant {
 ///
 /// [`AdminError`] where the catalog or `public.users` cannot be read, or no schema can be made to compare
 /// with.
-pub async fn check(database: &Administration, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
+pub async fn check(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
     let mut checked = look(database, only).await?;
-    // A migration may have come between a look at the ledger and one at the tables.
+    // A migration may have come between a look at the history and one at the tables.
     let drifted: Vec<_> = checked
         .iter()
         .filter(|tenant| tenant.has_drifted())
@@ -65,7 +66,7 @@ pub async fn check(database: &Administration, only: &[SchemaName]) -> Result<Vec
 }
 
 /// One look at the tenants, in the order of their names.
-async fn look(database: &Administration, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
+async fn look(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
     let survey = survey(database, only).await?;
     let versions = survey.tenants.iter().filter_map(version_to_compare);
     let mut connection = database.connect().await?;
@@ -80,7 +81,7 @@ async fn look(database: &Administration, only: &[SchemaName]) -> Result<Vec<Chec
 }
 
 async fn compare(
-    database: &Administration,
+    database: &AdminDatabase,
     references: &References,
     tenants: &[Tenant],
 ) -> Result<Vec<CheckedTenant>, AdminError> {
@@ -89,8 +90,8 @@ async fn compare(
     let mut shapes = shape::read(&mut connection, &schemas).await?;
     connection.close().await?;
     let checked = tenants.iter().map(|tenant| {
-        let mut differences = differences_of_ledger(tenant);
-        if tenant.users == 0 && tenant.ledger != Ledger::NoSchema {
+        let mut differences = differences_of_history(tenant);
+        if tenant.users == 0 && tenant.history != History::NoSchema {
             differences.push(difference(
                 DifferenceKind::Users,
                 "public.users",
@@ -112,52 +113,52 @@ async fn compare(
     Ok(checked.collect())
 }
 
-/// The version that the tenant's tables should be at; none where its ledger does not tell.
+/// The version that the tenant's tables should be at; none where its history does not tell.
 fn version_to_compare(tenant: &Tenant) -> Option<i64> {
-    match &tenant.ledger {
-        Ledger::Empty => Some(0),
-        Ledger::Applied(ledger) => {
+    match &tenant.history {
+        History::Empty => Some(0),
+        History::Applied(history) => {
             let is_known = |applied: &AppliedMigration| {
                 applied.success && migrations::TENANT.get(applied.version).is_some()
             };
-            ledger.iter().all(is_known).then(|| migrations::version(ledger))
+            history.iter().all(is_known).then(|| migrations::version(history))
         }
-        Ledger::NoSchema | Ledger::None | Ledger::Unreadable(_) => None,
+        History::NoSchema | History::None | History::Unreadable(_) => None,
     }
 }
 
-fn differences_of_ledger(tenant: &Tenant) -> Vec<Difference> {
-    match &tenant.ledger {
-        Ledger::Empty => Vec::new(),
-        Ledger::NoSchema => vec![difference(
+fn differences_of_history(tenant: &Tenant) -> Vec<Difference> {
+    match &tenant.history {
+        History::Empty => Vec::new(),
+        History::NoSchema => vec![difference(
             DifferenceKind::Schema,
             tenant.schema.as_str(),
             Some("a schema"),
             None,
         )],
-        Ledger::None => vec![difference(
-            DifferenceKind::Ledger,
-            ledger::TABLE,
-            Some("a record of migrations"),
+        History::None => vec![difference(
+            DifferenceKind::History,
+            history::TABLE,
+            Some("a migration history"),
             None,
         )],
-        Ledger::Unreadable(reason) => vec![difference(
-            DifferenceKind::Ledger,
-            ledger::TABLE,
-            Some("a record of migrations"),
+        History::Unreadable(reason) => vec![difference(
+            DifferenceKind::History,
+            history::TABLE,
+            Some("a migration history"),
             Some(reason),
         )],
-        Ledger::Applied(ledger) => differences_of_applied(ledger),
+        History::Applied(history) => differences_of_applied(history),
     }
 }
 
-fn differences_of_applied(ledger: &[AppliedMigration]) -> Vec<Difference> {
+fn differences_of_applied(history: &[AppliedMigration]) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut add = |version: i64, expected: Option<&str>, found: Option<&str>| {
         let object = format!("migration {version}");
-        differences.push(difference(DifferenceKind::Ledger, &object, expected, found));
+        differences.push(difference(DifferenceKind::History, &object, expected, found));
     };
-    for applied in ledger {
+    for applied in history {
         match migrations::TENANT.get(applied.version) {
             None => add(applied.version, None, Some("applied")),
             Some(_) if !applied.success => {
@@ -173,8 +174,8 @@ fn differences_of_applied(ledger: &[AppliedMigration]) -> Vec<Difference> {
     }
     for migration in migrations::TENANT.iter() {
         let version = migration.version;
-        let is_recorded = ledger.iter().any(|applied| applied.version == version);
-        if version < migrations::version(ledger) && !is_recorded {
+        let is_recorded = history.iter().any(|applied| applied.version == version);
+        if version < migrations::version(history) && !is_recorded {
             add(version, Some("applied"), None);
         }
     }

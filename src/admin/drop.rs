@@ -5,12 +5,13 @@ use tokio::time::sleep;
 
 use super::migrate::Patience;
 use super::roles::{self, RoleFate};
-use super::survey::{self, Ledger, Tenant};
+use super::survey::{self, History, Tenant};
 use super::{AdminError, migrations, tenants};
-use crate::tenancy::{Administration, DatabaseError, SchemaName, administration, ledger, removal};
+use crate::admin::{advisory_lock, database::AdminDatabase, history, removal};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// What a tenant is known by stays until the end, so that a drop that was cut off can be done again.
-const KEPT_TO_THE_END: [&str; 3] = ["items", "orders", ledger::TABLE];
+const KEPT_TO_THE_END: [&str; 3] = ["items", "orders", history::TABLE];
 
 /// What is dropped with a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +43,13 @@ pub enum PointingUsers {
 /// [`AdminError`] where it must not be dropped: [`AdminError::NotATenant`], [`AdminError::StillUsed`],
 /// [`AdminError::NeededElsewhere`].
 pub async fn inspect(
-    database: &Administration,
+    database: &AdminDatabase,
     schema: &SchemaName,
     users: PointingUsers,
 ) -> Result<Contents, AdminError> {
     let survey = survey::survey(database, std::slice::from_ref(schema)).await?;
     let tenant = survey.tenants.first().ok_or(AdminError::NoSuchSchema)?;
-    if tenant.ledger == Ledger::NoSchema {
+    if tenant.history == History::NoSchema {
         return Err(AdminError::NoSuchSchema);
     }
     if !is_ours(tenant) {
@@ -84,13 +85,13 @@ pub async fn inspect(
 ///
 /// As [`inspect`], and [`AdminError`] where a lock was not to be had.
 pub async fn drop_tenant(
-    database: &Administration,
+    database: &AdminDatabase,
     schema: &SchemaName,
     users: PointingUsers,
 ) -> Result<Contents, AdminError> {
     let patience = Patience::default();
     let mut connection = database.connect().await?;
-    administration::lock(&mut connection, schema.as_str()).await?;
+    advisory_lock::lock(&mut connection, schema.as_str()).await?;
     let mut contents = inspect(database, schema, users).await?;
     sqlx::query("SELECT pg_catalog.set_config('lock_timeout', $1, false)")
         .bind(patience.lock_timeout.as_millis().to_string())
@@ -138,11 +139,11 @@ async fn drop_with_role(
     Ok(role)
 }
 
-/// Whether it has a tenant's tables or a ledger of our migrations. That users point at it is not enough.
+/// Whether it has a tenant's tables or a history of our migrations. That users point at it is not enough.
 fn is_ours(tenant: &Tenant) -> bool {
-    let has_our_ledger = match &tenant.ledger {
-        Ledger::Applied(ledger) => ledger.iter().any(|applied| migrations::TENANT.include(applied)),
-        Ledger::NoSchema | Ledger::Empty | Ledger::None | Ledger::Unreadable(_) => false,
+    let has_our_history = match &tenant.history {
+        History::Applied(history) => history.iter().any(|applied| migrations::TENANT.include(applied)),
+        History::NoSchema | History::Empty | History::None | History::Unreadable(_) => false,
     };
-    has_our_ledger || (tenant.has_items && tenant.has_orders)
+    has_our_history || (tenant.has_items && tenant.has_orders)
 }

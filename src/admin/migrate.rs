@@ -1,6 +1,6 @@
-//! Migrating one schema: from where its ledger says that it is.
+//! Migrating one schema: from where its history says that it is.
 //!
-//! The ledger is sqlx's own table, in the schema that it speaks of, and so travels with a dump of it.
+//! The history is sqlx's own table, in the schema that it speaks of, and so travels with a dump of it.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,9 +11,12 @@ use sqlx::{Connection, PgConnection};
 use super::adopt::{self, Adopted};
 use super::migrations::{self, SHARED, TENANT};
 use super::{AdminError, citus, roles};
+use crate::admin::history::{self, MigratedSchema};
+use crate::admin::{
+    advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, history::AppliedMigration, schema,
+};
 use crate::config::RoleSettings;
-use crate::tenancy::ledger::{self, MigratedSchema};
-use crate::tenancy::{Administration, AppliedMigration, GeneratedSql, SchemaName, administration};
+use crate::tenancy::SchemaName;
 
 /// The pause before a second attempt; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -30,8 +33,8 @@ pub struct Migrated {
 }
 
 impl Migrated {
-    fn nothing(ledger: &[AppliedMigration]) -> Self {
-        let version = migrations::version(ledger);
+    fn nothing(history: &[AppliedMigration]) -> Self {
+        let version = migrations::version(history);
         Self {
             from: version,
             to: version,
@@ -101,9 +104,9 @@ fn is_about_locks(error: &AdminError) -> bool {
 /// # Errors
 ///
 /// [`AdminError`]; what was applied before the failing migration stays.
-pub async fn shared(database: &Administration, patience: Patience) -> Result<Migrated, AdminError> {
+pub async fn shared(database: &AdminDatabase, patience: Patience) -> Result<Migrated, AdminError> {
     let mut connection = database.connect().await?;
-    administration::lock(&mut connection, MigratedSchema::Shared.name()).await?;
+    advisory_lock::lock(&mut connection, MigratedSchema::Shared.name()).await?;
     let mut failed_attempts = 0;
     loop {
         let error = match shared_on(&mut connection, patience).await {
@@ -123,9 +126,9 @@ pub async fn shared(database: &Administration, patience: Patience) -> Result<Mig
 
 async fn shared_on(connection: &mut PgConnection, patience: Patience) -> Result<Migrated, AdminError> {
     let schema = MigratedSchema::Shared;
-    let ledger = read_ledger(connection, schema).await?.unwrap_or_default();
-    let mut migrated = Migrated::nothing(&ledger);
-    let pending = SHARED.pending(&ledger)?;
+    let history = read_history(connection, schema).await?.unwrap_or_default();
+    let mut migrated = Migrated::nothing(&history);
+    let pending = SHARED.pending(&history)?;
     apply_all(connection, schema, pending, patience, &mut migrated).await?;
     citus::share_users(connection).await?;
     Ok(migrated)
@@ -135,15 +138,15 @@ async fn shared_on(connection: &mut PgConnection, patience: Patience) -> Result<
 ///
 /// # Errors
 ///
-/// [`AdminError`] where its ledger cannot be read, or tells of other migrations than those of this
+/// [`AdminError`] where its history cannot be read, or tells of other migrations than those of this
 /// program.
-pub async fn shared_to_do(database: &Administration) -> Result<Migrated, AdminError> {
+pub async fn shared_to_do(database: &AdminDatabase) -> Result<Migrated, AdminError> {
     let mut connection = database.connect().await?;
-    let ledger = read_ledger(&mut connection, MigratedSchema::Shared).await?;
+    let history = read_history(&mut connection, MigratedSchema::Shared).await?;
     connection.close().await?;
-    let ledger = ledger.unwrap_or_default();
-    let mut to_do = Migrated::nothing(&ledger);
-    if let Some(last) = SHARED.pending(&ledger)?.last() {
+    let history = history.unwrap_or_default();
+    let mut to_do = Migrated::nothing(&history);
+    if let Some(last) = SHARED.pending(&history)?.last() {
         to_do.to = last.version;
     }
     Ok(to_do)
@@ -186,18 +189,18 @@ pub(super) async fn attempt_tenant(
     progress: &mut TenantProgress,
 ) -> Result<(), AdminError> {
     let place = MigratedSchema::Tenant(schema);
-    let ledger = match read_ledger(connection, place).await? {
-        Some(ledger) => ledger,
-        None if !administration::exists(connection, schema).await? => return Err(AdminError::NoSuchSchema),
-        None if administration::is_empty(connection, schema).await? => Vec::new(),
+    let history = match read_history(connection, place).await? {
+        Some(history) => history,
+        None if !schema::exists(connection, schema).await? => return Err(AdminError::NoSuchSchema),
+        None if schema::is_empty(connection, schema).await? => Vec::new(),
         None if adopts => {
             progress.adopted = Some(adopt(connection, schema, patience, false).await?);
-            read_ledger(connection, place).await?.unwrap_or_default()
+            read_history(connection, place).await?.unwrap_or_default()
         }
         None => return Err(AdminError::Unadopted),
     };
-    let migrated = progress.migrated.get_or_insert(Migrated::nothing(&ledger));
-    let pending = TENANT.pending(&ledger)?;
+    let migrated = progress.migrated.get_or_insert(Migrated::nothing(&history));
+    let pending = TENANT.pending(&history)?;
     apply_all(connection, place, pending, patience, migrated).await
 }
 
@@ -211,7 +214,7 @@ async fn adopt(
 ) -> Result<Adopted, AdminError> {
     let mut transaction = connection.begin().await?;
     let place = MigratedSchema::Tenant(schema);
-    ledger::enter_transaction(&mut transaction, place, patience.lock_timeout).await?;
+    history::enter_transaction(&mut transaction, place, patience.lock_timeout).await?;
     let adopted = adopt::adopt(&mut transaction, schema).await?;
     if is_rehearsal {
         transaction.rollback().await?;
@@ -227,7 +230,7 @@ async fn adopt(
 ///
 /// [`AdminError`] where it would fail.
 pub(super) async fn rehearse_adoption(
-    database: &Administration,
+    database: &AdminDatabase,
     schema: &SchemaName,
     patience: Patience,
 ) -> Result<Adopted, AdminError> {
@@ -251,21 +254,21 @@ pub(super) async fn attempt_role(
 ) -> Result<bool, AdminError> {
     let mut transaction = connection.begin().await?;
     let place = MigratedSchema::Tenant(schema);
-    ledger::enter_transaction(&mut transaction, place, patience.lock_timeout).await?;
+    history::enter_transaction(&mut transaction, place, patience.lock_timeout).await?;
     let was_lacking = roles::ensure(&mut transaction, schema, settings).await?;
     transaction.commit().await?;
     Ok(was_lacking)
 }
 
-/// What the ledger of `schema` says; none where there is no ledger.
-async fn read_ledger(
+/// What the history of `schema` says; none where there is no history.
+async fn read_history(
     connection: &mut PgConnection,
     schema: MigratedSchema<'_>,
 ) -> Result<Option<Vec<AppliedMigration>>, AdminError> {
-    if !ledger::exists(connection, schema).await? {
+    if !history::exists(connection, schema).await? {
         return Ok(None);
     }
-    Ok(ledger::read(connection, [schema]).await?.pop())
+    Ok(history::read(connection, [schema]).await?.pop())
 }
 
 async fn apply_all(
@@ -282,17 +285,17 @@ async fn apply_all(
     Ok(())
 }
 
-/// Applies one migration and records it, all or nothing; the ledger too, where it is the first.
+/// Applies one migration and records it, all or nothing; the history too, where it is the first.
 async fn apply(
     connection: &mut PgConnection,
     schema: MigratedSchema<'_>,
     migration: &Migration,
     lock_timeout: Duration,
 ) -> Result<(), AdminError> {
-    let table = schema.ledger();
+    let table = schema.history();
     let is_citus = citus::is_there(connection).await?;
     let mut transaction = connection.begin().await?;
-    ledger::enter_transaction(&mut transaction, schema, lock_timeout).await?;
+    history::enter_transaction(&mut transaction, schema, lock_timeout).await?;
     // This also keeps the schema from being dropped, and fails where it is gone.
     transaction.ensure_migrations_table(&table).await?;
     if is_citus {

@@ -1,9 +1,9 @@
-//! The migrations, compiled in, and what a ledger says about them.
+//! The migrations, compiled in, and what a history says about them.
 
 use sqlx::migrate::{Migration, Migrator};
 
 use super::AdminError;
-use crate::tenancy::AppliedMigration;
+use crate::admin::history::AppliedMigration;
 
 /// The migrations of what all tenants share.
 pub(super) static SHARED: Migrations = Migrations(sqlx::migrate!("migrations/shared"));
@@ -34,19 +34,19 @@ impl Migrations {
         self.0.iter().find(|migration| migration.version == version)
     }
 
-    /// Whether a row of a ledger is about one of these, as it is now.
+    /// Whether a row of a history is about one of these, as it is now.
     pub(super) fn include(&self, applied: &AppliedMigration) -> bool {
         self.get(applied.version)
             .is_some_and(|migration| *migration.checksum == *applied.checksum)
     }
 
-    /// Those that a schema with this ledger lacks.
+    /// Those that a schema with this history lacks.
     ///
     /// # Errors
     ///
-    /// [`AdminError`] where the ledger tells of something else than these migrations.
-    pub(super) fn pending(&self, ledger: &[AppliedMigration]) -> Result<Vec<&Migration>, AdminError> {
-        for applied in ledger {
+    /// [`AdminError`] where the history tells of something else than these migrations.
+    pub(super) fn pending(&self, history: &[AppliedMigration]) -> Result<Vec<&Migration>, AdminError> {
+        for applied in history {
             let version = applied.version;
             let Some(migration) = self.get(version) else {
                 return Err(AdminError::UnknownMigration { version });
@@ -62,21 +62,21 @@ impl Migrations {
             }
         }
         let is_pending =
-            |migration: &&Migration| !ledger.iter().any(|applied| applied.version == migration.version);
+            |migration: &&Migration| !history.iter().any(|applied| applied.version == migration.version);
         Ok(self.0.iter().filter(is_pending).collect())
     }
 }
 
-/// The version of a schema with this ledger; 0 where nothing was applied.
-pub(super) fn version(ledger: &[AppliedMigration]) -> i64 {
-    ledger.iter().map(|applied| applied.version).max().unwrap_or(0)
+/// The version of a schema with this history; 0 where nothing was applied.
+pub(super) fn version(history: &[AppliedMigration]) -> i64 {
+    history.iter().map(|applied| applied.version).max().unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ledger(versions: &[i64]) -> Vec<AppliedMigration> {
+    fn history(versions: &[i64]) -> Vec<AppliedMigration> {
         versions
             .iter()
             .map(|&version| AppliedMigration {
@@ -89,32 +89,32 @@ mod tests {
             .collect()
     }
 
-    fn pending_versions(ledger: &[AppliedMigration]) -> Result<Vec<i64>, AdminError> {
-        let pending = TENANT.pending(ledger)?;
+    fn pending_versions(history: &[AppliedMigration]) -> Result<Vec<i64>, AdminError> {
+        let pending = TENANT.pending(history)?;
         Ok(pending.iter().map(|migration| migration.version).collect())
     }
 
     #[test]
     fn what_a_ledger_does_not_tell_of_is_pending() {
-        assert_eq!(pending_versions(&ledger(&[])).unwrap(), [1, 2]);
-        assert_eq!(pending_versions(&ledger(&[1])).unwrap(), [2]);
-        assert!(pending_versions(&ledger(&[1, 2])).unwrap().is_empty());
-        assert_eq!((version(&ledger(&[1])), TENANT.latest()), (1, 2));
+        assert_eq!(pending_versions(&history(&[])).unwrap(), [1, 2]);
+        assert_eq!(pending_versions(&history(&[1])).unwrap(), [2]);
+        assert!(pending_versions(&history(&[1, 2])).unwrap().is_empty());
+        assert_eq!((version(&history(&[1])), TENANT.latest()), (1, 2));
     }
 
     #[test]
     fn a_ledger_that_tells_of_something_else_is_refused() {
         assert!(matches!(
-            pending_versions(&ledger(&[1, 2, 3])),
+            pending_versions(&history(&[1, 2, 3])),
             Err(AdminError::UnknownMigration { version: 3 })
         ));
-        let mut changed = ledger(&[1, 2]);
+        let mut changed = history(&[1, 2]);
         changed[0].checksum = vec![0];
         assert!(matches!(
             pending_versions(&changed),
             Err(AdminError::ChangedMigration { version: 1, .. })
         ));
-        let mut unfinished = ledger(&[1, 2]);
+        let mut unfinished = history(&[1, 2]);
         unfinished[1].success = false;
         assert!(matches!(
             pending_versions(&unfinished),

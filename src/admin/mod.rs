@@ -2,22 +2,28 @@
 //! returned.
 
 pub mod adopt;
+mod advisory_lock;
 pub mod archive;
 pub mod check;
 pub mod citus;
+mod database;
 pub mod drop;
 pub mod fleet;
+mod generated_sql;
+mod history;
 pub mod migrate;
 mod migrations;
+mod removal;
 pub mod roles;
+pub(crate) mod schema;
 pub mod shape;
 pub mod survey;
 pub mod tenants;
 
-use sqlx::Connection;
-
-use crate::tenancy::{Administration, DatabaseError, administration};
+use crate::tenancy::DatabaseError;
 use citus::CitusError;
+pub use database::AdminDatabase;
+pub use history::AppliedMigration;
 
 /// Why administration failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +51,7 @@ pub enum AdminError {
     SchemaExists,
     /// The schema has tables that no migration of ours made.
     #[error(
-        "the schema has tables but no record of migrations: it was not made by this program, and is left as it is"
+        "the schema has tables but no migration history: it was not made by this program, and is left as it is"
     )]
     Unadopted,
     /// The schema is not what migration 1 makes.
@@ -56,7 +62,7 @@ pub enum AdminError {
     },
     /// The schema has nothing of a tenant's.
     #[error(
-        "the schema is not a tenant's: it has neither our record of migrations nor the tables items and orders"
+        "the schema is not a tenant's: it has neither our migration history nor the tables items and orders"
     )]
     NotATenant,
     /// The tenant is still in use.
@@ -80,9 +86,9 @@ pub enum AdminError {
     /// It was to end before it was done; nothing of what was under way stays.
     #[error("stopped before it was done")]
     Stopped,
-    /// The ledger is there and cannot be read.
-    #[error("the record of migrations cannot be read: {0}")]
-    UnreadableLedger(String),
+    /// The history is there and cannot be read.
+    #[error("the migration history cannot be read: {0}")]
+    UnreadableHistory(String),
     /// The text of a migration is no more what it was when it was applied.
     #[error(
         "migration {version} ({description}) was changed after it had been applied: its checksum differs"
@@ -120,11 +126,8 @@ impl From<sqlx::Error> for AdminError {
 /// # Errors
 ///
 /// [`AdminError::ReadOnly`] where it does not, and others where there is no connection.
-pub async fn require_writable(database: &Administration) -> Result<(), AdminError> {
-    let mut connection = database.connect().await?;
-    let is_read_only = administration::is_read_only(&mut connection).await?;
-    connection.close().await?;
-    if is_read_only {
+pub async fn require_writable(database: &AdminDatabase) -> Result<(), AdminError> {
+    if database.is_read_only().await? {
         return Err(AdminError::ReadOnly);
     }
     Ok(())

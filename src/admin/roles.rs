@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use sqlx::{Acquire, PgConnection, Row};
 
 use super::AdminError;
+use crate::admin::generated_sql::GeneratedSql;
 use crate::config::RoleSettings;
-use crate::tenancy::{DatabaseError, GeneratedSql, SchemaName};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// The role of which all tenants' roles are members: it can read what the service does of `public.users`.
 const READERS: &str = "tenant-orders users";
@@ -125,7 +126,7 @@ pub(super) async fn drop_role(
         }
         Err(
             DatabaseError::Unexpected(sqlx::Error::Database(error))
-            | DatabaseError::Unreadable(sqlx::Error::Database(error)),
+            | DatabaseError::SchemaMismatch(sqlx::Error::Database(error)),
         ) => {
             attempt.rollback().await?;
             Ok(RoleFate::Kept(error.message().to_owned()))

@@ -1,4 +1,4 @@
-//! One look at the whole fleet: which tenants there are, and what their ledgers say.
+//! One look at the whole fleet: which tenants there are, and what their histories say.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -6,15 +6,16 @@ use std::sync::Arc;
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 use super::{AdminError, migrations};
-use crate::causes;
-use crate::tenancy::ledger::{self, MigratedSchema};
-use crate::tenancy::{Administration, AppliedMigration, DatabaseError, InvalidSchemaName, SchemaName};
+use crate::admin::history::{self, MigratedSchema};
+use crate::admin::{database::AdminDatabase, history::AppliedMigration};
+use crate::error_chain;
+use crate::tenancy::{DatabaseError, InvalidSchemaName, SchemaName};
 
-/// Ledgers that one statement reads: few enough for the lock table, and for the parser's stack.
-const LEDGERS_AT_ONCE: usize = 200;
+/// Histories that one statement reads: few enough for the lock table, and for the parser's stack.
+const HISTORIES_AT_ONCE: usize = 200;
 
-/// Ledgers that one connection reads: its backend remembers each table that it has seen.
-const LEDGERS_OF_A_CONNECTION: usize = 10 * LEDGERS_AT_ONCE;
+/// Histories that one connection reads: its backend remembers each table that it has seen.
+const HISTORIES_OF_A_CONNECTION: usize = 10 * HISTORIES_AT_ONCE;
 
 /// What was seen of the fleet, in the order of the names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,22 +37,22 @@ pub struct Tenant {
     pub has_items: bool,
     /// Whether there is a table `orders`.
     pub has_orders: bool,
-    /// What its ledger says.
-    pub ledger: Ledger,
+    /// What its history says.
+    pub history: History,
 }
 
-/// What a schema's ledger says.
+/// What a schema's history says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ledger {
+pub enum History {
     /// There is no such schema.
     NoSchema,
     /// There is nothing in the schema.
     Empty,
-    /// The schema holds something, and has no ledger.
+    /// The schema holds something, and has no history.
     None,
     /// There is one, and this is why it cannot be read.
     Unreadable(String),
-    /// What was applied, in the order of the versions. Ledgers that say the same share it.
+    /// What was applied, in the order of the versions. Histories that say the same share it.
     Applied(Arc<[AppliedMigration]>),
 }
 
@@ -67,28 +68,28 @@ pub struct Misnamed {
 }
 
 impl Tenant {
-    /// Whether it is a tenant beyond doubt: users point at it, or a ledger of ours is there. What merely
+    /// Whether it is a tenant beyond doubt: users point at it, or a history of ours is there. What merely
     /// has tables `items` and `orders` may be somebody else's.
     #[must_use]
     pub fn is_certain(&self) -> bool {
-        let is_ours = match &self.ledger {
-            Ledger::Applied(ledger) => {
-                self.looks_like_one() || ledger.iter().any(|applied| migrations::TENANT.include(applied))
+        let is_ours = match &self.history {
+            History::Applied(history) => {
+                self.looks_like_one() || history.iter().any(|applied| migrations::TENANT.include(applied))
             }
-            Ledger::Unreadable(_) => self.looks_like_one(),
-            Ledger::NoSchema | Ledger::Empty | Ledger::None => false,
+            History::Unreadable(_) => self.looks_like_one(),
+            History::NoSchema | History::Empty | History::None => false,
         };
         self.users > 0 || is_ours
     }
 
-    /// The version that its ledger tells of, 0 where nothing was applied; none where there is no ledger
+    /// The version that its history tells of, 0 where nothing was applied; none where there is no history
     /// to be read.
     #[must_use]
     pub fn version(&self) -> Option<i64> {
-        match &self.ledger {
-            Ledger::Empty => Some(0),
-            Ledger::Applied(ledger) => Some(migrations::version(ledger)),
-            Ledger::NoSchema | Ledger::None | Ledger::Unreadable(_) => None,
+        match &self.history {
+            History::Empty => Some(0),
+            History::Applied(history) => Some(migrations::version(history)),
+            History::NoSchema | History::None | History::Unreadable(_) => None,
         }
     }
 
@@ -97,14 +98,14 @@ impl Tenant {
     /// # Errors
     ///
     /// [`AdminError`] where no migration can be applied to it: the schema is missing or was made by
-    /// others, or its ledger cannot be read or tells of other migrations than those of this program.
+    /// others, or its history cannot be read or tells of other migrations than those of this program.
     pub fn is_current(&self) -> Result<bool, AdminError> {
-        match &self.ledger {
-            Ledger::Applied(ledger) => Ok(migrations::TENANT.pending(ledger)?.is_empty()),
-            Ledger::Empty => Ok(false),
-            Ledger::NoSchema => Err(AdminError::NoSuchSchema),
-            Ledger::None => Err(AdminError::Unadopted),
-            Ledger::Unreadable(reason) => Err(AdminError::UnreadableLedger(reason.clone())),
+        match &self.history {
+            History::Applied(history) => Ok(migrations::TENANT.pending(history)?.is_empty()),
+            History::Empty => Ok(false),
+            History::NoSchema => Err(AdminError::NoSuchSchema),
+            History::None => Err(AdminError::Unadopted),
+            History::Unreadable(reason) => Err(AdminError::UnreadableHistory(reason.clone())),
         }
     }
 
@@ -115,14 +116,14 @@ impl Tenant {
 
 /// Looks at all tenants, or at those that are named, which are then told of whatever they are.
 ///
-/// It takes a fixed number of catalog queries, and one statement for each few hundred ledgers. A schema
-/// that vanishes meanwhile, or a ledger that cannot be read, is told of as that. Dropped half-way it
+/// It takes a fixed number of catalog queries, and one statement for each few hundred histories. A schema
+/// that vanishes meanwhile, or a history that cannot be read, is told of as that. Dropped half-way it
 /// leaves nothing behind.
 ///
 /// # Errors
 ///
 /// [`AdminError`] where the catalog or `public.users` cannot be read.
-pub async fn survey(database: &Administration, only: &[SchemaName]) -> Result<Survey, AdminError> {
+pub async fn survey(database: &AdminDatabase, only: &[SchemaName]) -> Result<Survey, AdminError> {
     let names: Vec<_> = only.iter().map(SchemaName::as_str).collect();
     let names = (!names.is_empty()).then_some(names);
     let mut connection = connect(database).await?;
@@ -140,7 +141,7 @@ pub async fn survey(database: &Administration, only: &[SchemaName]) -> Result<Su
 }
 
 /// A connection that does not wait long for a table that is being dropped.
-async fn connect(database: &Administration) -> Result<PgConnection, AdminError> {
+async fn connect(database: &AdminDatabase) -> Result<PgConnection, AdminError> {
     let mut connection = database.connect().await?;
     raw_sql("SET lock_timeout TO '2s'")
         .execute(&mut connection)
@@ -174,7 +175,7 @@ async fn users(
     Ok(users)
 }
 
-/// The schemas that may be tenants, their ledgers not yet read.
+/// The schemas that may be tenants, their histories not yet read.
 async fn schemas(
     connection: &mut PgConnection,
     names: Option<&[&str]>,
@@ -193,7 +194,7 @@ async fn schemas(
          GROUP BY n.oid, n.nspname",
     )
     .bind(names)
-    .bind(ledger::TABLE)
+    .bind(history::TABLE)
     .fetch_all(connection)
     .await?;
     let mut tenants = Vec::new();
@@ -204,25 +205,25 @@ async fn schemas(
         };
         let users = users.remove(name);
         let (has_items, has_orders) = (row.try_get(2)?, row.try_get(3)?);
-        let (has_ledger, may_read): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
-        if users.is_none() && !has_ledger && !(has_items && has_orders) {
+        let (has_history, may_read): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
+        if users.is_none() && !has_history && !(has_items && has_orders) {
             continue;
         }
-        let ledger = if has_ledger && may_read {
-            Ledger::Applied(Arc::default())
-        } else if has_ledger {
-            Ledger::Unreadable("permission denied".to_owned())
+        let history = if has_history && may_read {
+            History::Applied(Arc::default())
+        } else if has_history {
+            History::Unreadable("permission denied".to_owned())
         } else if row.try_get(1)? {
-            Ledger::Empty
+            History::Empty
         } else {
-            Ledger::None
+            History::None
         };
         tenants.push(Tenant {
             schema,
             users: users.unwrap_or_default(),
             has_items,
             has_orders,
-            ledger,
+            history,
         });
     }
     let mut misnamed = Vec::new();
@@ -233,7 +234,7 @@ async fn schemas(
                 users,
                 has_items: false,
                 has_orders: false,
-                ledger: Ledger::NoSchema,
+                history: History::NoSchema,
             }),
             Err(reason) => misnamed.push(Misnamed { name, users, reason }),
         }
@@ -242,23 +243,23 @@ async fn schemas(
     Ok(Survey { tenants, misnamed })
 }
 
-/// Reads all ledgers that are there.
+/// Reads all histories that are there.
 async fn read_ledgers(
-    database: &Administration,
+    database: &AdminDatabase,
     mut connection: PgConnection,
     tenants: &mut [Tenant],
 ) -> Result<(), AdminError> {
     let mut same = HashSet::new();
     let mut unread: Vec<_> = tenants
         .iter_mut()
-        .filter(|tenant| matches!(tenant.ledger, Ledger::Applied(_)))
+        .filter(|tenant| matches!(tenant.history, History::Applied(_)))
         .collect();
-    for (number, of_a_connection) in unread.chunks_mut(LEDGERS_OF_A_CONNECTION).enumerate() {
+    for (number, of_a_connection) in unread.chunks_mut(HISTORIES_OF_A_CONNECTION).enumerate() {
         if number > 0 {
             connection.close().await?;
             connection = connect(database).await?;
         }
-        for batch in of_a_connection.chunks_mut(LEDGERS_AT_ONCE) {
+        for batch in of_a_connection.chunks_mut(HISTORIES_AT_ONCE) {
             read_batch(&mut connection, batch, &mut same).await?;
         }
     }
@@ -266,7 +267,7 @@ async fn read_ledgers(
     Ok(())
 }
 
-/// Reads the ledgers of `batch` at once, or, where one of them cannot be read, of each half of it.
+/// Reads the histories of `batch` at once, or, where one of them cannot be read, of each half of it.
 async fn read_batch(
     connection: &mut PgConnection,
     batch: &mut [&mut Tenant],
@@ -275,22 +276,22 @@ async fn read_batch(
     let mut parts = vec![batch];
     while let Some(part) = parts.pop() {
         let schemas = part.iter().map(|tenant| MigratedSchema::Tenant(&tenant.schema));
-        match (ledger::read(connection, schemas).await, part) {
-            (Ok(ledgers), part) => {
-                for (tenant, ledger) in part.iter_mut().zip(ledgers) {
+        match (history::read(connection, schemas).await, part) {
+            (Ok(histories), part) => {
+                for (tenant, history) in part.iter_mut().zip(histories) {
                     let shared = same
-                        .get(ledger.as_slice())
+                        .get(history.as_slice())
                         .cloned()
-                        .unwrap_or_else(|| ledger.into());
+                        .unwrap_or_else(|| history.into());
                     same.insert(Arc::clone(&shared));
-                    tenant.ledger = Ledger::Applied(shared);
+                    tenant.history = History::Applied(shared);
                 }
             }
             (Err(DatabaseError::Unavailable(error)), _) if error.as_database_error().is_none() => {
                 return Err(DatabaseError::Unavailable(error).into());
             }
             (Err(error), [tenant]) => {
-                tenant.ledger = Ledger::Unreadable(causes::texts(&error).join(": "));
+                tenant.history = History::Unreadable(error_chain::messages(&error).join(": "));
             }
             (Err(_), part) => {
                 let (one, other) = part.split_at_mut(part.len() / 2);

@@ -7,9 +7,10 @@ use sqlx::{Connection, Row};
 
 use super::AdminError;
 use super::migrate::{self, Patience};
-use super::survey::{Ledger, Tenant, survey};
+use super::survey::{History, Tenant, survey};
 use super::{citus, roles};
-use crate::tenancy::{Administration, SchemaName, administration};
+use crate::admin::{advisory_lock, database::AdminDatabase, schema};
+use crate::tenancy::SchemaName;
 
 /// Schemas whose size one connection asks for: its backend remembers each table that it has opened.
 const SIZES_OF_A_CONNECTION: usize = 1000;
@@ -21,9 +22,9 @@ const SIZES_OF_A_CONNECTION: usize = 1000;
 /// # Errors
 ///
 /// [`AdminError::SchemaExists`], and others.
-pub async fn create(database: &Administration, schema: &SchemaName) -> Result<(), AdminError> {
+pub async fn create(database: &AdminDatabase, schema: &SchemaName) -> Result<(), AdminError> {
     let mut connection = database.connect().await?;
-    let exists = administration::exists(&mut connection, schema).await?;
+    let exists = schema::exists(&mut connection, schema).await?;
     connection.close().await?;
     if exists {
         return Err(AdminError::SchemaExists);
@@ -42,10 +43,10 @@ pub async fn create(database: &Administration, schema: &SchemaName) -> Result<()
 /// # Errors
 ///
 /// [`AdminError`].
-pub async fn create_if_missing(database: &Administration, schema: &SchemaName) -> Result<bool, AdminError> {
+pub async fn create_if_missing(database: &AdminDatabase, schema: &SchemaName) -> Result<bool, AdminError> {
     let mut connection = database.connect().await?;
-    administration::lock(&mut connection, schema.as_str()).await?;
-    let missing = !administration::exists(&mut connection, schema).await?;
+    advisory_lock::lock(&mut connection, schema.as_str()).await?;
+    let missing = !schema::exists(&mut connection, schema).await?;
     let mut transaction = connection.begin().await?;
     if missing {
         citus::create_schema(&mut transaction, schema).await?;
@@ -66,7 +67,7 @@ pub struct ListedTenant {
     pub name: String,
     /// How many users point at it.
     pub users: i64,
-    /// The version that its ledger tells of; none where there is no ledger to be read.
+    /// The version that its history tells of; none where there is no history to be read.
     pub version: Option<i64>,
     /// How it is.
     pub state: TenantState,
@@ -78,7 +79,7 @@ pub struct ListedTenant {
     pub node: Option<String>,
 }
 
-/// How a tenant is, by its ledger.
+/// How a tenant is, by its history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantState {
@@ -88,9 +89,9 @@ pub enum TenantState {
     Behind,
     /// A newer version of this program migrated it further than this one knows.
     Ahead,
-    /// It has tables and no ledger.
+    /// It has tables and no history.
     Unadopted,
-    /// Its ledger cannot be read, or tells of migrations that failed or are others by now.
+    /// Its history cannot be read, or tells of migrations that failed or are others by now.
     Broken,
     /// Users point at it, and there is no such schema.
     Missing,
@@ -118,12 +119,12 @@ impl TenantState {
 /// # Errors
 ///
 /// [`AdminError`] where the catalog or `public.users` cannot be read.
-pub async fn list(database: &Administration) -> Result<Vec<ListedTenant>, AdminError> {
+pub async fn list(database: &AdminDatabase) -> Result<Vec<ListedTenant>, AdminError> {
     let survey = survey(database, &[]).await?;
     let there: Vec<_> = survey
         .tenants
         .iter()
-        .filter(|tenant| tenant.ledger != Ledger::NoSchema)
+        .filter(|tenant| tenant.history != History::NoSchema)
         .map(|tenant| tenant.schema.as_str())
         .collect();
     let extents = extents(database, &there).await?;
@@ -161,7 +162,7 @@ pub(super) struct Extent {
 /// The extent of each of the schemas, but for those that are gone, and those of which a table is locked by
 /// whoever changes it: asking for its size would wait for them.
 pub(super) async fn extents(
-    database: &Administration,
+    database: &AdminDatabase,
     schemas: &[&str],
 ) -> Result<HashMap<String, Extent>, AdminError> {
     let mut extents = HashMap::with_capacity(schemas.len());

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use super::key::Key;
 use super::{InvalidKeys, Verifier, verifiers};
-use crate::causes;
 use crate::config::AuthenticationSettings;
+use crate::error_chain;
 
 /// The file is small, and to compare what it holds misses no change.
 const READ_EVERY: Duration = Duration::from_secs(1);
@@ -73,7 +73,7 @@ impl KeyFile {
                     keys.send_replace(verifiers);
                 }
                 Err(error) => tracing::warn!(
-                    cause = causes::texts(&error).join(": "),
+                    cause = error_chain::messages(&error).join(": "),
                     "JWT_PUBLIC_KEY_FILE has changed and cannot be used: the keys from before stay in use"
                 ),
             }

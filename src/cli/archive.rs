@@ -10,11 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::{self, Transfer};
 use super::tenants::of_tenant;
-use super::{CommandError, administer, inspect};
+use super::{CommandError, inspect, with_admin_database};
+use crate::admin::AdminDatabase;
 use crate::admin::archive::{self, ArchiveError, Contents, ImportOptions};
 use crate::config::{DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
-use crate::tenancy::{Administration, SchemaName};
+use crate::tenancy::SchemaName;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArguments {
@@ -106,7 +107,7 @@ async fn export_to(
 ) -> Result<Contents, CommandError> {
     let progress = Transfer::new("exported", None);
     let to = progress.to(to);
-    let work = async |database: &Administration| {
+    let work = async |database: &AdminDatabase| {
         let exported = archive::export(database, tenant, to).await;
         exported.map_err(|error| match error {
             ArchiveError::Admin(source) => of_tenant(tenant, source),
@@ -201,11 +202,11 @@ async fn import_from(
 ) -> Result<Contents, CommandError> {
     let progress = Transfer::new("imported", length);
     let from = progress.from(from);
-    let work = async |database: &Administration| {
+    let work = async |database: &AdminDatabase| {
         let imported = archive::import(&database.with_roles(roles), from, options).await;
         imported.map_err(|error| ArchiveCommandError::from(error).into())
     };
     progress
-        .during(Box::pin(administer(database, signals, work)))
+        .during(Box::pin(with_admin_database(database, signals, work)))
         .await
 }

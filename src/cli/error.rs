@@ -60,13 +60,13 @@ pub enum CommandError {
     /// A second signal came before the requests under way were finished.
     #[error("stopped at once by a second signal: requests under way were cut off")]
     Interrupted,
-    /// Administration failed.
+    /// AdminDatabase failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// Not a name for a tenant.
     #[error(transparent)]
     Name(#[from] InvalidSchemaName),
-    /// Administration of one tenant failed.
+    /// AdminDatabase of one tenant failed.
     #[error("tenant {name:?}: {source}")]
     Tenant {
         /// Its name.

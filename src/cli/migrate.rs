@@ -7,13 +7,14 @@ use clap::Args;
 
 use super::output::FleetOutput;
 use super::report::shown;
-use super::{CommandError, administration, schemas, unless_stopped, with_database};
+use super::{CommandError, admin_database, schemas, unless_stopped, with_database};
+use crate::admin::AdminDatabase;
 use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, FleetTask, TenantReport};
 use crate::admin::migrate::{self, Patience};
 use crate::admin::{self, AdminError};
 use crate::config::{self, DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
-use crate::tenancy::{Administration, SchemaName};
+use crate::tenancy::SchemaName;
 
 #[derive(Debug, Args)]
 pub(super) struct MigrateArguments {
@@ -60,7 +61,7 @@ impl MigrateArguments {
 pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let only = schemas(&arguments.tenants)?;
     with_database(&arguments.database, async |url| {
-        let database = unless_stopped(signals, administration(url)).await?;
+        let database = unless_stopped(signals, admin_database(url)).await?;
         let database = database.with_roles(&arguments.roles);
         let mut output = FleetOutput::of_migration(arguments.json, arguments.dry_run);
         if arguments.dry_run {
@@ -114,7 +115,7 @@ impl FleetSummary {
 /// Migrates what is shared and then tenants, all or `only` some; one that fails does not stop the
 /// others. After a first signal no tenant is begun, a second cuts off those under way.
 pub(super) async fn migrate_tenants(
-    database: &Administration,
+    database: &AdminDatabase,
     only: &[SchemaName],
     options: FleetOptions,
     output: &mut FleetOutput,
@@ -147,7 +148,7 @@ pub(super) async fn migrate_tenants(
 /// Works on tenants, beside whom there are `others`, and tells what came of it, and for how many of them
 /// there was nothing to do.
 pub(super) async fn run_fleet(
-    database: &Administration,
+    database: &AdminDatabase,
     tenants: Vec<SchemaName>,
     others: usize,
     options: FleetOptions,
@@ -192,7 +193,7 @@ pub(super) async fn run_fleet(
 
 /// Tells who would get what.
 async fn dry_run(
-    database: &Administration,
+    database: &AdminDatabase,
     arguments: &MigrateArguments,
     only: &[SchemaName],
     output: &mut FleetOutput,

@@ -20,10 +20,11 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::admin::AdminDatabase;
 use crate::admin::{self, AdminError};
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::server::{self, StopSignals};
-use crate::tenancy::{Administration, SchemaName};
+use crate::tenancy::SchemaName;
 use database::DatabaseSource;
 pub use error::CommandError;
 pub use log::{Log, start_log};
@@ -107,10 +108,10 @@ fn schemas(names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
 }
 
 /// Does `work` on a database that is to be changed, or gives it up at the first signal.
-async fn administer<T>(
+async fn with_admin_database<T>(
     settings: &DatabaseSettings,
     signals: &StopSignals,
-    work: impl AsyncFnOnce(&Administration) -> Result<T, CommandError>,
+    work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     inspect(settings, signals, async |database| {
         admin::require_writable(database).await?;
@@ -123,11 +124,11 @@ async fn administer<T>(
 async fn inspect<T>(
     settings: &DatabaseSettings,
     signals: &StopSignals,
-    work: impl AsyncFnOnce(&Administration) -> Result<T, CommandError>,
+    work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     with_database(settings, async |url| {
         unless_stopped(signals, async {
-            let database = administration(url).await?;
+            let database = admin_database(url).await?;
             work(&database).await
         })
         .await
@@ -136,8 +137,8 @@ async fn inspect<T>(
 }
 
 /// A database for administration, over connections that are fit for that.
-async fn administration(url: &DatabaseUrl) -> Result<Administration, CommandError> {
-    let database = Administration::new(url)?;
+async fn admin_database(url: &DatabaseUrl) -> Result<AdminDatabase, CommandError> {
+    let database = AdminDatabase::new(url)?;
     database.require_sessions().await.map_err(AdminError::from)?;
     Ok(database)
 }

@@ -13,7 +13,7 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::causes;
+use crate::error_chain;
 
 pub(super) use fleet::FleetOutput;
 pub(super) use relocation::MoveOutput;
@@ -21,7 +21,7 @@ pub(super) use transfer::{Transfer, standard_output, transferred};
 
 /// Tells why the process fails, with all causes.
 pub fn failure(error: &dyn Error) {
-    let texts = causes::texts(error);
+    let texts = error_chain::messages(error);
     tell(format_args!("error: {}", texts.join("\n  because: ")));
 }
 

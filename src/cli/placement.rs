@@ -10,14 +10,17 @@ use super::migrate::run_fleet;
 use super::output::{self, FleetOutput, MoveOutput};
 use super::report::shown;
 use super::tenants::of_tenant;
-use super::{CommandError, administer, administration, confirm, schemas, unless_stopped, with_database};
+use super::{
+    CommandError, admin_database, confirm, schemas, unless_stopped, with_admin_database, with_database,
+};
+use crate::admin::AdminDatabase;
 use crate::admin::citus::distribution;
 use crate::admin::citus::relocation::{self, Relocation, TransferMode};
 use crate::admin::fleet::{FleetOptions, FleetTask};
 use crate::admin::migrate::{self, Patience};
 use crate::config::{self, DatabaseSettings};
 use crate::server::StopSignals;
-use crate::tenancy::{Administration, SchemaName};
+use crate::tenancy::SchemaName;
 
 /// Between two looks at how far a move has come.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -66,7 +69,7 @@ pub(super) async fn distribute(
     };
     with_database(&arguments.database, async |url| {
         let (database, plan) = unless_stopped(signals, async {
-            let database = administration(url).await?;
+            let database = admin_database(url).await?;
             let plan = distribution::plan(&database, &only).await?;
             migrate::shared(&database, options.patience).await?;
             Ok((database, plan))
@@ -94,7 +97,7 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
     if !arguments.yes && !confirm::can_ask() {
         return Err(CommandError::Unconfirmed);
     }
-    administer(&arguments.database, signals, async |database| {
+    with_admin_database(&arguments.database, signals, async |database| {
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
         let relocation = planned.map_err(|error| of_tenant(&tenant, error))?;
         output::step(&told(&relocation));
@@ -116,7 +119,7 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
 
 /// Moves it, and tells meanwhile how far that is.
 async fn run(
-    database: &Administration,
+    database: &AdminDatabase,
     relocation: &Relocation,
 ) -> Result<Duration, crate::admin::AdminError> {
     let mut output = MoveOutput::new();

@@ -192,7 +192,7 @@ fn line(difference: &Difference) -> String {
     let kind = match difference.kind {
         DifferenceKind::Schema => "schema",
         DifferenceKind::Users => "users",
-        DifferenceKind::Ledger => "ledger",
+        DifferenceKind::History => "history",
         DifferenceKind::Table => "table",
         DifferenceKind::Column => "column",
         DifferenceKind::Type => "type of",

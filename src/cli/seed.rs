@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
 
-use super::{CommandError, administer, output};
+use super::{CommandError, output, with_admin_database};
+use crate::admin::AdminDatabase;
 use crate::config::{DatabaseSettings, RoleSettings};
 use crate::seed::{self, BulkPlan};
 use crate::server::StopSignals;
-use crate::tenancy::Administration;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SeedCommand {
@@ -56,7 +56,7 @@ impl SeedCommand {
 }
 
 async fn demo(arguments: &DemoArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    administer(&arguments.database, signals, async |database| {
+    with_admin_database(&arguments.database, signals, async |database| {
         Ok(seed::demo(&database.with_roles(&arguments.roles)).await?)
     })
     .await?;
@@ -71,13 +71,13 @@ async fn bulk(arguments: &BulkArguments, signals: &StopSignals) -> Result<(), Co
         items: arguments.items,
         orders: arguments.orders,
     };
-    administer(&arguments.database, signals, async |database| {
+    with_admin_database(&arguments.database, signals, async |database| {
         make(&database.with_roles(&arguments.roles), plan).await
     })
     .await
 }
 
-async fn make(database: &Administration, plan: BulkPlan) -> Result<(), CommandError> {
+async fn make(database: &AdminDatabase, plan: BulkPlan) -> Result<(), CommandError> {
     let side_by_side = std::thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(8);

@@ -7,13 +7,14 @@ use tokio::net::{TcpListener, lookup_host};
 use super::migrate::migrate_tenants;
 use super::output::FleetOutput;
 use super::{CommandError, output, unless_stopped, with_database};
+use crate::admin::AdminDatabase;
 use crate::admin::AdminError;
 use crate::admin::fleet::FleetOptions;
 use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Administration, Database, DatabaseError};
-use crate::{causes, seed, users};
+use crate::tenancy::{Database, DatabaseError};
+use crate::{error_chain, seed, users};
 
 /// Between the first two questions whether the database is there.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -31,10 +32,10 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
     let served = with_database(&settings.database, async |url| {
         let database = Database::open(url, &pool)?;
         if is_embedded {
-            let administration = Administration::new(url)?.with_roles(&pool.roles);
+            let admin_database = AdminDatabase::new(url)?.with_roles(&pool.roles);
             unless_stopped(
                 &signals,
-                Box::pin(prepare_demo(&administration, &database, &signals)),
+                Box::pin(prepare_demo(&admin_database, &database, &signals)),
             )
             .await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
@@ -98,14 +99,14 @@ async fn listen(settings: &ServeSettings, is_authenticated: bool) -> Result<TcpL
 /// Makes the demo in a database that is new, and migrates one that is not. A tenant that cannot be
 /// migrated is reported, and served as it is.
 async fn prepare_demo(
-    administration: &Administration,
+    admin_database: &AdminDatabase,
     database: &Database,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
     let mut output = FleetOutput::of_migration(false, false);
-    migrate_tenants(administration, &[], FleetOptions::default(), &mut output, signals).await?;
+    migrate_tenants(admin_database, &[], FleetOptions::default(), &mut output, signals).await?;
     if users::are_none(database).await.map_err(AdminError::from)? {
-        seed::demo(administration).await?;
+        seed::demo(admin_database).await?;
     }
     Ok(())
 }
@@ -119,7 +120,7 @@ async fn refused(database: &Database) -> DatabaseError {
             Ok(()) => break,
             Err(error @ DatabaseError::NotIsolated(_)) => return error,
             Err(error) => tracing::warn!(
-                cause = causes::texts(&error).join(": "),
+                cause = error_chain::messages(&error).join(": "),
                 "waiting for the database, asking again in {pause:?}"
             ),
         }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::archive::{self, ExportArguments, ImportArguments};
 use super::placement::{self, DistributeArguments, MoveArguments};
-use super::{CommandError, administer, confirm, inspect, output, report, schemas};
+use super::{CommandError, confirm, inspect, output, report, schemas, with_admin_database};
 use crate::admin::drop::PointingUsers;
 use crate::admin::roles::RoleFate;
 use crate::admin::{AdminError, check, drop, tenants};
@@ -21,7 +21,7 @@ pub(super) enum TenantsCommand {
     /// Tell in what tenants differ from what the migrations make; exit status 1 where any does
     ///
     /// Each tenant is compared with what the migrations make at the version that it is at: tables,
-    /// columns, types, defaults, NOT NULL, keys, constraints, indexes, and its record of migrations.
+    /// columns, types, defaults, NOT NULL, keys, constraints, indexes, and its migration history.
     /// Schemas that users point at and that do not exist are told of too; so are tenants that nobody
     /// points at, which is a remark and no difference. Where a difference can be mended without harm, the
     /// SQL is told. Nothing is changed.
@@ -43,7 +43,7 @@ pub(super) enum TenantsCommand {
     Move(MoveArguments),
     /// Write a tenant, with its users, to an archive
     ///
-    /// It is of one moment: its tables with their rows, its record of migrations, and all columns of its
+    /// It is of one moment: its tables with their rows, its migration history, and all columns of its
     /// users, passwords too. What it does not hold, such as views, is told of.
     Export(ExportArguments),
     /// Make a tenant out of an archive: all of it, or nothing at all
@@ -120,7 +120,7 @@ impl TenantsCommand {
 
 async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let schema = SchemaName::parse(&arguments.name)?;
-    administer(&arguments.database, signals, async |database| {
+    with_admin_database(&arguments.database, signals, async |database| {
         tenants::create(&database.with_roles(&arguments.roles), &schema)
             .await
             .map_err(|error| of_tenant(&schema, error))
@@ -145,7 +145,7 @@ async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), Com
 
 async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let names = schemas(&arguments.names)?;
-    administer(&arguments.database, signals, async |database| {
+    with_admin_database(&arguments.database, signals, async |database| {
         let mut checked = check::check(database, &names).await?;
         if arguments.ignore_extra {
             for tenant in &mut checked {
@@ -181,7 +181,7 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
         PointingUsers::Keep
     };
     let name = report::shown(schema.as_str());
-    administer(&arguments.database, signals, async |database| {
+    with_admin_database(&arguments.database, signals, async |database| {
         if !arguments.yes {
             let contents = drop::inspect(database, &schema, users)
                 .await

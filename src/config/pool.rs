@@ -28,8 +28,8 @@ pub struct PoolSettings {
     pub database_statement_cache: usize,
 
     /// Users whose tenant is remembered, which saves a look-up; 0 for none
-    #[arg(long, env = "TENANT_HINTS", value_name = "N", default_value_t = 100_000)]
-    pub tenant_hints: usize,
+    #[arg(long, env = "TENANT_CACHE_SIZE", value_name = "N", default_value_t = 100_000)]
+    pub tenant_cache_size: usize,
 
     /// What stands between the service and PostgreSQL
     #[arg(
@@ -83,7 +83,7 @@ impl Default for PoolSettings {
         Self {
             database_max_connections: default_max_connections(),
             database_statement_cache: 512,
-            tenant_hints: 100_000,
+            tenant_cache_size: 100_000,
             database_pooler: Pooler::None,
             tenant_max_concurrent_requests: None,
             tenant_max_waiting_requests: 256,

@@ -26,7 +26,7 @@ use tracing::{Instrument, Span};
 
 use crate::authentication::Authenticator;
 use crate::config::{CorsSettings, RequestSettings};
-use crate::tally::Tally;
+use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
 use crate::tenancy::Database;
 use observe::{Observer, observed};
@@ -112,7 +112,7 @@ async fn at_the_edge(State(observer): State<Option<Observer>>, mut request: Requ
 #[derive(Clone)]
 struct Limit {
     permits: Arc<Semaphore>,
-    refused: Arc<Tally>,
+    refused: Arc<LogThrottle>,
     timeout: Duration,
 }
 
@@ -120,7 +120,7 @@ struct Limit {
 /// more load.
 async fn limited(State(limit): State<Limit>, request: Request, next: Next) -> Result<Response, Problem> {
     let Ok(permit) = limit.permits.try_acquire_owned() else {
-        if let Some(refused) = limit.refused.one_more() {
+        if let Some(refused) = limit.refused.hit() {
             tracing::warn!(
                 refused,
                 "more requests at once than MAX_CONCURRENT_REQUESTS: some are refused"

@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, field};
 use super::{problem, request_id};
 use crate::config::TRACE_TARGET;
 use crate::telemetry::Metrics;
-use crate::tenancy::{DatabaseTrace, Step};
+use crate::tenancy::{RequestTimings, Step};
 
 /// The route of a request that goes to none.
 const NO_ROUTE: &str = "-";
@@ -85,7 +85,7 @@ fn trace_span(request: &Request, route: &str) -> Span {
 /// What a request does at the database. Its client may be gone while that still goes on: it is measured
 /// when all is done.
 pub(super) struct DatabaseWork {
-    pub(super) trace: DatabaseTrace,
+    pub(super) trace: RequestTimings,
     failed: AtomicBool,
     metrics: Metrics,
 }
@@ -120,7 +120,7 @@ impl Observation {
         observer.metrics.request_begins();
         Self {
             work: Arc::new(DatabaseWork {
-                trace: DatabaseTrace::under(trace_span.clone()),
+                trace: RequestTimings::with_span(trace_span.clone()),
                 failed: AtomicBool::new(false),
                 metrics: observer.metrics.clone(),
             }),
@@ -147,15 +147,15 @@ impl Observation {
             tracing::info!(status, latency_us, tenant, "answered");
             return;
         }
-        let time_of = |step| trace.time_of(step).map(microseconds);
+        let duration_of = |step| trace.duration_of(step).map(microseconds);
         tracing::warn!(
             status,
             latency_us,
             tenant,
-            acquire_us = time_of(Step::Acquire),
-            lookup_us = time_of(Step::Lookup),
-            begin_us = time_of(Step::Begin),
-            query_us = time_of(Step::Query),
+            acquire_us = duration_of(Step::Acquire),
+            lookup_us = duration_of(Step::Lookup),
+            begin_us = duration_of(Step::Begin),
+            query_us = duration_of(Step::Query),
             request_id = request_id::without_span(self.request_id.as_ref()),
             "answered slowly"
         );

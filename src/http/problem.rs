@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::problem_type::ProblemType;
 use super::request_id;
-use crate::causes;
+use crate::error_chain;
 use crate::orders::ListError;
 use crate::tenancy::DatabaseError;
 
@@ -131,7 +131,7 @@ impl Problem {
         let cause = self
             .cause
             .as_ref()
-            .map(|cause| causes::texts(cause.as_ref()).join(": "));
+            .map(|cause| error_chain::messages(cause.as_ref()).join(": "));
         let request_id = request_id::without_span(request_id);
         if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(problem = %self.kind, cause, request_id, "request failed");
@@ -144,17 +144,19 @@ impl Problem {
 impl From<ListError> for Problem {
     fn from(error: ListError) -> Self {
         use DatabaseError::{
-            InvalidData, NoConnection, NoRole, NotIsolated, TenantBusy, TimedOut, Unavailable, Unencodable,
-            Unexpected, Unreadable,
+            AcquireTimeout, InvalidData, MissingRole, NotIsolated, SchemaMismatch, TenantLimit, TimedOut,
+            Unavailable, Unencodable, Unexpected,
         };
-        use ListError::{Data, ForeignUser, Lookup, Moving, NoTenant, Tenant, UserNotFound};
+        use ListError::{
+            Data, InvalidTenantName, Lookup, OutsideOrganization, Tenant, TenantChanged, UserNotFound,
+        };
         let kind = match &error {
-            ForeignUser => {
+            OutsideOrganization => {
                 return Self::forbidden("The token is for one organization, which has no such user.");
             }
             UserNotFound => return Self::new(ProblemType::UserNotFound),
             Tenant {
-                source: TenantBusy, ..
+                source: TenantLimit, ..
             } => return Self::tenant_overloaded(),
             // The user's id was found, so it is the cursor's.
             Tenant {
@@ -162,19 +164,19 @@ impl From<ListError> for Problem {
                 ..
             } => return Self::bad_cursor(),
             // Without the shared table nobody can be looked up: the database is not ready yet.
-            Moving
-            | Lookup(Unavailable(_) | NoConnection { .. } | NotIsolated(_) | Unreadable(_))
+            TenantChanged
+            | Lookup(Unavailable(_) | AcquireTimeout { .. } | NotIsolated(_) | SchemaMismatch(_))
             | Tenant {
-                source: Unavailable(_) | NoConnection { .. } | NotIsolated(_),
+                source: Unavailable(_) | AcquireTimeout { .. } | NotIsolated(_),
                 ..
             } => ProblemType::DatabaseUnavailable,
             Lookup(TimedOut(_))
             | Tenant {
                 source: TimedOut(_), ..
             } => ProblemType::Timeout,
-            NoTenant(_)
+            InvalidTenantName(_)
             | Tenant {
-                source: Unreadable(_) | NoRole(_),
+                source: SchemaMismatch(_) | MissingRole(_),
                 ..
             } => ProblemType::TenantUnavailable,
             Data { .. }
@@ -182,7 +184,7 @@ impl From<ListError> for Problem {
                 source: InvalidData(_),
                 ..
             } => ProblemType::TenantDataInvalid,
-            Lookup(InvalidData(_) | NoRole(_) | TenantBusy | Unencodable(_) | Unexpected(_))
+            Lookup(InvalidData(_) | MissingRole(_) | TenantLimit | Unencodable(_) | Unexpected(_))
             | Tenant {
                 source: Unexpected(_),
                 ..

@@ -14,13 +14,13 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use money::{InvalidMoney, Money};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 
-use crate::causes;
-use crate::tenancy::{Database, DatabaseError, DatabaseTrace, InvalidSchemaName, SchemaName, Step};
+use crate::error_chain;
+use crate::tenancy::{Database, DatabaseError, InvalidSchemaName, RequestTimings, SchemaName, Step};
 use crate::users;
 use query::{Found, OrderRow, Selection};
 
 /// So often is looked whose tenant a user belongs to, who may move between the look and the next step.
-const MOST_LOOK_UPS: usize = 3;
+const MAX_LOOKUPS: usize = 3;
 
 /// Which of a user's orders to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,13 +95,13 @@ pub enum ListError {
     UserNotFound,
     /// The caller may ask for the users of one organization alone, and this is none of them.
     #[error("the user is none of the caller's organization")]
-    ForeignUser,
+    OutsideOrganization,
     /// The lookup of the user failed.
     #[error("could not look up the user")]
     Lookup(#[source] DatabaseError),
     /// The user's `organization_id` names nothing that could be a tenant.
     #[error("the user's organization is no tenant")]
-    NoTenant(#[from] InvalidSchemaName),
+    InvalidTenantName(#[from] InvalidSchemaName),
     /// Reading the tenant's tables failed.
     #[error("could not read the orders of tenant {tenant:?}")]
     Tenant {
@@ -112,7 +112,7 @@ pub enum ListError {
     },
     /// At each look the user belonged to another tenant.
     #[error("the user moves from tenant to tenant")]
-    Moving,
+    TenantChanged,
     /// A value of the tenant's cannot be represented exactly.
     #[error("could not tell the orders of tenant {tenant:?}")]
     Data {
@@ -131,9 +131,9 @@ impl ListError {
         }
     }
 
-    fn is_worth_another_try(&self) -> bool {
+    fn is_retryable(&self) -> bool {
         match self {
-            Self::Lookup(source) | Self::Tenant { source, .. } => source.is_worth_another_try(),
+            Self::Lookup(source) | Self::Tenant { source, .. } => source.is_retryable(),
             _ => false,
         }
     }
@@ -163,17 +163,17 @@ pub enum InvalidTenantData {
 /// [`ListError`].
 pub async fn list_for_user(
     database: &Database,
-    trace: &DatabaseTrace,
+    trace: &RequestTimings,
     user_id: &str,
     organization: Option<&str>,
     page: &PageRequest,
 ) -> Result<OrdersPage, ListError> {
-    match list_once(database, trace, user_id, organization, page).await {
-        Err(error) if error.is_worth_another_try() => {
-            let cause = causes::texts(&error).join(": ");
+    match try_list(database, trace, user_id, organization, page).await {
+        Err(error) if error.is_retryable() => {
+            let cause = error_chain::messages(&error).join(": ");
             tracing::info!(cause, "the database gave a request up: trying once more");
             // Seldom done, and large.
-            Box::pin(list_once(database, trace, user_id, organization, page)).await
+            Box::pin(try_list(database, trace, user_id, organization, page)).await
         }
         answer => answer,
     }
@@ -182,9 +182,9 @@ pub async fn list_for_user(
 /// A hint at the tenant saves the look-up. The statement that reads the orders says itself whether the
 /// user belongs to the tenant; where not, the hint was out of date, or the user moves just now, and all
 /// begins anew without one.
-async fn list_once(
+async fn try_list(
     database: &Database,
-    trace: &DatabaseTrace,
+    trace: &RequestTimings,
     user_id: &str,
     organization: Option<&str>,
     page: &PageRequest,
@@ -194,20 +194,20 @@ async fn list_once(
     if let Some(tenant) = hint.filter(|tenant| may_enter(tenant.as_str())) {
         match select_in_tenant(database, trace, &tenant, user_id, page).await {
             Ok(Some(found)) => return OrdersPage::assemble(&tenant, user_id, found, page.limit),
-            Ok(None) | Err(DatabaseError::Unreadable(_) | DatabaseError::NoRole(_)) => {
+            Ok(None) | Err(DatabaseError::SchemaMismatch(_) | DatabaseError::MissingRole(_)) => {
                 database.forget_hint(user_id);
             }
             Err(source) => return Err(ListError::in_tenant(&tenant, source)),
         }
     }
-    for _ in 0..MOST_LOOK_UPS {
+    for _ in 0..MAX_LOOKUPS {
         let found = users::organization_of(database, trace, user_id)
             .await
             .map_err(ListError::Lookup)?;
         let name = match found {
             Some(name) if may_enter(&name) => name,
             None if organization.is_none() => return Err(ListError::UserNotFound),
-            _ => return Err(ListError::ForeignUser),
+            _ => return Err(ListError::OutsideOrganization),
         };
         let tenant = Arc::new(SchemaName::parse(&name)?);
         let found = select_in_tenant(database, trace, &tenant, user_id, page)
@@ -218,18 +218,18 @@ async fn list_once(
             return OrdersPage::assemble(&tenant, user_id, found, page.limit);
         }
     }
-    Err(ListError::Moving)
+    Err(ListError::TenantChanged)
 }
 
 /// What is found is of the tenant alone, and none where the user is not the tenant's.
 async fn select_in_tenant(
     database: &Database,
-    trace: &DatabaseTrace,
+    trace: &RequestTimings,
     tenant: &Arc<SchemaName>,
     user_id: &str,
     page: &PageRequest,
 ) -> Result<Option<Found>, DatabaseError> {
-    trace.enters(tenant);
+    trace.set_tenant(tenant);
     let mut transaction = database.begin_tenant(trace, tenant).await?;
     let found = trace
         .step(Step::Query, query::select(&mut transaction, user_id, page))

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_stream::ClientStream;
 use super::{Counted, Life};
-use crate::tally::Tally;
+use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
 
 /// A connection on which no whole request head came in for so long is closed. So is one that is
@@ -40,7 +40,7 @@ pub(super) struct Connections {
     clients: Arc<Semaphore>,
     turned_away_router: Router,
     turned_away: Arc<Semaphore>,
-    tally: Tally,
+    tally: LogThrottle,
     metrics: Metrics,
 }
 
@@ -58,7 +58,7 @@ impl Connections {
             clients: Arc::new(Semaphore::new(max_clients.min(Semaphore::MAX_PERMITS))),
             turned_away_router,
             turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
-            tally: Tally::default(),
+            tally: LogThrottle::default(),
             metrics,
         }
     }
@@ -105,7 +105,7 @@ impl Connections {
             self.serve_client(stream, permit);
         } else {
             self.metrics.client_turned_away();
-            if let Some(turned_away) = self.tally.one_more() {
+            if let Some(turned_away) = self.tally.hit() {
                 tracing::warn!(
                     turned_away,
                     "more clients than MAX_CLIENT_CONNECTIONS: some are turned away"

@@ -12,7 +12,7 @@ use prometheus::{
 use super::busiest::Busiest;
 use super::snapshot;
 use crate::config::MetricsSettings;
-use crate::tenancy::{Database, DatabaseTrace, Step};
+use crate::tenancy::{Database, RequestTimings, Step};
 
 /// Seconds: from an answer out of the cache of the server to the longest that a request may take by default.
 const REQUEST_BUCKETS: [f64; 14] = [
@@ -119,10 +119,10 @@ impl Metrics {
     }
 
     /// All that a request did at the database is done.
-    pub(crate) fn database_done(&self, trace: &DatabaseTrace, failed: bool) {
+    pub(crate) fn database_done(&self, trace: &RequestTimings, failed: bool) {
         let mut database_time = Duration::ZERO;
         for (step, histogram) in &self.0.steps {
-            if let Some(time) = trace.time_of(*step) {
+            if let Some(time) = trace.duration_of(*step) {
                 histogram.observe(time.as_secs_f64());
                 database_time += time;
             }
@@ -142,7 +142,7 @@ impl Metrics {
         let mut families = self.0.registry.gather();
         families.push(snapshot::build());
         families.extend(snapshot::pool(self.0.database.pool_status()));
-        families.extend(snapshot::hints(self.0.database.hint_counts()));
+        families.extend(snapshot::hints(self.0.database.tenant_cache_counts()));
         {
             let mut tenants = self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner);
             tenants.rerank_if_due();

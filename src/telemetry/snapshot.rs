@@ -3,7 +3,7 @@
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::busiest::Counts;
-use crate::tenancy::{HintCounts, PoolStatus};
+use crate::tenancy::{PoolStatus, TenantCacheCounts};
 
 /// A label's name and value.
 type Label<'l> = (&'static str, &'l str);
@@ -52,10 +52,10 @@ pub(super) fn pool(status: PoolStatus) -> [MetricFamily; 6] {
     ]
 }
 
-pub(super) fn hints(counts: HintCounts) -> [MetricFamily; 2] {
+pub(super) fn hints(counts: TenantCacheCounts) -> [MetricFamily; 2] {
     [
         counter(
-            "tenant_orders_tenant_hints_total",
+            "tenant_orders_tenant_cache_lookups_total",
             "Requests whose user's tenant was remembered (hit) or not (miss).",
             [
                 (Some(("result", "hit")), number(counts.hits)),
@@ -63,7 +63,7 @@ pub(super) fn hints(counts: HintCounts) -> [MetricFamily; 2] {
             ],
         ),
         counter(
-            "tenant_orders_tenant_hints_stale_total",
+            "tenant_orders_tenant_cache_stale_total",
             "Hits that were out of date.",
             [(None, number(counts.stale))],
         ),

@@ -17,7 +17,9 @@ use super::parking::Parking;
 use super::session::{SearchPath, Session, Statement};
 use super::shares::{NoShare, Shares};
 use super::transaction::TenantTransaction;
-use super::{DatabaseError, DatabaseTrace, HintCounts, PoolStatus, SchemaName, Step, self_test};
+use super::{
+    DatabaseError, PoolStatus, RequestTimings, SchemaName, Step, TenantCacheCounts, isolation_check,
+};
 use crate::config::{DatabaseUrl, PoolSettings};
 
 /// The database: a pool of connections, lent out only in scopes that clean up after themselves. Clones are
@@ -63,7 +65,7 @@ impl Database {
                 settings.tenant_share(),
                 settings.tenant_max_waiting_requests,
             )),
-            hints: Hints::new(settings.tenant_hints),
+            hints: Hints::new(settings.tenant_cache_size),
             session,
             isolated: OnceCell::new(),
             timeouts: AtomicU64::new(0),
@@ -76,7 +78,7 @@ impl Database {
     /// Runs one statement over schema-qualified, shared tables, in no tenant's scope.
     pub(crate) async fn fetch_optional(
         &self,
-        trace: &DatabaseTrace,
+        trace: &RequestTimings,
         statement: &'static str,
         bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
     ) -> Result<Option<PgRow>, DatabaseError> {
@@ -111,7 +113,7 @@ impl Database {
     /// its turn where the tenant has as many open as it may.
     pub(crate) async fn begin_tenant(
         &self,
-        trace: &DatabaseTrace,
+        trace: &RequestTimings,
         schema: &Arc<SchemaName>,
     ) -> Result<TenantTransaction, DatabaseError> {
         let lease = trace.step(Step::Acquire, self.lease_for(schema)).await?;
@@ -125,7 +127,7 @@ impl Database {
         let deadline = self.deadline();
         let share = self.shared.shares.take(schema, deadline).await;
         let share = share.map_err(|refusal| match refusal {
-            NoShare::Busy => DatabaseError::TenantBusy,
+            NoShare::Busy => DatabaseError::TenantLimit,
             NoShare::Stuck => self.no_connection(),
         })?;
         let lease = self.lease(Some(schema), deadline).await?;
@@ -159,7 +161,7 @@ impl Database {
             let tested = self
                 .shared
                 .isolated
-                .get_or_try_init(|| Box::pin(self_test::run(self)));
+                .get_or_try_init(|| Box::pin(isolation_check::run(self)));
             self.in_time(deadline, tested).await??;
         }
         self.acquire(tenant, deadline).await
@@ -201,7 +203,7 @@ impl Database {
     fn no_connection(&self) -> DatabaseError {
         self.shared.timeouts.fetch_add(1, Ordering::Relaxed);
         let status = self.pool_status();
-        DatabaseError::NoConnection {
+        DatabaseError::AcquireTimeout {
             most: status.limit,
             made: status.size,
             idle: status.idle,
@@ -224,7 +226,7 @@ impl Database {
 
     /// How good the hints were so far.
     #[must_use]
-    pub fn hint_counts(&self) -> HintCounts {
+    pub fn tenant_cache_counts(&self) -> TenantCacheCounts {
         self.shared.hints.counts()
     }
 

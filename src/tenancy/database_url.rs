@@ -47,7 +47,7 @@ const URL_PARAMETERS: [&str; 18] = [
 ];
 
 /// How to connect to `url`, before anything else is set.
-pub(super) fn connect_options(url: &DatabaseUrl) -> Result<PgConnectOptions, InvalidDatabaseUrl> {
+pub(crate) fn connect_options(url: &DatabaseUrl) -> Result<PgConnectOptions, InvalidDatabaseUrl> {
     let url = url.expose();
     if !["postgres://", "postgresql://"]
         .iter()

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::NotIsolated;
+use super::IsolationError;
 
 /// A failure at the database, sorted by what its caller can do about it.
 ///
@@ -15,7 +15,7 @@ pub enum DatabaseError {
     Unavailable(#[source] sqlx::Error),
     /// No connection became free, or could be made, in time. Trying again later may help.
     #[error("no connection in time: of at most {most} there are {made}, {idle} of them idle")]
-    NoConnection {
+    AcquireTimeout {
         /// How many the pool may have.
         most: u32,
         /// How many it has; none where the server does not take any.
@@ -26,19 +26,19 @@ pub enum DatabaseError {
     /// The tenant has as many requests at work as it may, and too many that wait, or for too long. Trying
     /// again later may help.
     #[error("the tenant has more requests at once than its share")]
-    TenantBusy,
+    TenantLimit,
     /// Connections are not fit to carry tenants' transactions, which only a setting can change.
     #[error("this database cannot be worked with as it is")]
-    NotIsolated(#[from] NotIsolated),
+    NotIsolated(#[from] IsolationError),
     /// The statement was cancelled by its time limit.
     #[error("the database did not answer in time")]
     TimedOut(#[source] sqlx::Error),
     /// What the statement names is missing, of another kind, or not ours to read.
     #[error("a table or a column is missing or not readable")]
-    Unreadable(#[source] sqlx::Error),
+    SchemaMismatch(#[source] sqlx::Error),
     /// The tenant has no role, or the service's role is no member of it: the service cannot take it on.
     #[error("the tenant's role is missing, or is not granted to the service's role")]
-    NoRole(#[source] sqlx::Error),
+    MissingRole(#[source] sqlx::Error),
     /// A parameter has a character that the database's encoding lacks, so no row has it.
     #[error("a parameter cannot be written in the database's encoding")]
     Unencodable(#[source] sqlx::Error),
@@ -54,11 +54,11 @@ impl DatabaseError {
     /// The server's own code for what went wrong, where it was the server that said so.
     pub(super) fn sqlstate(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::NoConnection { .. } | Self::TenantBusy | Self::NotIsolated(_) => None,
+            Self::AcquireTimeout { .. } | Self::TenantLimit | Self::NotIsolated(_) => None,
             Self::Unavailable(error)
             | Self::TimedOut(error)
-            | Self::Unreadable(error)
-            | Self::NoRole(error)
+            | Self::SchemaMismatch(error)
+            | Self::MissingRole(error)
             | Self::Unencodable(error)
             | Self::InvalidData(error)
             | Self::Unexpected(error) => error.as_database_error()?.code(),
@@ -72,7 +72,7 @@ impl DatabaseError {
             .and_then(sqlx::error::DatabaseError::code);
         match code.as_deref() {
             // invalid_parameter_value, insufficient_privilege
-            Some("22023" | "42501") => Self::NoRole(error),
+            Some("22023" | "42501") => Self::MissingRole(error),
             _ => error.into(),
         }
     }
@@ -80,7 +80,7 @@ impl DatabaseError {
     /// Whether the server gave up this transaction, or this connection, and may well do the same work on
     /// another: a standby is to replay what the transaction is in the way of (PostgreSQL manual, section
     /// 27.4.2), a deadlock was resolved, a backend was terminated, a connection broke.
-    pub(crate) fn is_worth_another_try(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::Database(error)) => {
                 // serialization_failure, deadlock_detected, admin_shutdown, idle_session_timeout,
@@ -120,7 +120,7 @@ fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
         // query_canceled, lock_not_available, transaction_timeout
         "57014" | "55P03" | "25P04" => return DatabaseError::TimedOut,
         // object_not_in_prerequisite_state, such as a materialized view without rows
-        "55000" => return DatabaseError::Unreadable,
+        "55000" => return DatabaseError::SchemaMismatch,
         // character_not_in_repertoire, untranslatable_character
         "22021" | "22P05" => return DatabaseError::Unencodable,
         // invalid_sql_statement_name, duplicate_prepared_statement: the server connection was
@@ -133,7 +133,7 @@ fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
         // standby), out of resources, operator intervention, system error
         Some("08" | "28" | "3D" | "40" | "53" | "57" | "58") => DatabaseError::Unavailable,
         // no such schema, table, column, function; no right to it
-        Some("3F" | "42") => DatabaseError::Unreadable,
+        Some("3F" | "42") => DatabaseError::SchemaMismatch,
         Some("22") => DatabaseError::InvalidData,
         _ => DatabaseError::Unexpected,
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 
-use super::{HintCounts, SchemaName};
+use super::{SchemaName, TenantCacheCounts};
 
 /// Remembers the tenants of the users who ask most.
 ///
@@ -49,8 +49,8 @@ impl Hints {
         }
     }
 
-    pub(super) fn counts(&self) -> HintCounts {
-        HintCounts {
+    pub(super) fn counts(&self) -> TenantCacheCounts {
+        TenantCacheCounts {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             stale: self.stale.load(Ordering::Relaxed),

@@ -18,7 +18,7 @@
 //!   renders only quoted.
 //! - **There is no way round.** The pool is private to this module. What serves requests gets one
 //!   statement over shared tables, or a `TenantTransaction`, which nothing but a [`SchemaName`] opens.
-//!   [`Administration`], which may do anything, is another type, and requests are not given one.
+//!   [`AdminDatabase`](crate::admin::AdminDatabase), which may do anything, is another type, and requests are not given one.
 //! - **Tables of tenants are named unqualified, all else qualified**, so the path decides about
 //!   tenants' tables and about nothing else.
 //! - **The database can be the one who refuses.** Views and functions of a tenant may name another's tables
@@ -58,34 +58,29 @@
 //! `tests/mutants` holds the ways round that code inside this crate might try, and changes that would
 //! break each of these rules; `.ci/mutants` shows that each is refused by the compiler or caught by a test.
 
-pub(crate) mod administration;
 mod checkout;
 mod database;
 mod database_url;
 mod error;
-mod generated_sql;
 mod hints;
+mod isolation_check;
 mod lease;
-pub(crate) mod ledger;
 mod parking;
-pub(crate) mod removal;
 mod schema_name;
-mod self_test;
 mod session;
 mod shares;
 mod status;
-mod trace;
+mod timings;
 mod transaction;
 
-pub use administration::Administration;
 pub use database::Database;
 pub use database_url::InvalidDatabaseUrl;
 pub use error::DatabaseError;
-pub use ledger::AppliedMigration;
+pub use isolation_check::IsolationError;
 pub use schema_name::{InvalidSchemaName, SchemaName};
-pub use self_test::NotIsolated;
-pub use status::{HintCounts, PoolStatus};
-pub use trace::{DatabaseTrace, Step};
+pub use status::{PoolStatus, TenantCacheCounts};
+pub use timings::{RequestTimings, Step};
 
-pub(crate) use generated_sql::GeneratedSql;
+pub(crate) use database_url::connect_options;
+pub(crate) use isolation_check::require_sessions;
 pub(crate) use transaction::TenantTransaction;

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::SchemaName;
-use crate::tally::Tally;
+use crate::log_throttle::LogThrottle;
 
 /// Lets each tenant have so many connections at once, and so many requests that wait for one.
 ///
@@ -19,7 +19,7 @@ pub(super) struct Shares {
     at_work: usize,
     under_way: usize,
     tenants: Mutex<HashMap<Arc<SchemaName>, Arc<Tenant>>>,
-    refused: Tally,
+    refused: LogThrottle,
 }
 
 /// What a tenant has left, and what it has.
@@ -55,7 +55,7 @@ impl Shares {
             at_work: at_work.min(Semaphore::MAX_PERMITS),
             under_way: at_work.saturating_add(waiting).min(Semaphore::MAX_PERMITS),
             tenants: Mutex::default(),
-            refused: Tally::default(),
+            refused: LogThrottle::default(),
         }
     }
 
@@ -80,7 +80,7 @@ impl Shares {
         if tenant.connections.load(Ordering::Relaxed) == 0 {
             return NoShare::Stuck;
         }
-        if let Some(refused) = self.refused.one_more() {
+        if let Some(refused) = self.refused.hit() {
             tracing::warn!(
                 refused,
                 tenant = schema.as_str(),

@@ -19,7 +19,7 @@ pub struct PoolStatus {
 
 /// How good the hints at users' tenants were, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HintCounts {
+pub struct TenantCacheCounts {
     /// Users whose tenant was remembered.
     pub hits: u64,
     /// Users whose tenant had to be looked up.

@@ -80,7 +80,7 @@ async fn migrating_it_leaves_tenants_that_others_made_alone_and_says_so() {
         "public: migrated from version 0 to 1\n0 up to date already\n"
     );
     assert!(
-        errors.contains("client1: error: the schema has tables but no record of migrations"),
+        errors.contains("client1: error: the schema has tables but no migration history"),
         "{errors}"
     );
     assert!(

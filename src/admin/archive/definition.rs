@@ -5,8 +5,8 @@ use sqlx::{PgConnection, Row};
 
 use super::ArchiveError;
 use super::format::{Column, Migration, Table, table_folder};
+use crate::admin::history::{self, MigratedSchema};
 use crate::tenancy::SchemaName;
-use crate::tenancy::ledger::{self, MigratedSchema};
 
 /// In definitions.sql, what is before the data.
 const LAST_STEP_BEFORE_DATA: i32 = 2;
@@ -90,17 +90,17 @@ pub(super) async fn columns(
     columns.collect()
 }
 
-/// The record of migrations, if there is one.
+/// The migration history, if there is one.
 pub(super) async fn migrations(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Option<Vec<Migration>>, ArchiveError> {
     let schema = MigratedSchema::Tenant(tenant);
-    if !ledger::exists(connection, schema).await? {
+    if !history::exists(connection, schema).await? {
         return Ok(None);
     }
-    let ledgers = ledger::read(connection, [schema]).await?;
-    Ok(Some(ledgers.iter().flatten().map(Migration::from).collect()))
+    let histories = history::read(connection, [schema]).await?;
+    Ok(Some(histories.iter().flatten().map(Migration::from).collect()))
 }
 
 async fn rows(

@@ -6,13 +6,14 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncWrite;
 
 use super::format::{
-    CHECKSUMS, FORMAT, KEYS, MANIFEST, Manifest, SUMMARY, Summary, Sums, TABLES, Tally, USERS, checksum_line,
-    rows_file,
+    CHECKSUMS, FORMAT, KEYS, MANIFEST, Manifest, RowDigest, SUMMARY, Summary, Sums, TABLES, USERS,
+    checksum_line, rows_file,
 };
 use super::tar_stream::TarWriter;
 use super::{ArchiveError, Contents, definition, grants, prepare, users};
 use crate::admin::AdminError;
-use crate::tenancy::{Administration, GeneratedSql, SchemaName, administration};
+use crate::admin::{advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, schema};
+use crate::tenancy::SchemaName;
 
 /// A file of rows is closed when it has so many bytes: its length stands in front of it, so it has to
 /// be in memory.
@@ -37,18 +38,18 @@ const COPY_TABLE: &str = "SELECT format('COPY %I TO STDOUT', $1)";
 ///
 /// [`ArchiveError`], as where the tenant has what an archive cannot hold.
 pub async fn export(
-    database: &Administration,
+    database: &AdminDatabase,
     tenant: &SchemaName,
     to: impl AsyncWrite + Unpin + Send,
 ) -> Result<Contents, ArchiveError> {
     let mut connection = database.connect().await?;
     // Migrations take this lock too, and so do not begin: they would wait for the locks of the tables
     // below, and every reader of these tables behind them.
-    administration::lock(&mut connection, tenant.as_str()).await?;
-    if !administration::exists(&mut connection, tenant).await? {
+    advisory_lock::lock(&mut connection, tenant.as_str()).await?;
+    if !schema::exists(&mut connection, tenant).await? {
         return Err(AdminError::NoSuchSchema.into());
     }
-    administration::enter(&mut connection, tenant).await?;
+    schema::set_search_path(&mut connection, tenant).await?;
     prepare(&mut connection).await?;
     let locks = locks(&mut connection, tenant).await?;
     // Neither BEGIN nor LOCK takes the snapshot, but the first query does. It has to be behind the
@@ -156,7 +157,7 @@ async fn copy(
     tar: &mut TarWriter<impl AsyncWrite + Unpin>,
 ) -> Result<Sums, ArchiveError> {
     let mut rows = snapshot.copy_out_raw(statement.text()).await?;
-    let mut tally = Tally::default();
+    let mut tally = RowDigest::default();
     let mut content = Vec::with_capacity(FULL);
     let mut number = 1;
     loop {

@@ -5,7 +5,7 @@ use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::tenancy::AppliedMigration;
+use crate::admin::history::AppliedMigration;
 
 /// The format that is written, and the newest that is read.
 pub(super) const FORMAT: u32 = 1;
@@ -30,7 +30,7 @@ pub(super) struct Manifest {
     pub(super) exported_at: String,
     pub(super) postgresql: String,
     pub(super) tenant: String,
-    /// The record of migrations; none where the tenant has none.
+    /// The migration history; none where the tenant has none.
     pub(super) migrations: Option<Vec<Migration>>,
     pub(super) users: Vec<Column>,
     pub(super) tables: Vec<Table>,
@@ -88,7 +88,7 @@ pub(super) struct Sums {
 /// Adds up rows in the text format of COPY, in which only the end of a row is a newline (PostgreSQL
 /// manual, COPY, "Text Format").
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct RowDigest {
     rows: u64,
     bytes: u64,
     sha256: Sha256,
@@ -111,7 +111,7 @@ impl From<&AppliedMigration> for Migration {
     }
 }
 
-impl Tally {
+impl RowDigest {
     pub(super) fn add(&mut self, data: &[u8]) {
         self.rows += memchr_iter(b'\n', data).count() as u64;
         self.bytes += data.len() as u64;

@@ -4,7 +4,8 @@ use sqlx::{PgConnection, Row};
 
 use super::ArchiveError;
 use super::format::{Grant, Manifest};
-use crate::tenancy::{DatabaseError, GeneratedSql, SchemaName};
+use crate::admin::generated_sql::GeneratedSql;
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// What others may do with the tenant's schema, tables and sequences.
 pub(super) async fn read(

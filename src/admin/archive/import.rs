@@ -6,17 +6,18 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncRead;
 
 use super::format::{
-    CHECKSUMS, FORMAT, KEYS, MANIFEST, Manifest, Migration, SUMMARY, Summary, Sums, TABLES, Tally, USERS,
+    CHECKSUMS, FORMAT, KEYS, MANIFEST, Manifest, Migration, RowDigest, SUMMARY, Summary, Sums, TABLES, USERS,
     checksum_line, rows_file,
 };
 use super::tar_stream::TarReader;
 use super::{ArchiveError, Contents, grants, prepare, users};
 use crate::admin::migrations::TENANT;
+use crate::admin::{
+    advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, history::AppliedMigration, schema,
+};
 use crate::admin::{citus, roles};
 use crate::config::RoleSettings;
-use crate::tenancy::{
-    Administration, AppliedMigration, DatabaseError, GeneratedSql, SchemaName, administration,
-};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Files that have to be in memory are refused where they are longer.
 const MOST: usize = 64 * 1024 * 1024;
@@ -44,7 +45,7 @@ pub struct ImportOptions {
 ///
 /// [`ArchiveError`], above all where the archive is not whole.
 pub async fn import(
-    database: &Administration,
+    database: &AdminDatabase,
     from: impl AsyncRead + Unpin + Send,
     options: &ImportOptions,
 ) -> Result<Contents, ArchiveError> {
@@ -56,13 +57,13 @@ pub async fn import(
         None => SchemaName::parse(&head.manifest.tenant)?,
     };
     let mut connection = database.connect().await?;
-    administration::lock(&mut connection, tenant.as_str()).await?;
-    if administration::exists(&mut connection, &tenant).await? {
+    advisory_lock::lock(&mut connection, tenant.as_str()).await?;
+    if schema::exists(&mut connection, &tenant).await? {
         return Err(ArchiveError::Exists(tenant.as_str().to_owned()));
     }
     let mut transaction = connection.begin().await?;
     citus::create_schema(&mut transaction, &tenant).await?;
-    administration::enter(&mut transaction, &tenant).await?;
+    schema::set_search_path(&mut transaction, &tenant).await?;
     prepare(&mut transaction).await?;
     let contents = fill(&mut transaction, &tenant, head, tar, options, database.roles()).await?;
     transaction.commit().await?;
@@ -124,8 +125,8 @@ fn parse<'de, T: Deserialize<'de>>(path: &str, json: &'de str) -> Result<T, Arch
 /// Refuses migrations that are not among those that are compiled in. Whether one was applied to its end
 /// is no matter: it comes back as it was.
 fn refuse_unknown(migrations: &[Migration]) -> Result<(), ArchiveError> {
-    let ledger: Result<Vec<_>, _> = migrations.iter().map(AppliedMigration::try_from).collect();
-    TENANT.pending(&ledger?)?;
+    let history: Result<Vec<_>, _> = migrations.iter().map(AppliedMigration::try_from).collect();
+    TENANT.pending(&history?)?;
     Ok(())
 }
 
@@ -237,7 +238,7 @@ impl<R: AsyncRead + Unpin + Send> Loading<R> {
             Some(statement) => Some(connection.copy_in_raw(statement).await?),
             None => None,
         };
-        let mut tally = Tally::default();
+        let mut tally = RowDigest::default();
         let mut number = 1;
         while self.tar.path() == Some(&rows_file(folder, number)) {
             while let Some(piece) = self.tar.piece().await? {

@@ -1,4 +1,4 @@
-//! One tenant as a file, and back again: its tables with their rows, its record of migrations and its
+//! One tenant as a file, and back again: its tables with their rows, its migration history and its
 //! users. docs/archive.md describes the file.
 //!
 //! An archive is of one snapshot, and streams both ways: neither side ever holds more than a few

@@ -4,7 +4,8 @@ use sqlx::{PgConnection, Row, raw_sql};
 
 use super::ArchiveError;
 use super::format::Column;
-use crate::tenancy::{DatabaseError, GeneratedSql, SchemaName};
+use crate::admin::generated_sql::GeneratedSql;
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Copies into the table that [`stage`] makes.
 pub(super) const COPY_IN: &str = "COPY _archived_users FROM STDIN";

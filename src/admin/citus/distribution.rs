@@ -6,10 +6,11 @@ use sqlx::{Connection, PgConnection, raw_sql};
 
 use super::{CitusError, require_coordinator};
 use crate::admin::AdminError;
+use crate::admin::history::{self, MigratedSchema};
 use crate::admin::migrate::Patience;
-use crate::admin::survey::{self, Ledger};
-use crate::tenancy::ledger::{self, MigratedSchema};
-use crate::tenancy::{Administration, GeneratedSql, SchemaName, administration};
+use crate::admin::survey::{self, History};
+use crate::admin::{database::AdminDatabase, generated_sql::GeneratedSql, schema};
+use crate::tenancy::SchemaName;
 
 /// Locks what distributing a schema does, but in the order in which the orders statement does: so whoever
 /// came first is waited for, and nobody meets in a deadlock. A foreign key is dropped on the way, for which
@@ -35,7 +36,7 @@ pub struct DistributionPlan {
 /// # Errors
 ///
 /// [`CitusError`] where there is no Citus cluster, and others where the catalog cannot be read.
-pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<DistributionPlan, AdminError> {
+pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<DistributionPlan, AdminError> {
     let mut connection = database.connect().await?;
     require_coordinator(&mut connection).await?;
     let distributed: Vec<String> = sqlx::query_scalar(
@@ -50,7 +51,7 @@ pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<Dist
     let tenants = survey
         .tenants
         .into_iter()
-        .filter(|tenant| !only.is_empty() || (tenant.is_certain() && tenant.ledger != Ledger::NoSchema))
+        .filter(|tenant| !only.is_empty() || (tenant.is_certain() && tenant.history != History::NoSchema))
         .map(|tenant| tenant.schema);
     let (done, pending): (Vec<_>, Vec<_>) = tenants.partition(|schema| distributed.contains(schema.as_str()));
     Ok(DistributionPlan {
@@ -70,14 +71,14 @@ pub(in crate::admin) async fn attempt(
     schema: &SchemaName,
     patience: Patience,
 ) -> Result<Option<String>, AdminError> {
-    if !administration::exists(connection, schema).await? {
+    if !schema::exists(connection, schema).await? {
         return Err(AdminError::NoSuchSchema);
     }
     if node(connection, schema).await?.is_some() {
         return Ok(None);
     }
     let mut transaction = connection.begin().await?;
-    ledger::enter_transaction(
+    history::enter_transaction(
         &mut transaction,
         MigratedSchema::Tenant(schema),
         patience.lock_timeout,

@@ -13,7 +13,8 @@ use sqlx::postgres::PgDatabaseError;
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
 use super::AdminError;
-use crate::tenancy::{DatabaseError, GeneratedSql, SchemaName, administration};
+use crate::admin::{generated_sql::GeneratedSql, schema};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// The first version that distributes schemas.
 const OLDEST: u32 = 12;
@@ -183,7 +184,7 @@ pub(super) async fn create_schema(
             .execute(&mut *transaction)
             .await?;
     }
-    Ok(administration::create(transaction, schema).await?)
+    Ok(schema::create(transaction, schema).await?)
 }
 
 /// Runs statements one by one: Citus hands a node the whole text that a statement came in.

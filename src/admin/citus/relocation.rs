@@ -6,7 +6,8 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::{CitusError, placements, require_coordinator};
 use crate::admin::AdminError;
-use crate::tenancy::{Administration, SchemaName, administration};
+use crate::admin::{advisory_lock, database::AdminDatabase, schema};
+use crate::tenancy::SchemaName;
 
 /// A tenant that is to be moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,13 +65,13 @@ pub struct MoveProgress {
 ///
 /// [`CitusError`] where it cannot be moved there.
 pub async fn plan(
-    database: &Administration,
+    database: &AdminDatabase,
     tenant: &SchemaName,
     node: &str,
 ) -> Result<Relocation, AdminError> {
     let mut connection = database.connect().await?;
     require_coordinator(&mut connection).await?;
-    if !administration::exists(&mut connection, tenant).await? {
+    if !schema::exists(&mut connection, tenant).await? {
         return Err(AdminError::NoSuchSchema);
     }
     let placement = placements(&mut connection).await?.remove(tenant.as_str());
@@ -147,9 +148,9 @@ async fn transfer_mode(
 /// # Errors
 ///
 /// [`AdminError`]; then it is where it was.
-pub async fn run(database: &Administration, relocation: &Relocation) -> Result<Duration, AdminError> {
+pub async fn run(database: &AdminDatabase, relocation: &Relocation) -> Result<Duration, AdminError> {
     let mut connection = database.connect().await?;
-    administration::lock(&mut connection, relocation.tenant.as_str()).await?;
+    advisory_lock::lock(&mut connection, relocation.tenant.as_str()).await?;
     let begin = Instant::now();
     let mode = match relocation.mode {
         TransferMode::Logical => "auto",
@@ -178,7 +179,7 @@ pub async fn run(database: &Administration, relocation: &Relocation) -> Result<D
 ///
 /// [`AdminError`].
 pub async fn progress(
-    database: &Administration,
+    database: &AdminDatabase,
     tenant: &SchemaName,
 ) -> Result<Option<MoveProgress>, AdminError> {
     let mut connection = database.connect().await?;

@@ -8,11 +8,12 @@ use sqlx::Connection;
 use super::{FleetOptions, FleetTask, TenantReport};
 use crate::admin::AdminError;
 use crate::admin::adopt;
+use crate::admin::database::AdminDatabase;
 use crate::admin::migrate::{self, Migrated};
 use crate::admin::migrations::TENANT;
 use crate::admin::roles::{self, Shortcoming};
-use crate::admin::survey::{self, Ledger, Tenant};
-use crate::tenancy::{Administration, SchemaName};
+use crate::admin::survey::{self, History, Tenant};
+use crate::tenancy::SchemaName;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct PendingTenant {
 /// # Errors
 ///
 /// [`AdminError`] where the catalog cannot be read.
-pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<FleetPlan, AdminError> {
+pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<FleetPlan, AdminError> {
     let survey = survey::survey(database, only).await?;
     let mut plan = FleetPlan {
         current: Vec::new(),
@@ -45,7 +46,7 @@ pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<Flee
     };
     let mut shortcomings = shortcomings(database, &survey.tenants).await?;
     for tenant in survey.tenants {
-        if only.is_empty() && !(tenant.is_certain() && tenant.ledger != Ledger::NoSchema) {
+        if only.is_empty() && !(tenant.is_certain() && tenant.history != History::NoSchema) {
             continue;
         }
         let role = shortcomings.remove(tenant.schema.as_str());
@@ -59,7 +60,7 @@ pub async fn plan(database: &Administration, only: &[SchemaName]) -> Result<Flee
 
 /// The tenants whose roles are not as they should be; none where tenants have no roles.
 async fn shortcomings(
-    database: &Administration,
+    database: &AdminDatabase,
     tenants: &[Tenant],
 ) -> Result<HashMap<String, Shortcoming>, AdminError> {
     if !database.roles().are_on() {
@@ -75,7 +76,7 @@ async fn shortcomings(
 /// What a run with such options would do to a tenant, if no migration failed. Nothing that is written
 /// stays.
 pub async fn rehearse(
-    database: &Administration,
+    database: &AdminDatabase,
     pending: PendingTenant,
     options: FleetOptions,
 ) -> TenantReport {

@@ -16,7 +16,8 @@ use super::{FleetEvent, FleetOptions, FleetTask, TenantReport};
 use crate::admin::AdminError;
 use crate::admin::citus::distribution;
 use crate::admin::migrate::{self, TenantProgress};
-use crate::tenancy::{Administration, DatabaseError, SchemaName, administration};
+use crate::admin::{advisory_lock, database::AdminDatabase};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Between two tries at a connection.
 const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
@@ -40,7 +41,7 @@ impl FleetRun {
     ///
     /// [`AdminError`] where the server does not tell how many connections it can spare.
     pub async fn start(
-        database: &Administration,
+        database: &AdminDatabase,
         tenants: Vec<SchemaName>,
         options: FleetOptions,
     ) -> Result<Self, AdminError> {
@@ -104,7 +105,7 @@ impl FleetRun {
 }
 
 /// Twice the cores, if the server has connections to spare for so many.
-async fn fitting_jobs(database: &Administration) -> Result<usize, AdminError> {
+async fn fitting_jobs(database: &AdminDatabase) -> Result<usize, AdminError> {
     let mut connection = database.connect().await?;
     let spare: i32 = sqlx::query_scalar(
         "SELECT pg_catalog.current_setting('max_connections')::int
@@ -121,7 +122,7 @@ async fn fitting_jobs(database: &Administration) -> Result<usize, AdminError> {
 /// One of those who take turns at the tenants.
 #[derive(Clone)]
 struct Worker {
-    database: Administration,
+    database: AdminDatabase,
     tenants: Arc<[SchemaName]>,
     next: Arc<AtomicUsize>,
     options: FleetOptions,
@@ -216,7 +217,7 @@ impl Worker {
             .await;
             self.unless_stopped(sleep(pause)).await?;
         }
-        Ok(administration::unlock(connection, tenant.as_str()).await?)
+        Ok(advisory_lock::unlock(connection, tenant.as_str()).await?)
     }
 
     /// Tries once to do what is to be done.
@@ -241,7 +242,7 @@ impl Worker {
 
     /// Waits until no other session works on the tenant.
     async fn lock(&mut self, connection: &mut PgConnection, tenant: &SchemaName) -> Result<(), AdminError> {
-        let mut locking = pin!(administration::lock(connection, tenant.as_str()));
+        let mut locking = pin!(advisory_lock::lock(connection, tenant.as_str()));
         if let Ok(locked) = self.unless_stopped(timeout(LONG_WAIT, &mut locking)).await? {
             return Ok(locked?);
         }

@@ -26,8 +26,8 @@ pub enum DifferenceKind {
     Schema,
     /// The users: nobody points at it. A tenant may well be made before its users are.
     Users,
-    /// The record of migrations.
-    Ledger,
+    /// The migration history.
+    History,
     /// A table or view as a whole.
     Table,
     /// A column as a whole.

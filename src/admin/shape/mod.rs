@@ -14,14 +14,15 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row, raw_sql};
 
-use crate::tenancy::{DatabaseError, SchemaName, ledger};
+use crate::admin::history;
+use crate::tenancy::{DatabaseError, SchemaName};
 use definition::Definition;
 
 pub(super) use comparison::{differences, without_modifier};
 pub use difference::{Difference, DifferenceKind};
 pub(super) use reference::References;
 
-/// The shape of one schema, all but its ledger. All names are quoted where SQL needs that.
+/// The shape of one schema, all but its history. All names are quoted where SQL needs that.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Shape {
     pub(super) tables: BTreeMap<String, Table>,
@@ -123,7 +124,7 @@ async fn rows(
     query: &'static str,
     schemas: &[&str],
 ) -> Result<Vec<PgRow>, DatabaseError> {
-    let query = sqlx::query(query).bind(schemas).bind(ledger::TABLE);
+    let query = sqlx::query(query).bind(schemas).bind(history::TABLE);
     Ok(query.fetch_all(connection).await?)
 }
 

@@ -6,8 +6,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use sqlx::{Connection, PgConnection, raw_sql};
 
 use super::Shape;
+use crate::admin::schema;
 use crate::admin::{AdminError, migrations};
-use crate::tenancy::{SchemaName, administration};
+use crate::tenancy::SchemaName;
 
 /// What the migrations make of a tenant's schema, by the version.
 pub(in crate::admin) struct References(BTreeMap<i64, Shape>);
@@ -32,12 +33,12 @@ impl References {
         raw_sql("SET LOCAL lock_timeout TO '5s'; SET LOCAL citus.enable_ddl_propagation TO off")
             .execute(&mut *transaction)
             .await?;
-        administration::create(&mut transaction, &schema).await?;
+        schema::create(&mut transaction, &schema).await?;
         for migration in migrations::TENANT
             .iter()
             .filter(|migration| migration.version <= last)
         {
-            administration::enter(&mut transaction, &schema).await?;
+            schema::set_search_path(&mut transaction, &schema).await?;
             raw_sql(migration.sql.clone()).execute(&mut *transaction).await?;
             let mut read = super::read(&mut transaction, std::slice::from_ref(&schema)).await?;
             shapes.insert(

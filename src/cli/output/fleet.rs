@@ -8,8 +8,8 @@ use super::{Progress, answer, tell};
 use crate::admin::AdminError;
 use crate::admin::fleet::{FleetEvent, TenantReport};
 use crate::admin::migrate::Migrated;
-use crate::causes;
 use crate::cli::report::shown;
+use crate::error_chain;
 use crate::tenancy::SchemaName;
 
 /// So many tenants take long enough for a log to say how far they are.
@@ -134,7 +134,10 @@ impl FleetOutput {
                 from: report.migrated.map(|migrated| migrated.from),
                 to: report.migrated.map(|migrated| migrated.to),
                 duration_ms: report.duration.as_millis().try_into().unwrap_or(u64::MAX),
-                error: report.error.as_ref().map(|error| causes::texts(error).join(": ")),
+                error: report
+                    .error
+                    .as_ref()
+                    .map(|error| error_chain::messages(error).join(": ")),
                 kept,
                 role_made: report.role_made,
             });
@@ -163,7 +166,7 @@ impl FleetOutput {
             }
         }
         if let Some(error) = &report.error {
-            let texts = causes::texts(error).join("\n  because: ");
+            let texts = error_chain::messages(error).join("\n  because: ");
             self.aside(format_args!("{name}: error: {texts}"));
         }
     }

@@ -87,7 +87,7 @@ pub(in crate::cli) fn transferred(what: &str, contents: &Contents) {
     }
     let version = match contents.version {
         Some(version) => format!("at version {version}"),
-        None => "without a record of migrations".to_owned(),
+        None => "without a migration history".to_owned(),
     };
     let mut counts = vec![counted(contents.users, "user")];
     for (table, rows) in &contents.tables {

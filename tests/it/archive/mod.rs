@@ -11,14 +11,15 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 use tempfile::TempDir;
+use tenant_orders::admin::AdminDatabase;
 use tenant_orders::admin::archive::{self, ArchiveError, Contents, ImportOptions};
 use tenant_orders::config::DatabaseUrl;
-use tenant_orders::tenancy::{Administration, SchemaName};
+use tenant_orders::tenancy::SchemaName;
 
 use crate::support::{ServiceProcess, TestDatabase, shared_cluster};
 
-pub(crate) fn administration(database: &TestDatabase) -> Administration {
-    Administration::new(&DatabaseUrl::from(database.url())).unwrap()
+pub(crate) fn administration(database: &TestDatabase) -> AdminDatabase {
+    AdminDatabase::new(&DatabaseUrl::from(database.url())).unwrap()
 }
 
 pub(crate) fn name(tenant: &str) -> SchemaName {

@@ -137,7 +137,7 @@ async fn rows_that_are_hidden_from_the_role_are_not_left_out_but_an_error() {
         .await;
     let url = database.url_as("archive_hidden");
     let as_role =
-        tenant_orders::tenancy::Administration::new(&tenant_orders::config::DatabaseUrl::from(url)).unwrap();
+        tenant_orders::admin::AdminDatabase::new(&tenant_orders::config::DatabaseUrl::from(url)).unwrap();
     let mut file = Vec::new();
     let refused = tenant_orders::admin::archive::export(&as_role, &super::name("client1"), &mut file).await;
     let refused = refused.unwrap_err();

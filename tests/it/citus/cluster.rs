@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, Row};
+use tenant_orders::admin::AdminDatabase;
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
-use tenant_orders::tenancy::{Administration, Database};
+use tenant_orders::tenancy::Database;
 
 use tokio::sync::Mutex;
 
@@ -114,8 +115,8 @@ impl CitusDatabase {
         [self.url()].into_iter().chain(workers).collect()
     }
 
-    pub(super) fn administration(&self) -> Administration {
-        Administration::new(&DatabaseUrl::from(self.url())).unwrap()
+    pub(super) fn administration(&self) -> AdminDatabase {
+        AdminDatabase::new(&DatabaseUrl::from(self.url())).unwrap()
     }
 
     /// The service over this database, in process.

@@ -1,8 +1,9 @@
 //! What is served out of a Citus cluster.
 
+use tenant_orders::admin::AdminDatabase;
 use tenant_orders::admin::tenants::create;
 use tenant_orders::seed::{self, BulkPlan};
-use tenant_orders::tenancy::{Administration, SchemaName};
+use tenant_orders::tenancy::SchemaName;
 
 use super::{CitusDatabase, service_over};
 use crate::support::{ServiceProcess, TestDatabase, client, finished, fleet};
@@ -14,7 +15,7 @@ const BULK: BulkPlan = BulkPlan {
     orders: 7,
 };
 
-async fn fill(database: &Administration) {
+async fn fill(database: &AdminDatabase) {
     seed::demo(database).await.unwrap();
     let mut done = seed::bulk(database, BULK, 2).await.unwrap();
     while let Some(filled) = done.recv().await {
@@ -29,7 +30,7 @@ async fn every_node_answers_as_plain_postgresql_does() {
     };
     let plain = TestDatabase::empty().await;
     fill(&citus.administration()).await;
-    fill(&Administration::new(&plain.url().into()).unwrap()).await;
+    fill(&AdminDatabase::new(&plain.url().into()).unwrap()).await;
     let plain = service_over(plain.url());
     let mut paths = vec!["/users/1/orders".to_owned(), "/users/2/orders?limit=1".to_owned()];
     for user in ["t1-u1", "t2-u2", "t3-u4", "nobody", "%00"] {

@@ -42,7 +42,7 @@ pub(super) async fn back_to_1(database: &TestDatabase) {
     database.execute(BACK_TO_1).await;
 }
 
-/// What each tenant with a ledger is: the versions in its ledger, the type of its prices, its index.
+/// What each tenant with a history is: the versions in its history, the type of its prices, its index.
 /// Each is seen at one moment.
 pub(super) async fn states(database: &TestDatabase) -> BTreeMap<String, String> {
     let mut connection = database.connect().await;
@@ -206,7 +206,7 @@ async fn schemas_of_other_programs_are_let_alone() {
 }
 
 #[tokio::test]
-async fn a_tenant_without_users_is_known_by_its_ledger() {
+async fn a_tenant_without_users_is_known_by_its_history() {
     let database = old_fleet(2).await;
     database
         .execute("DELETE FROM t1.orders; DELETE FROM public.users WHERE organization_id = 't1'; DROP TABLE t1.orders")

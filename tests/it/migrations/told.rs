@@ -41,7 +41,7 @@ async fn a_program_reads_a_line_for_each_tenant() {
         lines,
         [
             json!({ "tenant": "others", "status": "unadopted", "from": null, "to": null,
-                    "error": "the schema has tables but no record of migrations: it was not made by this program, \
+                    "error": "the schema has tables but no migration history: it was not made by this program, \
                               and is left as it is" }),
             json!({ "tenant": "t1", "status": "current", "from": 2, "to": 2, "error": null }),
             json!({ "tenant": "t2", "status": "failed", "from": 1, "to": 1,

@@ -3,7 +3,7 @@
 use tenant_orders::admin::tenants::create;
 use tenant_orders::config::RoleSettings;
 
-use super::{administration, empty_database, is_role, name, run};
+use super::{admin_database, empty_database, is_role, name, run};
 use crate::support::TestDatabase;
 
 /// All schemas, tables and columns with what is granted on them, and who is a member of which role.
@@ -27,7 +27,7 @@ fn assert_refused((status, output, errors): &(Option<i32>, String, String), reas
 #[tokio::test]
 async fn migrating_makes_the_roles_that_are_missing_and_then_finds_nothing_to_do() {
     let database = empty_database().await;
-    let without_roles = administration(&database, None).with_roles(&RoleSettings::default());
+    let without_roles = admin_database(&database, None).with_roles(&RoleSettings::default());
     for tenant in ["r_migrated_1", "r_migrated_2"] {
         create(&without_roles, &name(tenant)).await.unwrap();
         assert!(!is_role(&database, tenant).await);
@@ -94,7 +94,7 @@ async fn a_role_that_is_more_than_a_tenants_is_refused_by_name_and_nothing_chang
     // The tables that all tenants share are made before.
     let after = rights(&database).await;
     assert!(!before.contains("users") && after.contains("users"));
-    let without_roles = administration(&database, None).with_roles(&RoleSettings::default());
+    let without_roles = admin_database(&database, None).with_roles(&RoleSettings::default());
     create(&without_roles, &name("r_login")).await.unwrap();
     let before = rights(&database).await;
     for more in [&[][..], &["--dry-run"]] {
@@ -126,11 +126,11 @@ async fn a_drop_says_whether_the_role_goes_too() {
         let (status, _, errors) = run(&database, &["tenants", "create", tenant]);
         assert_eq!(status, Some(0), "{errors}");
     }
-    create(&administration(&elsewhere, None), &name("r_elsewhere"))
+    create(&admin_database(&elsewhere, None), &name("r_elsewhere"))
         .await
         .unwrap();
     create(
-        &administration(&database, None).with_roles(&RoleSettings::default()),
+        &admin_database(&database, None).with_roles(&RoleSettings::default()),
         &name("r_strangers"),
     )
     .await

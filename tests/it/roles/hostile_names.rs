@@ -6,7 +6,7 @@ use tenant_orders::admin::roles::RoleFate;
 use tenant_orders::admin::tenants::create;
 use tenant_orders::config::PoolSettings;
 
-use super::{administration, database_with_roles, empty_database, is_role, name, run};
+use super::{admin_database, database_with_roles, empty_database, is_role, name, run};
 use crate::support::Service;
 
 /// Names that nobody else in the cluster has.
@@ -26,10 +26,10 @@ const NAMES: [&str; 9] = [
 async fn roles_of_any_name_are_made_served_imported_found_complete_and_dropped() {
     let database = empty_database().await;
     database.execute("CREATE ROLE r_hostile LOGIN NOINHERIT").await;
-    let administration = administration(&database, Some("r_hostile"));
+    let admin_database = admin_database(&database, Some("r_hostile"));
     for (number, tenant) in NAMES.into_iter().enumerate() {
         let schema = name(tenant);
-        create(&administration, &schema).await.unwrap();
+        create(&admin_database, &schema).await.unwrap();
         let (quoted, literal) = (schema.quoted(), tenant.replace('\'', "''"));
         database
             .execute(format!(
@@ -39,14 +39,14 @@ async fn roles_of_any_name_are_made_served_imported_found_complete_and_dropped()
             ))
             .await;
         let mut file = Vec::new();
-        archive::export(&administration, &schema, &mut file)
+        archive::export(&admin_database, &schema, &mut file)
             .await
             .unwrap();
-        drop_tenant(&administration, &schema, PointingUsers::Abandon)
+        drop_tenant(&admin_database, &schema, PointingUsers::Abandon)
             .await
             .unwrap();
         assert!(!is_role(&database, tenant).await, "{tenant}");
-        let imported = archive::import(&administration, file.as_slice(), &ImportOptions::default()).await;
+        let imported = archive::import(&admin_database, file.as_slice(), &ImportOptions::default()).await;
         assert_eq!(imported.unwrap().left_out, Vec::<String>::new());
         assert!(is_role(&database, tenant).await, "{tenant}");
     }
@@ -63,7 +63,7 @@ async fn roles_of_any_name_are_made_served_imported_found_complete_and_dropped()
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(output, format!("{} up to date already\n", NAMES.len() + 1));
     for tenant in NAMES {
-        let dropped = drop_tenant(&administration, &name(tenant), PointingUsers::Abandon)
+        let dropped = drop_tenant(&admin_database, &name(tenant), PointingUsers::Abandon)
             .await
             .unwrap();
         assert_eq!(dropped.role, RoleFate::Dropped);

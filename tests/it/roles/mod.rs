@@ -6,9 +6,10 @@ mod serving;
 
 use std::fmt::Write;
 
+use tenant_orders::admin::AdminDatabase;
 use tenant_orders::admin::tenants::create;
 use tenant_orders::config::{DatabaseUrl, PoolSettings, RoleSettings};
-use tenant_orders::tenancy::{Administration, Database, SchemaName};
+use tenant_orders::tenancy::{Database, SchemaName};
 use tokio::sync::OnceCell;
 
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
@@ -20,9 +21,9 @@ fn name(tenant: &str) -> SchemaName {
     SchemaName::parse(tenant).unwrap()
 }
 
-/// Administration that makes roles, and grants them to `service_role`.
-fn administration(database: &TestDatabase, service_role: Option<&str>) -> Administration {
-    Administration::new(&DatabaseUrl::from(database.url()))
+/// AdminDatabase that makes roles, and grants them to `service_role`.
+fn admin_database(database: &TestDatabase, service_role: Option<&str>) -> AdminDatabase {
+    AdminDatabase::new(&DatabaseUrl::from(database.url()))
         .unwrap()
         .with_roles(&RoleSettings::on(service_role))
 }
@@ -32,7 +33,7 @@ async fn empty_database() -> TestDatabase {
     ROLE_OF_ALL
         .get_or_init(async || {
             let database = TestDatabase::empty().await;
-            create(&administration(&database, None), &name("first-with-a-role"))
+            create(&admin_database(&database, None), &name("first-with-a-role"))
                 .await
                 .unwrap();
         })
@@ -58,9 +59,9 @@ impl Shops {
         database
             .execute(format!("CREATE ROLE {service_role} LOGIN NOINHERIT"))
             .await;
-        let administration = administration(&database, Some(&service_role));
+        let admin_database = admin_database(&database, Some(&service_role));
         for tenant in [&one, &other] {
-            create(&administration, &name(tenant)).await.unwrap();
+            create(&admin_database, &name(tenant)).await.unwrap();
         }
         let shops = Self {
             database,

@@ -77,7 +77,7 @@ async fn soak(cluster: Arc<Cluster>, url: &str, lookup: Lookup) {
             .env("DATABASE_POOLER", lookup.pooler())
             .env("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string())
             .env("DATABASE_STATEMENT_CACHE", "50") // fewer than there are tenants
-            .env("TENANT_HINTS", "100") // fewer than there are users
+            .env("TENANT_CACHE_SIZE", "100") // fewer than there are users
             .env("STATEMENT_TIMEOUT", "500ms")
             .env("REQUEST_TIMEOUT", "5s")
             .env(

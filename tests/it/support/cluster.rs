@@ -15,10 +15,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::{Connection, Executor, PgConnection};
+use tenant_orders::admin::AdminDatabase;
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::embedded::{Binaries, DataDir, EmbeddedPostgres};
 use tenant_orders::seed;
-use tenant_orders::tenancy::{Administration, Database};
+use tenant_orders::tenancy::Database;
 
 /// Nothing here has to survive a power cut.
 const FAST_AND_FORGETFUL: &str = "
@@ -253,7 +254,7 @@ impl Cluster {
     /// Makes the demo in `database`.
     pub(crate) async fn seed_demo(&self, database: &str) {
         let url = DatabaseUrl::from(self.url(database, "postgres"));
-        seed::demo(&Administration::new(&url).unwrap()).await.unwrap();
+        seed::demo(&AdminDatabase::new(&url).unwrap()).await.unwrap();
     }
 }
 

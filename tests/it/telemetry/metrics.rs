@@ -119,11 +119,11 @@ async fn hints_are_counted() {
     let service = Service::over(&database);
     let counted = async |hits: f64, misses: f64, stale: f64| {
         let metrics = metrics(&service).await;
-        let hints = "tenant_orders_tenant_hints_total";
+        let hints = "tenant_orders_tenant_cache_lookups_total";
         assert_eq!(metrics.value(hints, &[("result", "hit")]), hits);
         assert_eq!(metrics.value(hints, &[("result", "miss")]), misses);
         assert_eq!(
-            metrics.value("tenant_orders_tenant_hints_stale_total", &[]),
+            metrics.value("tenant_orders_tenant_cache_stale_total", &[]),
             stale
         );
     };

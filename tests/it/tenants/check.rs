@@ -1,11 +1,12 @@
-//! `tenants check`: the fleet, its ledgers and its users.
+//! `tenants check`: the fleet, its histories and its users.
 
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use tenant_orders::admin::AdminDatabase;
 use tenant_orders::admin::tenants::create_if_missing;
 use tenant_orders::config::DatabaseUrl;
-use tenant_orders::tenancy::{Administration, SchemaName};
+use tenant_orders::tenancy::SchemaName;
 
 use super::{catalog, json, tenants};
 use crate::support::{TestDatabase, shared_cluster};
@@ -37,7 +38,7 @@ async fn schemas_and_users_that_lack_each_other_are_told() {
                 difference("schema", "gone", "a schema".into(), None),
             ] },
             { "tenant": "old", "version": null, "differences": [
-                difference("ledger", "_sqlx_migrations", "a record of migrations".into(), None),
+                difference("history", "_sqlx_migrations", "a migration history".into(), None),
             ] },
             { "tenant": "public", "version": null, "differences": [
                 difference("schema", "public", "a tenant's schema".into(),
@@ -77,12 +78,12 @@ async fn a_ledger_that_tells_of_other_migrations_is_told() {
         checked,
         json!([
             { "tenant": "client1", "version": 3, "differences": [
-                difference("ledger", "migration 1", expected.as_str(), "abcd".into()),
-                difference("ledger", "migration 3", None, "applied".into()),
+                difference("history", "migration 1", expected.as_str(), "abcd".into()),
+                difference("history", "migration 3", None, "applied".into()),
             ] },
             { "tenant": "client2", "version": 2, "differences": [
-                difference("ledger", "migration 2", "applied".into(), "begun and not finished".into()),
-                difference("ledger", "migration 1", "applied".into(), None),
+                difference("history", "migration 2", "applied".into(), "begun and not finished".into()),
+                difference("history", "migration 1", "applied".into(), None),
             ] },
         ])
     );
@@ -123,7 +124,7 @@ async fn tenants_that_drifted_alike_are_told_of_together() {
 
 /// Makes tenants t1, t2, …
 async fn fill(database: &TestDatabase, tenants: usize) {
-    let administration = Administration::new(&DatabaseUrl::from(database.url())).unwrap();
+    let administration = AdminDatabase::new(&DatabaseUrl::from(database.url())).unwrap();
     for tenant in 1..=tenants {
         let schema = SchemaName::parse(&format!("t{tenant}")).unwrap();
         assert!(create_if_missing(&administration, &schema).await.unwrap());
@@ -144,7 +145,7 @@ async fn of_300_tenants_a_check_or_a_list_takes_hardly_more_statements_than_of_t
     let many = [statements(&database, "check"), statements(&database, "list")];
     for (few, many) in few.into_iter().zip(many) {
         assert!(few > 5, "{few}");
-        // One more for each few hundred ledgers.
+        // One more for each few hundred histories.
         assert!(many <= few + 2, "{few} for 2 tenants, {many} for 302");
     }
 }

@@ -1,10 +1,11 @@
 //! Tenants whose names are made to break out of something.
 
 use serde_json::Value;
+use tenant_orders::admin::AdminDatabase;
 use tenant_orders::admin::drop::{PointingUsers, drop_tenant};
 use tenant_orders::admin::tenants::create;
 use tenant_orders::config::DatabaseUrl;
-use tenant_orders::tenancy::{Administration, SchemaName};
+use tenant_orders::tenancy::SchemaName;
 
 use super::{assert_demo_has_no_drift, catalog, json, tenants};
 use crate::support::{TestDatabase, fleet};
@@ -13,12 +14,12 @@ use crate::support::{TestDatabase, fleet};
 async fn any_identifier_names_a_tenant_that_is_created_checked_mended_listed_and_dropped() {
     let database = TestDatabase::demo().await;
     let before = catalog(&database).await;
-    let administration = Administration::new(&DatabaseUrl::from(database.url())).unwrap();
+    let admin_database = AdminDatabase::new(&DatabaseUrl::from(database.url())).unwrap();
     let schemas: Vec<_> = fleet::tenants()
         .map(|tenant| SchemaName::parse(tenant.name).unwrap())
         .collect();
     for schema in &schemas {
-        create(&administration, schema).await.unwrap();
+        create(&admin_database, schema).await.unwrap();
     }
     let mut names: Vec<_> = schemas.iter().map(SchemaName::as_str).collect();
     names.extend(["client1", "client2"]);
@@ -55,7 +56,7 @@ async fn any_identifier_names_a_tenant_that_is_created_checked_mended_listed_and
     assert!(told(&listed, "state").iter().all(|state| state == "current"));
 
     for schema in &schemas {
-        let dropped = drop_tenant(&administration, schema, PointingUsers::Keep)
+        let dropped = drop_tenant(&admin_database, schema, PointingUsers::Keep)
             .await
             .unwrap();
         assert_eq!(dropped.tables, ["_sqlx_migrations", "items", "orders"]);

@@ -9,7 +9,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Counts what is told of in a line now and then: one for each would flood the log just when there is
 /// most to do.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(Mutex<State>);
+pub(crate) struct LogThrottle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -17,9 +17,9 @@ struct State {
     told: Option<Instant>,
 }
 
-impl Tally {
+impl LogThrottle {
     /// One more. Now and then this gives how many there were since it last did.
-    pub(crate) fn one_more(&self) -> Option<u64> {
+    pub(crate) fn hit(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.count += 1;
         let now = Instant::now();

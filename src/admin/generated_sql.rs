@@ -12,7 +12,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, raw_sql};
 
-use super::DatabaseError;
+use crate::tenancy::DatabaseError;
 
 /// A statement, or several, made by `format` with `%I` and `%L` (PostgreSQL manual, section 9.4.1):
 /// what psql's `\gexec` runs.

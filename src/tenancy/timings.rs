@@ -66,7 +66,7 @@ impl Step {
 /// What one request does at the database. It is written while the request goes on, and may be read at
 /// any time.
 #[derive(Debug)]
-pub struct DatabaseTrace {
+pub struct RequestTimings {
     span: Span,
     tenant: Mutex<Option<Arc<SchemaName>>>,
     /// Nanoseconds, here and below; 0 where the step was not taken.
@@ -76,10 +76,10 @@ pub struct DatabaseTrace {
     query: AtomicU64,
 }
 
-impl DatabaseTrace {
+impl RequestTimings {
     /// Of a request whose span is `span`: each step has a span under it.
     #[must_use]
-    pub fn under(span: Span) -> Self {
+    pub fn with_span(span: Span) -> Self {
         Self {
             span,
             tenant: Mutex::default(),
@@ -92,8 +92,8 @@ impl DatabaseTrace {
 
     /// Of what nobody asks about.
     #[must_use]
-    pub fn none() -> Self {
-        Self::under(Span::none())
+    pub fn disabled() -> Self {
+        Self::with_span(Span::none())
     }
 
     /// The tenant that was entered last.
@@ -105,12 +105,12 @@ impl DatabaseTrace {
     /// How long `step` took, all in all where it was taken more than once, also where it failed or was
     /// cut off. None where it was not taken, or is not over.
     #[must_use]
-    pub fn time_of(&self, step: Step) -> Option<Duration> {
+    pub fn duration_of(&self, step: Step) -> Option<Duration> {
         let nanoseconds = self.nanoseconds(step).load(Ordering::Relaxed);
         (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
     }
 
-    pub(crate) fn enters(&self, tenant: &Arc<SchemaName>) {
+    pub(crate) fn set_tenant(&self, tenant: &Arc<SchemaName>) {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(tenant));
     }
 
@@ -121,7 +121,7 @@ impl DatabaseTrace {
         work: impl Future<Output = Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
         let span = step.span(&self.span);
-        let _stopwatch = Stopwatch {
+        let _stopwatch = StepTimer {
             nanoseconds: self.nanoseconds(step),
             started: Instant::now(),
         };
@@ -146,12 +146,12 @@ impl DatabaseTrace {
 }
 
 /// Adds up the time until it is dropped, so that what is cut off counts too.
-struct Stopwatch<'t> {
+struct StepTimer<'t> {
     nanoseconds: &'t AtomicU64,
     started: Instant,
 }
 
-impl Drop for Stopwatch<'_> {
+impl Drop for StepTimer<'_> {
     fn drop(&mut self) {
         let nanoseconds = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(nanoseconds.max(1), Ordering::Relaxed);
@@ -164,17 +164,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_step_counts_though_it_was_cut_off_and_adds_up_where_it_is_taken_again() {
-        let trace = DatabaseTrace::none();
+        let trace = RequestTimings::disabled();
         let cut_off = trace.step::<()>(Step::Query, std::future::pending());
         assert!(
             tokio::time::timeout(Duration::from_millis(2), cut_off)
                 .await
                 .is_err()
         );
-        let first = trace.time_of(Step::Query).unwrap();
+        let first = trace.duration_of(Step::Query).unwrap();
         assert!(first >= Duration::from_millis(1));
         trace.step(Step::Query, async { Ok(()) }).await.unwrap();
-        assert!(trace.time_of(Step::Query).unwrap() > first);
-        assert_eq!(trace.time_of(Step::Begin), None);
+        assert!(trace.duration_of(Step::Query).unwrap() > first);
+        assert_eq!(trace.duration_of(Step::Begin), None);
     }
 }

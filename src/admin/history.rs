@@ -1,8 +1,8 @@
-//! Ledgers: the tables in which sqlx records what was migrated, one in each schema that is.
+//! Histories: the tables in which sqlx records what was migrated, one in each schema that is.
 
 #![expect(
     clippy::disallowed_types,
-    reason = "a ledger is named by its schema, which cannot be bound as a parameter"
+    reason = "a history is named by its schema, which cannot be bound as a parameter"
 )]
 
 use std::fmt::Write;
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
-use super::{DatabaseError, SchemaName};
+use crate::tenancy::{DatabaseError, SchemaName};
 
-/// The name that sqlx gives to a ledger.
+/// The name that sqlx gives to a history.
 pub(crate) const TABLE: &str = "_sqlx_migrations";
 
 /// A schema that migrations are applied to.
@@ -33,9 +33,9 @@ impl<'a> MigratedSchema<'a> {
         }
     }
 
-    /// Its ledger, qualified and quoted: safe inside SQL text. Where the schema does not exist, a
+    /// Its history, qualified and quoted: safe inside SQL text. Where the schema does not exist, a
     /// statement that names it fails, while an unqualified one would find a temporary table.
-    pub(crate) fn ledger(self) -> String {
+    pub(crate) fn history(self) -> String {
         format!("{}.{TABLE}", self.quoted())
     }
 
@@ -47,7 +47,7 @@ impl<'a> MigratedSchema<'a> {
     }
 }
 
-/// A row of a ledger.
+/// A row of a history.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AppliedMigration {
     /// The migration's version.
@@ -58,7 +58,7 @@ pub struct AppliedMigration {
     pub success: bool,
 }
 
-/// Whether `schema` exists and has a ledger.
+/// Whether `schema` exists and has a history.
 pub(crate) async fn exists(
     connection: &mut PgConnection,
     schema: MigratedSchema<'_>,
@@ -74,7 +74,7 @@ pub(crate) async fn exists(
     Ok(found)
 }
 
-/// What the ledgers of `schemas` say, in their order and in the order of the versions. All must exist.
+/// What the histories of `schemas` say, in their order and in the order of the versions. All must exist.
 ///
 /// One statement reads them all, and locks each of them and its index for a moment: at the default
 /// settings the lock table holds some thousands (PostgreSQL manual, section 20.12).
@@ -82,21 +82,21 @@ pub(crate) async fn read(
     connection: &mut PgConnection,
     schemas: impl IntoIterator<Item = MigratedSchema<'_>>,
 ) -> Result<Vec<Vec<AppliedMigration>>, DatabaseError> {
-    let mut ledgers = Vec::new();
+    let mut histories = Vec::new();
     let mut statement = String::new();
     for schema in schemas {
-        let union = if ledgers.is_empty() { "" } else { " UNION ALL " };
+        let union = if histories.is_empty() { "" } else { " UNION ALL " };
         // What is written to a String is never refused.
         let _ = write!(
             statement,
             "{union}SELECT {}, version::bigint, checksum::bytea, success::boolean FROM {}",
-            ledgers.len(),
-            schema.ledger()
+            histories.len(),
+            schema.history()
         );
-        ledgers.push(Vec::new());
+        histories.push(Vec::new());
     }
-    if ledgers.is_empty() {
-        return Ok(ledgers);
+    if histories.is_empty() {
+        return Ok(histories);
     }
     statement.push_str(" ORDER BY 1, 2");
     for row in raw_sql(AssertSqlSafe(statement)).fetch_all(connection).await? {
@@ -106,14 +106,14 @@ pub(crate) async fn read(
             checksum: row.try_get(2)?,
             success: row.try_get(3)?,
         };
-        if let Some(ledger) = usize::try_from(number)
+        if let Some(history) = usize::try_from(number)
             .ok()
-            .and_then(|number| ledgers.get_mut(number))
+            .and_then(|number| histories.get_mut(number))
         {
-            ledger.push(applied);
+            history.push(applied);
         }
     }
-    Ok(ledgers)
+    Ok(histories)
 }
 
 /// For the transaction that is open on `connection`: `schema` is where unqualified names are created and

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 
-use super::{Administration, Database, DatabaseError, SchemaName, TenantTransaction};
+use super::{Database, DatabaseError, SchemaName, TenantTransaction};
 
 /// A schema that nobody has; a search path may name it all the same.
 const NOBODYS: &str = "tenant-orders self-test";
@@ -17,7 +17,7 @@ const OLDEST_SERVER: u32 = 120_000;
 
 /// Why connections are not fit to carry tenants' transactions. No retry mends it: a setting does.
 #[derive(Debug, thiserror::Error)]
-pub enum NotIsolated {
+pub enum IsolationError {
     /// A pooler is in between, and nobody told us.
     #[error(
         "a connection pooler stands between this service and PostgreSQL and lends its server connections \
@@ -74,10 +74,10 @@ async fn test(database: &Database) -> Result<(), DatabaseError> {
     let mut other = database.connect_as_pool_does().await?;
     require_version(other.server_version_num())?;
     if !database.expects_pooler() && is_pooled(lease.idle_connection().await?, &mut other).await? {
-        return Err(NotIsolated::UnexpectedPooler.into());
+        return Err(IsolationError::UnexpectedPooler.into());
     }
     if database.expects_roles() && has_citus(&mut other).await? {
-        return Err(NotIsolated::RolesOnCitus.into());
+        return Err(IsolationError::RolesOnCitus.into());
     }
     let mut transaction = TenantTransaction::begin(lease.without_roles(), &Arc::new(nobodys())).await?;
     let expected = format!("{}, pg_temp", nobodys().quoted());
@@ -85,7 +85,7 @@ async fn test(database: &Database) -> Result<(), DatabaseError> {
     assert_free(&mut other).await?;
     let second = inside(&mut transaction).await?;
     if first.0 != expected || first != second {
-        return Err(NotIsolated::NoTransactions.into());
+        return Err(IsolationError::NoTransactions.into());
     }
     transaction.roll_back().await?;
     assert_free(&mut other).await?;
@@ -109,7 +109,7 @@ async fn inside(transaction: &mut TenantTransaction) -> Result<(String, i32), Da
             |statement| statement,
         )
         .await?;
-    let row = rows.first().ok_or(NotIsolated::NoTransactions)?;
+    let row = rows.first().ok_or(IsolationError::NoTransactions)?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
@@ -127,15 +127,17 @@ async fn assert_free(connection: &mut PgConnection) -> Result<(), DatabaseError>
         .await?
         .try_get(0)?;
     if found.contains(NOBODYS) {
-        return Err(NotIsolated::Leak { found }.into());
+        return Err(IsolationError::Leak { found }.into());
     }
     Ok(())
 }
 
 /// Fails where connections for administration are shared with strangers.
-pub(super) async fn require_sessions(administration: &Administration) -> Result<(), DatabaseError> {
+pub(crate) async fn require_sessions(
+    connect: impl AsyncFn() -> Result<PgConnection, DatabaseError>,
+) -> Result<(), DatabaseError> {
     let pooled = async {
-        let (mut one, mut other) = (administration.connect().await?, administration.connect().await?);
+        let (mut one, mut other) = (connect().await?, connect().await?);
         require_version(one.server_version_num())?;
         let pooled = is_pooled(&mut one, &mut other).await?;
         one.close().await?;
@@ -144,15 +146,15 @@ pub(super) async fn require_sessions(administration: &Administration) -> Result<
     };
     match pooled.await.map_err(explained) {
         Ok(false) => Ok(()),
-        Err(DatabaseError::NotIsolated(error @ NotIsolated::ServerTooOld { .. })) => Err(error.into()),
-        Ok(true) | Err(DatabaseError::NotIsolated(_)) => Err(NotIsolated::SessionsNeeded.into()),
+        Err(DatabaseError::NotIsolated(error @ IsolationError::ServerTooOld { .. })) => Err(error.into()),
+        Ok(true) | Err(DatabaseError::NotIsolated(_)) => Err(IsolationError::SessionsNeeded.into()),
         Err(error) => Err(error),
     }
 }
 
-fn require_version(version: Option<u32>) -> Result<(), NotIsolated> {
+fn require_version(version: Option<u32>) -> Result<(), IsolationError> {
     match version {
-        Some(version) if version < OLDEST_SERVER => Err(NotIsolated::ServerTooOld { version }),
+        Some(version) if version < OLDEST_SERVER => Err(IsolationError::ServerTooOld { version }),
         _ => Ok(()), // something that calls itself otherwise is taken at its word
     }
 }
@@ -184,9 +186,9 @@ fn explained(error: DatabaseError) -> DatabaseError {
         return error;
     };
     if refusal.message().starts_with("unsupported startup parameter") {
-        NotIsolated::UnexpectedPooler.into()
+        IsolationError::UnexpectedPooler.into()
     } else if refusal.message().contains("statement pooling mode") {
-        NotIsolated::NoTransactions.into()
+        IsolationError::NoTransactions.into()
     } else {
         error
     }

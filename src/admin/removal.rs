@@ -7,7 +7,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 
-use super::{DatabaseError, SchemaName};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Tables that go at once. Each takes a lock for itself and for each of its indexes and sequences; the
 /// lock table has room for 64 a connection by default (PostgreSQL manual, section 20.12).

@@ -1,0 +1,57 @@
+//! Schemas: existence, creation, and the search path of an administrative connection.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "a schema cannot be bound as a parameter: it is named by SchemaName::quoted"
+)]
+
+use sqlx::{AssertSqlSafe, PgConnection, raw_sql};
+
+use crate::tenancy::{DatabaseError, SchemaName};
+
+/// Makes `schema` the place where unqualified names are created and looked up.
+pub(crate) async fn set_search_path(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<(), DatabaseError> {
+    let statement = format!("SET search_path TO {}, pg_temp", schema.quoted());
+    raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
+
+/// Whether `schema` exists.
+pub(crate) async fn exists(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<bool, DatabaseError> {
+    let found = sqlx::query("SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1")
+        .bind(schema.as_str())
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Whether `schema` holds no table, view or the like.
+pub(crate) async fn is_empty(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<bool, DatabaseError> {
+    let empty = sqlx::query_scalar(
+        // The index of pg_depend finds them; pg_class has none by schema.
+        "SELECT NOT EXISTS (
+             SELECT FROM pg_catalog.pg_depend
+             WHERE classid = 'pg_catalog.pg_class'::regclass AND refclassid = 'pg_catalog.pg_namespace'::regclass
+               AND refobjid = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1))",
+    )
+    .bind(schema.as_str())
+    .fetch_one(connection)
+    .await?;
+    Ok(empty)
+}
+
+/// Creates `schema`, which must not exist.
+pub(crate) async fn create(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DatabaseError> {
+    let statement = format!("CREATE SCHEMA {}", schema.quoted());
+    raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
