@@ -1,17 +1,21 @@
 //! The database as administration sees it.
 
-use sqlx::postgres::PgConnectOptions;
+use std::time::Duration;
+
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use crate::config::{DatabaseUrl, RoleSettings};
-use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, connect_options, require_sessions};
+use crate::tenancy::{Connector, DatabaseError, InvalidDatabaseUrl, require_sessions};
+
+/// Maximum time for opening a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The database for commands that change it. The code that serves requests has no access to it.
 ///
 /// Each piece of work opens its own connection, so a session setting ends with that connection.
 #[derive(Clone)]
 pub struct AdminDatabase {
-    options: PgConnectOptions,
+    connector: Connector,
     roles: RoleSettings,
 }
 
@@ -24,7 +28,7 @@ impl AdminDatabase {
     pub fn new(url: &DatabaseUrl) -> Result<Self, InvalidDatabaseUrl> {
         // Administrative statements are expected to take long: sqlx does not warn of slow ones.
         Ok(Self {
-            options: connect_options(url)?.disable_statement_logging(),
+            connector: Connector::new(url)?.with_options(ConnectOptions::disable_statement_logging),
             roles: RoleSettings::default(),
         })
     }
@@ -56,7 +60,7 @@ impl AdminDatabase {
 
     /// Opens a connection. It has no statement timeout.
     pub(crate) async fn connect(&self) -> Result<PgConnection, DatabaseError> {
-        Ok(self.options.connect().await?)
+        Ok(self.connector.connect(CONNECT_TIMEOUT).await?)
     }
 
     /// Returns whether every transaction is read-only, as on a standby.

@@ -40,7 +40,7 @@ impl DatabaseSource {
     pub(super) async fn open(settings: &DatabaseSettings) -> Result<Self, SourceError> {
         match settings.url() {
             Some(url) => Ok(Self {
-                url: url.clone(),
+                url,
                 #[cfg(all(feature = "embedded", unix))]
                 embedded: None,
             }),

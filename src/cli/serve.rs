@@ -13,8 +13,9 @@ use crate::admin::fleet::FleetOptions;
 use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::server::{self, ServeError, StopSignals};
-use crate::tenancy::{Database, DatabaseError};
-use crate::{error_chain, seed, users};
+use crate::tenancy::DatabaseError;
+use crate::users::UserDirectory;
+use crate::{error_chain, seed};
 
 /// Between the first two questions whether the database is there.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -30,12 +31,12 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
     pool.statement_timeout = pool.statement_timeout.min(settings.request.request_timeout);
     let is_embedded = settings.database.url().is_none();
     let served = with_database(&settings.database, async |url| {
-        let database = Database::open(url, &pool)?;
+        let users = UserDirectory::open(url, &pool)?;
         if is_embedded {
             let admin_database = AdminDatabase::new(url)?.with_roles(&pool.roles);
             unless_stopped(
                 &signals,
-                Box::pin(prepare_demo(&admin_database, &database, &signals)),
+                Box::pin(prepare_demo(&admin_database, &users, &signals)),
             )
             .await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
@@ -49,14 +50,14 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
         }
         let serving = server::run(
             listener,
-            database.clone(),
+            users.clone(),
             &settings,
             authenticator,
             signals.clone().received(1),
         );
         tokio::select! {
             served = serving => Ok(served?),
-            unfit = refused(&database) => Err(CommandError::Unfit(unfit)),
+            unfit = refused(&users) => Err(CommandError::Unfit(unfit)),
             () = signals.clone().received(2) => Err(CommandError::Interrupted),
         }
     })
@@ -100,12 +101,12 @@ async fn listen(settings: &ServeSettings, is_authenticated: bool) -> Result<TcpL
 /// migrated is reported, and served as it is.
 async fn prepare_demo(
     admin_database: &AdminDatabase,
-    database: &Database,
+    users: &UserDirectory,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
     let mut output = FleetOutput::of_migration(false, false);
     migrate_tenants(admin_database, &[], FleetOptions::default(), &mut output, signals).await?;
-    if users::are_none(database).await.map_err(AdminError::from)? {
+    if users.is_empty().await.map_err(AdminError::from)? {
         seed::demo(admin_database).await?;
     }
     Ok(())
@@ -113,10 +114,10 @@ async fn prepare_demo(
 
 /// Waits for the database, and tells how that goes. Comes back only where it is one that must not be
 /// served.
-async fn refused(database: &Database) -> DatabaseError {
+async fn refused(users: &UserDirectory) -> DatabaseError {
     let mut pause = FIRST_PAUSE;
     loop {
-        match users::check(database).await {
+        match users.check().await {
             Ok(()) => break,
             Err(error @ DatabaseError::NotIsolated(_)) => return error,
             Err(error) => tracing::warn!(

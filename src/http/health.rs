@@ -4,8 +4,7 @@ use axum::extract::State;
 
 use super::openapi::{LivenessProblems, ReadinessProblems};
 use super::problem::Problem;
-use crate::tenancy::Database;
-use crate::users;
+use crate::users::UserDirectory;
 
 /// Whether the process runs
 #[utoipa::path(
@@ -29,9 +28,7 @@ pub(super) async fn livez() -> &'static str {
     responses((status = 200, description = "Requests can be answered", body = str, content_type = "text/plain", example = "ready\n"), ReadinessProblems),
     security(())
 )]
-pub(super) async fn readyz(State(database): State<Database>) -> Result<&'static str, Problem> {
-    users::check(&database)
-        .await
-        .map_err(Problem::database_unavailable)?;
+pub(super) async fn readyz(State(users): State<UserDirectory>) -> Result<&'static str, Problem> {
+    users.check().await.map_err(Problem::database_unavailable)?;
     Ok("ready\n")
 }

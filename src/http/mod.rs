@@ -28,18 +28,18 @@ use crate::authentication::Authenticator;
 use crate::config::{CorsSettings, RequestSettings};
 use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
-use crate::tenancy::Database;
+use crate::users::UserDirectory;
 use observe::{Observer, observed};
 use problem::{Occurrence, Problem};
 
-/// All routes, over `database`. What goes on is counted in `metrics`. Requests run as tasks: this needs a
+/// All routes, over the database of `users`. What goes on is counted in `metrics`. Requests run as tasks: this needs a
 /// Tokio runtime.
 ///
 /// Probes and metrics are exempt from the limit on requests at once: they must answer when nothing else
 /// does. So are the page and the document of the API, which cost nothing. All these are also exempt from
 /// authentication; with no `authenticator`, so is all else.
 pub fn router(
-    database: Database,
+    users: UserDirectory,
     metrics: Metrics,
     settings: &RequestSettings,
     authenticator: Option<Authenticator>,
@@ -74,7 +74,7 @@ pub fn router(
         .merge(page::routes())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .with_state(database);
+        .with_state(users);
     browser::cross_origin(router, cors).layer(from_fn_with_state(Some(observer), at_the_edge))
 }
 

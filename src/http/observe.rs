@@ -154,7 +154,6 @@ impl Observation {
             tenant,
             acquire_us = duration_of(Step::Acquire),
             lookup_us = duration_of(Step::Lookup),
-            begin_us = duration_of(Step::Begin),
             query_us = duration_of(Step::Query),
             request_id = request_id::without_span(self.request_id.as_ref()),
             "answered slowly"

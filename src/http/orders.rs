@@ -7,46 +7,14 @@ use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::authentication::CallersOrganization;
 use super::extract::{Page, PageParameters, UserId};
 use super::observe::DatabaseWork;
 use super::openapi::OrdersProblems;
 use super::problem::Problem;
-use crate::orders::{self, Money, OrderLine, OrdersPage};
-use crate::tenancy::Database;
-
-/// A page of a user's orders, and what all of them come to.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Orders)]
-struct Body {
-    /// Whose orders.
-    user: User,
-    /// Newest first; those without a time last.
-    #[schema(max_items = 1000)]
-    orders: Vec<OrderLine>,
-    /// The sum of all the user's line totals, on this page or not.
-    total_due: Money,
-    /// The `cursor` of the next page, if there is one.
-    #[schema(required, example = json!(null))]
-    next_cursor: Option<String>,
-}
-
-/// Whose orders these are.
-#[derive(Serialize, ToSchema)]
-struct User {
-    /// Opaque text.
-    #[schema(example = "1")]
-    id: String,
-    /// The display name, if there is one.
-    #[schema(required, example = "rich_dude")]
-    name: Option<String>,
-    /// The user's tenant: the name of its schema.
-    #[schema(example = "client1")]
-    organization_id: String,
-}
+use crate::orders::{self, Cursor, OrdersPage};
+use crate::users::UserDirectory;
 
 /// The orders of a user
 ///
@@ -66,7 +34,7 @@ struct User {
     security((), ("bearer" = [])),
     responses(
         (
-            status = 200, description = "A page of orders", body = Body,
+            status = 200, description = "A page of orders", body = OrdersPage,
             headers(("Link" = String, description = "Where the next page is, if there is one: `rel=\"next\"` (RFC 8288)")),
             example = json!({
                 "user": { "id": "1", "name": "rich_dude", "organization_id": "client1" },
@@ -86,7 +54,7 @@ struct User {
     ),
 )]
 pub(super) async fn list(
-    State(database): State<Database>,
+    State(users): State<UserDirectory>,
     Extension(work): Extension<Arc<DatabaseWork>>,
     UserId(id): UserId,
     Page(page): Page,
@@ -95,34 +63,18 @@ pub(super) async fn list(
     let organization = organization
         .as_deref()
         .map(|CallersOrganization(name)| name.as_str());
-    let answer = orders::list_for_user(&database, &work.trace, &id, organization, &page).await?;
-    let body = Body::from(answer);
-    Ok(match &body.next_cursor {
-        None => Json(body).into_response(),
+    let found = orders::list_for_user(&users, &work.trace, &id, organization, &page).await?;
+    Ok(match &found.next_cursor {
+        None => Json(found).into_response(),
         Some(cursor) => {
             let next = next_link(&id, page.limit, cursor);
-            ([(LINK, next)], Json(body)).into_response()
+            ([(LINK, next)], Json(found)).into_response()
         }
     })
 }
 
-/// Where the next page is (RFC 8288).
-fn next_link(id: &str, limit: u16, cursor: &str) -> String {
+/// The link to the next page (RFC 8288).
+fn next_link(id: &str, limit: u16, cursor: &Cursor) -> String {
     let id = utf8_percent_encode(id, NON_ALPHANUMERIC);
     format!(r#"</users/{id}/orders?limit={limit}&cursor={cursor}>; rel="next""#)
-}
-
-impl From<OrdersPage> for Body {
-    fn from(page: OrdersPage) -> Self {
-        Self {
-            user: User {
-                id: page.user.id,
-                name: page.user.name,
-                organization_id: page.user.organization_id,
-            },
-            orders: page.orders,
-            total_due: page.total_due,
-            next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
-        }
-    }
 }

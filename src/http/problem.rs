@@ -16,8 +16,9 @@ use utoipa::ToSchema;
 use super::problem_type::ProblemType;
 use super::request_id;
 use crate::error_chain;
-use crate::orders::ListError;
+use crate::orders::OrdersError;
 use crate::tenancy::DatabaseError;
+use crate::users::UserError;
 
 /// Seconds after which it makes sense to try again.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -141,56 +142,44 @@ impl Problem {
     }
 }
 
-impl From<ListError> for Problem {
-    fn from(error: ListError) -> Self {
-        use DatabaseError::{
-            AcquireTimeout, InvalidData, MissingRole, NotIsolated, SchemaMismatch, TenantLimit, TimedOut,
-            Unavailable, Unencodable, Unexpected,
-        };
-        use ListError::{
-            Data, InvalidTenantName, Lookup, OutsideOrganization, Tenant, TenantChanged, UserNotFound,
-        };
+impl From<OrdersError> for Problem {
+    fn from(error: OrdersError) -> Self {
         let kind = match &error {
-            OutsideOrganization => {
+            OrdersError::User(UserError::NotFound) => return Self::new(ProblemType::UserNotFound),
+            OrdersError::User(UserError::OutsideOrganization) => {
                 return Self::forbidden("The token is for one organization, which has no such user.");
             }
-            UserNotFound => return Self::new(ProblemType::UserNotFound),
-            Tenant {
-                source: TenantLimit, ..
-            } => return Self::tenant_overloaded(),
-            // The user's id was found, so it is the cursor's.
-            Tenant {
-                source: Unencodable(_),
+            OrdersError::User(UserError::Tenant {
+                source: DatabaseError::TenantLimit,
                 ..
-            } => return Self::bad_cursor(),
-            // Without the shared table nobody can be looked up: the database is not ready yet.
-            TenantChanged
-            | Lookup(Unavailable(_) | AcquireTimeout { .. } | NotIsolated(_) | SchemaMismatch(_))
-            | Tenant {
-                source: Unavailable(_) | AcquireTimeout { .. } | NotIsolated(_),
-                ..
-            } => ProblemType::DatabaseUnavailable,
-            Lookup(TimedOut(_))
-            | Tenant {
-                source: TimedOut(_), ..
-            } => ProblemType::Timeout,
-            InvalidTenantName(_)
-            | Tenant {
-                source: SchemaMismatch(_) | MissingRole(_),
-                ..
-            } => ProblemType::TenantUnavailable,
-            Data { .. }
-            | Tenant {
-                source: InvalidData(_),
-                ..
-            } => ProblemType::TenantDataInvalid,
-            Lookup(InvalidData(_) | MissingRole(_) | TenantLimit | Unencodable(_) | Unexpected(_))
-            | Tenant {
-                source: Unexpected(_),
-                ..
-            } => ProblemType::Internal,
+            }) => return Self::tenant_overloaded(),
+            OrdersError::Cursor(_) => return Self::bad_cursor(),
+            OrdersError::User(error) => problem_type(error),
+            OrdersError::Data { .. } => ProblemType::TenantDataInvalid,
         };
         Self::because(kind, error)
+    }
+}
+
+/// The problem that a failure to read a user's tenant is.
+fn problem_type(error: &UserError) -> ProblemType {
+    use DatabaseError::{
+        AcquireTimeout, InvalidData, MissingRole, NotIsolated, SchemaMismatch, TimedOut, Unavailable,
+    };
+    match error {
+        UserError::Lookup(source) | UserError::Tenant { source, .. } => match source {
+            Unavailable(_) | AcquireTimeout { .. } | NotIsolated(_) => ProblemType::DatabaseUnavailable,
+            TimedOut(_) => ProblemType::Timeout,
+            // Without the table of users no request can be answered: the database is not ready yet.
+            SchemaMismatch(_) if matches!(error, UserError::Lookup(_)) => ProblemType::DatabaseUnavailable,
+            SchemaMismatch(_) | MissingRole(_) => ProblemType::TenantUnavailable,
+            InvalidData(_) | DatabaseError::Unencodable(_) => ProblemType::TenantDataInvalid,
+            _ => ProblemType::Internal,
+        },
+        UserError::TenantChanged => ProblemType::DatabaseUnavailable,
+        UserError::InvalidTenantName(_) => ProblemType::TenantUnavailable,
+        UserError::SeveralOrganizations => ProblemType::TenantDataInvalid,
+        UserError::NotFound | UserError::OutsideOrganization => ProblemType::Internal,
     }
 }
 

@@ -1,112 +1,134 @@
-//! Exact amounts of money.
+//! Exact decimal numbers: amounts of money, and quantities.
 
 use std::fmt;
 
 use rust_decimal::Decimal;
+use serde::ser::Error;
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-/// An exact decimal amount, of whatever currency the tenant trades in.
+/// An exact decimal amount, in the currency of the tenant.
 ///
-/// Nothing is ever rounded: what 28 digits cannot hold is refused.
+/// Nothing is rounded: a number that 28 digits cannot represent is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, format = "decimal", pattern = r"^-?[0-9]+\.[0-9]{2,}$", example = "5000.00")]
 pub struct Money(Decimal);
 
-/// An amount is no number, or one that cannot be held exactly.
+/// An exact decimal number of items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = f64, example = 10)]
+pub struct Quantity(Decimal);
+
+/// A text that is not a number, or a number that cannot be represented exactly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no amount that can be represented exactly")]
-pub struct InvalidMoney(String);
+#[error("{0} is not a number that can be represented exactly")]
+pub struct InvalidNumber(String);
 
 impl Money {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// Reads what PostgreSQL writes for a `numeric` or a `double precision`: digits, perhaps with
-    /// an exponent.
+    /// Parses a `numeric` or `double precision` as PostgreSQL writes it: digits, perhaps with an exponent.
     ///
     /// # Errors
     ///
-    /// [`InvalidMoney`] for `NaN`, an infinity, anything else, and more digits than fit.
-    pub fn parse(text: &str) -> Result<Self, InvalidMoney> {
-        let invalid = || InvalidMoney(text.to_owned());
-        // Of which the library takes more than PostgreSQL writes, such as underscores.
-        if !text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
-        {
-            return Err(invalid());
-        }
-        let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-        let exponent: i32 = exponent.parse().map_err(|_| invalid())?;
-        let digits = if digits.contains('.') {
-            digits.trim_end_matches('0').trim_end_matches('.')
-        } else {
-            digits
-        };
-        let decimal = Decimal::from_str_exact(digits).map_err(|_| invalid())?;
-        let scale = i64::from(decimal.scale()) - i64::from(exponent);
-        Self::exactly(decimal.mantissa(), scale).ok_or_else(invalid)
+    /// [`InvalidNumber`], also for `NaN` and infinities.
+    pub fn parse(text: &str) -> Result<Self, InvalidNumber> {
+        parse_decimal(text).map(Self)
     }
 
-    /// This amount, `quantity` times.
+    /// Multiplies the amount by `quantity`.
     ///
     /// # Errors
     ///
-    /// [`InvalidMoney`] where the product has more digits than fit.
-    pub fn times(self, quantity: i64) -> Result<Self, InvalidMoney> {
-        self.0
+    /// [`InvalidNumber`] if the product has too many digits.
+    pub fn checked_mul(self, quantity: Quantity) -> Result<Self, InvalidNumber> {
+        let (price, quantity) = (self.0, quantity.0);
+        price
             .mantissa()
-            .checked_mul(i128::from(quantity))
-            .and_then(|mantissa| Self::exactly(mantissa, self.0.scale().into()))
-            .ok_or_else(|| InvalidMoney(format!("{self} × {quantity}")))
+            .checked_mul(quantity.mantissa())
+            .and_then(|mantissa| from_parts(mantissa, i64::from(price.scale()) + i64::from(quantity.scale())))
+            .map(Self)
+            .ok_or_else(|| InvalidNumber(format!("{price} × {quantity}")))
     }
 
-    /// The sum of all `amounts`. On the way it may be larger than what an amount holds.
+    /// The sum of `amounts`. Intermediate sums may have more digits than an amount.
     ///
     /// # Errors
     ///
-    /// [`InvalidMoney`] where the sum has more digits than fit.
-    pub fn sum(mut amounts: impl Iterator<Item = Self>) -> Result<Self, InvalidMoney> {
-        // Whole units and parts of one are added up apart: together they are up to 57 digits wide,
-        // of which an integer holds 38.
+    /// [`InvalidNumber`] if the sum has too many digits.
+    pub fn sum(mut amounts: impl Iterator<Item = Self>) -> Result<Self, InvalidNumber> {
+        // The integer parts and the fractions are added separately: together they have up to 57 digits, and an
+        // i128 holds 38.
         amounts
-            .try_fold((0_i128, 0_i128), |(units, parts), Self(amount)| {
+            .try_fold((0_i128, 0_i128), |(integers, fractions), Self(amount)| {
                 let one = 10_i128.pow(amount.scale());
-                let part = shifted(amount.mantissa() % one, Decimal::MAX_SCALE - amount.scale())?;
+                let fraction = shift(amount.mantissa() % one, Decimal::MAX_SCALE - amount.scale())?;
                 Some((
-                    units.checked_add(amount.mantissa() / one)?,
-                    parts.checked_add(part)?,
+                    integers.checked_add(amount.mantissa() / one)?,
+                    fractions.checked_add(fraction)?,
                 ))
             })
-            .and_then(|(units, parts)| {
+            .and_then(|(integers, fractions)| {
                 let one = 10_i128.pow(Decimal::MAX_SCALE);
-                let units = units.checked_add(parts / one)?;
-                let (parts, scale) = shortened(parts % one, Decimal::MAX_SCALE.into());
-                let units = shifted(units, u32::try_from(scale).ok()?)?;
-                Self::exactly(units.checked_add(parts)?, scale)
+                let integers = integers.checked_add(fractions / one)?;
+                let (fractions, scale) = normalize(fractions % one, Decimal::MAX_SCALE.into());
+                let integers = shift(integers, u32::try_from(scale).ok()?)?;
+                from_parts(integers.checked_add(fractions)?, scale)
             })
-            .ok_or_else(|| InvalidMoney("the sum".to_owned()))
-    }
-
-    /// `mantissa × 10^-scale`, in as few digits as it takes.
-    fn exactly(mantissa: i128, scale: i64) -> Option<Self> {
-        if mantissa == 0 {
-            return Some(Self::ZERO);
-        }
-        let (mut mantissa, mut scale) = shortened(mantissa, scale);
-        if scale < 0 {
-            mantissa = shifted(mantissa, u32::try_from(-scale).ok()?)?;
-            scale = 0;
-        }
-        Decimal::try_from_i128_with_scale(mantissa, u32::try_from(scale).ok()?)
-            .ok()
             .map(Self)
+            .ok_or_else(|| InvalidNumber("the sum".to_owned()))
     }
 }
 
-/// The same number without zeros at the end of its decimals.
-fn shortened(mut mantissa: i128, mut scale: i64) -> (i128, i64) {
+impl Quantity {
+    /// Parses an `integer`, `numeric` or `double precision` as PostgreSQL writes it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidNumber`], also for `NaN` and infinities.
+    pub fn parse(text: &str) -> Result<Self, InvalidNumber> {
+        parse_decimal(text).map(Self)
+    }
+}
+
+fn parse_decimal(text: &str) -> Result<Decimal, InvalidNumber> {
+    let invalid = || InvalidNumber(format!("{text:?}"));
+    // The library accepts more than PostgreSQL writes, such as underscores.
+    if !text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+    {
+        return Err(invalid());
+    }
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().map_err(|_| invalid())?;
+    let digits = if digits.contains('.') {
+        digits.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        digits
+    };
+    let decimal = Decimal::from_str_exact(digits).map_err(|_| invalid())?;
+    let scale = i64::from(decimal.scale()) - i64::from(exponent);
+    from_parts(decimal.mantissa(), scale).ok_or_else(invalid)
+}
+
+/// `mantissa × 10^-scale`, in as few digits as possible.
+fn from_parts(mantissa: i128, scale: i64) -> Option<Decimal> {
+    if mantissa == 0 {
+        return Some(Decimal::ZERO);
+    }
+    let (mut mantissa, mut scale) = normalize(mantissa, scale);
+    if scale < 0 {
+        mantissa = shift(mantissa, u32::try_from(-scale).ok()?)?;
+        scale = 0;
+    }
+    Decimal::try_from_i128_with_scale(mantissa, u32::try_from(scale).ok()?).ok()
+}
+
+/// Removes trailing zeros of the fraction.
+fn normalize(mut mantissa: i128, mut scale: i64) -> (i128, i64) {
     while scale > 0 && mantissa % 10 == 0 {
         mantissa /= 10;
         scale -= 1;
@@ -114,8 +136,8 @@ fn shortened(mut mantissa: i128, mut scale: i64) -> (i128, i64) {
     (mantissa, scale)
 }
 
-/// `mantissa × 10^digits`, where that fits.
-fn shifted(mantissa: i128, digits: u32) -> Option<i128> {
+/// `mantissa × 10^digits`, if that fits.
+fn shift(mantissa: i128, digits: u32) -> Option<i128> {
     mantissa.checked_mul(10_i128.checked_pow(digits)?)
 }
 
@@ -132,17 +154,33 @@ impl Serialize for Money {
     }
 }
 
+impl Serialize for Quantity {
+    /// A JSON number with all digits.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match i64::try_from(self.0) {
+            Ok(integer) if self.0.scale() == 0 => serializer.serialize_i64(integer),
+            _ => RawValue::from_string(self.0.to_string())
+                .map_err(S::Error::custom)?
+                .serialize(serializer),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn shown(text: &str) -> String {
+    fn quantity(text: &str) -> Quantity {
+        Quantity::parse(text).unwrap()
+    }
+
+    fn display(text: &str) -> String {
         Money::parse(text).unwrap().to_string()
     }
 
     #[test]
-    fn an_amount_shows_two_decimals_or_as_many_as_it_has() {
+    fn amounts_have_at_least_two_decimals() {
         for (text, expected) in [
             ("5000", "5000.00"),
             ("0.1", "0.10"),
@@ -163,12 +201,12 @@ mod tests {
             ("5.00000000000000000000000000000000000000000", "5.00"),
             ("0e0", "0.00"),
         ] {
-            assert_eq!(shown(text), expected, "{text}");
+            assert_eq!(display(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn what_cannot_be_held_exactly_is_refused() {
+    fn inexact_numbers_are_refused() {
         for text in [
             "NaN",
             "Infinity",
@@ -192,24 +230,28 @@ mod tests {
     }
 
     #[test]
-    fn products_and_sums_that_do_not_fit_are_refused() {
+    fn overflowing_products_and_sums_are_refused() {
         let largest = Money::parse("79228162514264337593543950335").unwrap();
         let smallest = Money::parse("0.0000000000000000000000000001").unwrap();
-        assert!(largest.times(2).is_err());
-        assert!(largest.times(i64::MIN).is_err());
+        assert!(largest.checked_mul(quantity("2")).is_err());
+        assert!(largest.checked_mul(quantity("-9223372036854775808")).is_err());
         assert!(Money::sum([largest, largest].into_iter()).is_err());
         assert!(Money::sum([largest, smallest].into_iter()).is_err());
-        assert_eq!(largest.times(1), Ok(largest));
+        assert_eq!(largest.checked_mul(quantity("1")), Ok(largest));
         assert_eq!(Money::sum([largest, Money::ZERO].into_iter()), Ok(largest));
         assert_eq!(Money::sum(std::iter::empty()), Ok(Money::ZERO));
         assert_eq!(
-            Money::parse("0.05").unwrap().times(20).unwrap().to_string(),
+            Money::parse("0.05")
+                .unwrap()
+                .checked_mul(quantity("20"))
+                .unwrap()
+                .to_string(),
             "1.00"
         );
     }
 
     #[test]
-    fn a_sum_may_pass_through_more_digits_than_it_has() {
+    fn intermediate_sums_may_have_more_digits() {
         for (texts, expected) in [
             (
                 [
@@ -238,20 +280,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn quantities_are_exact_json_numbers() {
+        for (text, expected) in [
+            ("10", "10"),
+            ("10.000", "10"),
+            ("2.5", "2.5"),
+            ("-0.40", "-0.4"),
+            ("1e+20", "100000000000000000000"),
+            ("0.30000000000000004", "0.30000000000000004"),
+        ] {
+            assert_eq!(
+                serde_json::to_string(&quantity(text)).unwrap(),
+                expected,
+                "{text}"
+            );
+        }
+        let price = Money::parse("5000").unwrap();
+        assert_eq!(
+            price.checked_mul(quantity("2.5")).unwrap().to_string(),
+            "12500.00"
+        );
+    }
+
     proptest! {
         #[test]
-        fn any_text_is_an_amount_or_refused(text in "[-+0-9.eENa ]{0,40}") {
+        fn any_text_is_parsed_or_refused(text in "[-+0-9.eENa ]{0,40}") {
             if let Ok(money) = Money::parse(&text) {
                 prop_assert_eq!(Money::parse(&money.to_string()), Ok(money));
             }
         }
 
         #[test]
-        fn arithmetic_is_that_of_integers(a in any::<i32>(), b in any::<i32>(), n in any::<i32>(), scale in 0_i64..=9) {
+        fn arithmetic_matches_integers(a in any::<i32>(), b in any::<i32>(), n in any::<i32>(), scale in 0_i64..=9) {
             let money = |units: i64| Money::parse(&format!("{units}e-{scale}")).unwrap();
             let (a, b, n) = (i64::from(a), i64::from(b), i64::from(n));
             prop_assert_eq!(Money::sum([money(a), money(b)].into_iter()).unwrap(), money(a + b));
-            prop_assert_eq!(money(a).times(n).unwrap(), money(a * n));
+            prop_assert_eq!(money(a).checked_mul(quantity(&n.to_string())).unwrap(), money(a * n));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::http;
 use crate::telemetry::Metrics;
-use crate::tenancy::Database;
+use crate::users::UserDirectory;
 use connections::{Connections, MAX_TURNED_AWAY};
 pub use signals::{StopSignals, stop_signals};
 
@@ -107,7 +107,7 @@ impl Life {
 /// go on until the runtime ends.
 pub async fn run(
     listener: TcpListener,
-    database: Database,
+    users: UserDirectory,
     settings: &ServeSettings,
     authenticator: Option<Authenticator>,
     shutdown: impl Future<Output = ()> + Send,
@@ -128,9 +128,9 @@ pub async fn run(
         connections,
         requests,
     };
-    let metrics = Metrics::new(database.clone(), &settings.metrics);
+    let metrics = Metrics::new(users.clone(), &settings.metrics);
     let router = http::router(
-        database.clone(),
+        users.clone(),
         metrics.clone(),
         &settings.request,
         authenticator,
@@ -164,7 +164,7 @@ pub async fn run(
     tokio::time::timeout_at(deadline, finished)
         .await
         .map_err(|_| ServeError::StopTimedOut(settings.shutdown_timeout))?;
-    if tokio::time::timeout(CLOSE_TIMEOUT, database.close())
+    if tokio::time::timeout(CLOSE_TIMEOUT, users.database().close())
         .await
         .is_err()
     {

@@ -12,7 +12,8 @@ use prometheus::{
 use super::busiest::Busiest;
 use super::snapshot;
 use crate::config::MetricsSettings;
-use crate::tenancy::{Database, RequestTimings, Step};
+use crate::tenancy::{RequestTimings, Step};
+use crate::users::UserDirectory;
 
 /// Seconds: from an answer out of the cache of the server to the longest that a request may take by default.
 const REQUEST_BUCKETS: [f64; 14] = [
@@ -29,13 +30,13 @@ pub struct Metrics(Arc<Collected>);
 
 struct Collected {
     registry: Registry,
-    database: Database,
+    users: UserDirectory,
     requests: HistogramVec,
     in_flight: IntGauge,
     shed: IntCounter,
     limited: IntCounter,
     turned_away: IntCounter,
-    steps: [(Step, Histogram); 4],
+    steps: [(Step, Histogram); 3],
     tenants: Mutex<Busiest>,
 }
 
@@ -43,9 +44,9 @@ impl Metrics {
     /// What [`Metrics::render`] writes.
     pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 
-    /// None was counted yet. `database` is asked for its pool whenever the metrics are.
+    /// None was counted yet. The pool of `users` is asked whenever the metrics are.
     #[must_use]
-    pub fn new(database: Database, settings: &MetricsSettings) -> Self {
+    pub fn new(users: UserDirectory, settings: &MetricsSettings) -> Self {
         let registry = Registry::new();
         let counter = |name, help| registered(&registry, IntCounter::new(name, help));
         let durations = |name, help, labels: &[&str], buckets: &[f64]| {
@@ -83,7 +84,7 @@ impl Metrics {
             ),
             steps: Step::ALL.map(|step| (step, steps.with_label_values(&[step.name()]))),
             tenants: Mutex::new(Busiest::new(settings.metrics_tenants)),
-            database,
+            users,
             registry,
         }))
     }
@@ -141,8 +142,8 @@ impl Metrics {
     pub fn render(&self) -> Result<String, prometheus::Error> {
         let mut families = self.0.registry.gather();
         families.push(snapshot::build());
-        families.extend(snapshot::pool(self.0.database.pool_status()));
-        families.extend(snapshot::hints(self.0.database.tenant_cache_counts()));
+        families.extend(snapshot::pool(self.0.users.database().pool_status()));
+        families.extend(snapshot::hints(self.0.users.tenant_cache_counts()));
         {
             let mut tenants = self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner);
             tenants.rerank_if_due();

@@ -3,7 +3,8 @@
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::busiest::Counts;
-use crate::tenancy::{PoolStatus, TenantCacheCounts};
+use crate::tenancy::PoolStatus;
+use crate::users::TenantCacheCounts;
 
 /// A label's name and value.
 type Label<'l> = (&'static str, &'l str);
@@ -22,12 +23,12 @@ pub(super) fn pool(status: PoolStatus) -> [MetricFamily; 6] {
         gauge(
             "tenant_orders_pool_connections_limit",
             "Connections to the database that there may be.",
-            [(None, f64::from(status.limit))],
+            [(None, number(status.limit))],
         ),
         gauge(
             "tenant_orders_pool_connections",
             "Connections to the database that there are.",
-            [(None, f64::from(status.size))],
+            [(None, number(status.open))],
         ),
         gauge(
             "tenant_orders_pool_connections_idle",

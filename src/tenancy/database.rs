@@ -1,253 +1,221 @@
-//! The pool, which nobody else can get at.
-
-#![expect(clippy::disallowed_types, reason = "the one holder of the pool")]
+//! The database as the service sees it: messages to a tenant's schema and to the shared tables, nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use sqlx::postgres::{PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions, PgConnection, PgPool};
+use quick_cache::sync::Cache;
+use sqlx::postgres::PgRow;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::database_url::{InvalidDatabaseUrl, connect_options};
-use super::hints::Hints;
-use super::lease::Lease;
-use super::parking::Parking;
-use super::session::{SearchPath, Session, Statement};
-use super::shares::{NoShare, Shares};
-use super::transaction::TenantTransaction;
-use super::{
-    DatabaseError, PoolStatus, RequestTimings, SchemaName, Step, TenantCacheCounts, isolation_check,
-};
+use super::connect::{Connector, InvalidDatabaseUrl};
+use super::message::{Message, Preparation, Query, TenantQuery};
+use super::pool::{LimitError, Pool, PoolLimits, PoolStatus, TenantLimits, TenantPermit};
+use super::reply::{MessageError, Reply};
+use super::session_settings::SessionSettings;
+use super::{DatabaseError, RequestTimings, SchemaName, Step, isolation_check};
 use crate::config::{DatabaseUrl, PoolSettings};
+use crate::error_chain;
 
-/// The database: a pool of connections, lent out only in scopes that clean up after themselves. Clones are
-/// the same database, and cost next to nothing: there are several for each request.
+/// Maximum number of tenants that are known to have relations which cannot be locked.
+const MAX_UNLOCKABLE_TENANTS: usize = 10_000;
+
+/// A database, reached through a pool of connections. Clones share the pool.
 #[derive(Clone)]
 pub struct Database {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    pool: PgPool,
-    parking: Arc<Parking>,
-    shares: Arc<Shares>,
-    hints: Hints,
-    session: Session,
-    /// Set once the connections were seen to keep tenants apart.
-    isolated: OnceCell<()>,
-    /// How often there was no connection in time.
-    timeouts: AtomicU64,
+    pool: Arc<Pool>,
+    limits: Arc<TenantLimits>,
+    acquire_timeout: Duration,
+    settings: SessionSettings,
+    /// The settings that the server needs; set once the connections have passed the isolation check.
+    checked: OnceCell<SessionSettings>,
+    /// Tenants whose relations cannot be locked, such as foreign tables.
+    unlockable: Cache<Arc<SchemaName>, ()>,
 }
 
 impl Database {
-    /// Makes the pool. No connection is opened before the first is needed, so the database may be
-    /// down.
+    /// Makes the pool. It opens no connection before the first is needed, so the database may be down.
+    /// Must be called within a Tokio runtime.
     ///
     /// # Errors
     ///
-    /// [`InvalidDatabaseUrl`] where `url` is not one.
+    /// [`InvalidDatabaseUrl`].
     pub fn open(url: &DatabaseUrl, settings: &PoolSettings) -> Result<Self, InvalidDatabaseUrl> {
-        let options = connect_options(url)?;
-        let session = Session::new(settings);
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.database_max_connections)
-            .acquire_timeout(settings.acquire_timeout)
-            .connect_lazy_with(session.connect_options(options));
+        let session = SessionSettings::new(settings);
+        let connector = Connector::new(url)?.with_options(|options| session.apply(options));
+        let limits = PoolLimits {
+            connections: usize::try_from(settings.database_max_connections).unwrap_or(usize::MAX),
+            statement_cache: settings.database_statement_cache,
+            close_timeout: settings.statement_timeout,
+            connect_timeout: settings.acquire_timeout,
+        };
         let shared = Shared {
-            pool,
-            parking: Arc::new(Parking::new(
-                settings.database_max_connections,
-                settings.database_statement_cache / 2, // a tenant may take two
-            )),
-            shares: Arc::new(Shares::new(
+            pool: Pool::new(connector, &limits),
+            limits: Arc::new(TenantLimits::new(
                 settings.tenant_share(),
                 settings.tenant_max_waiting_requests,
             )),
-            hints: Hints::new(settings.tenant_cache_size),
-            session,
-            isolated: OnceCell::new(),
-            timeouts: AtomicU64::new(0),
+            acquire_timeout: settings.acquire_timeout,
+            settings: session,
+            checked: OnceCell::new(),
+            unlockable: Cache::new(MAX_UNLOCKABLE_TENANTS),
         };
         Ok(Self {
             shared: Arc::new(shared),
         })
     }
 
-    /// Runs one statement over schema-qualified, shared tables, in no tenant's scope.
-    pub(crate) async fn fetch_optional(
+    /// Runs one statement over shared tables, which it names with their schema.
+    ///
+    /// Dropping the future closes the connection that it uses.
+    pub(crate) async fn query_shared(
         &self,
-        trace: &RequestTimings,
-        statement: &'static str,
-        bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
-    ) -> Result<Option<PgRow>, DatabaseError> {
-        let lease = trace
-            .step(Step::Acquire, self.lease(None, self.deadline()))
-            .await?;
-        trace
-            .step(Step::Lookup, self.fetch_optional_by(lease, statement, bind))
-            .await
-    }
-
-    async fn fetch_optional_by(
-        &self,
-        mut lease: Lease,
-        statement: &'static str,
-        bind: impl FnOnce(Statement<'_>) -> Statement<'_>,
-    ) -> Result<Option<PgRow>, DatabaseError> {
-        let statement = bind(lease.prepared(sqlx::query(statement)));
-        if !self.shared.session.is_lent() {
-            let row = statement.fetch_optional(lease.idle_connection().await?).await?;
-            lease.hand_back();
-            return Ok(row);
+        timings: &RequestTimings,
+        query: Query<'_>,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
+        match self.send_with_retry(timings, query, None).await {
+            Ok(reply) => Ok(reply.shared),
+            Err(error) => Err(error.source),
         }
-        // A pooler may send what is prepared, and what is then run, to different servers.
-        lease.begin(SearchPath::Shared).await?;
-        let row = statement.fetch_optional(lease.connection()).await?;
-        lease.roll_back_unattended();
-        Ok(row)
     }
 
-    /// Opens a read-only transaction in which unqualified names are `schema`'s, and nobody else's. Waits for
-    /// its turn where the tenant has as many open as it may.
-    pub(crate) async fn begin_tenant(
+    /// Runs `shared` over shared tables, then `query` in the schema of `tenant`, in one message.
+    ///
+    /// The rows of `query` must be used only if those of `shared` show that the request may read this tenant.
+    ///
+    /// Dropping the future closes the connection that it uses.
+    pub(crate) async fn query_tenant(
         &self,
-        trace: &RequestTimings,
-        schema: &Arc<SchemaName>,
-    ) -> Result<TenantTransaction, DatabaseError> {
-        let lease = trace.step(Step::Acquire, self.lease_for(schema)).await?;
-        trace
-            .step(Step::Begin, TenantTransaction::begin(lease, schema))
-            .await
-    }
-
-    /// A connection for the tenant, when it is its turn.
-    async fn lease_for(&self, schema: &Arc<SchemaName>) -> Result<Lease, DatabaseError> {
-        let deadline = self.deadline();
-        let share = self.shared.shares.take(schema, deadline).await;
-        let share = share.map_err(|refusal| match refusal {
-            NoShare::Busy => DatabaseError::TenantLimit,
-            NoShare::Stuck => self.no_connection(),
-        })?;
-        let lease = self.lease(Some(schema), deadline).await?;
-        Ok(lease.on_behalf_of(share))
-    }
-
-    /// Until when who asks now waits for a connection.
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.pool.options().get_acquire_timeout()
-    }
-
-    /// The tenant that the user was last seen in, where that is remembered. They may belong to another
-    /// by now: only a statement in that tenant's transaction can tell.
-    pub(crate) fn hinted_tenant(&self, user_id: &str) -> Option<Arc<SchemaName>> {
-        self.shared.hints.get(user_id)
-    }
-
-    /// Remembers that the user was seen in `tenant`.
-    pub(crate) fn hint_at(&self, user_id: &str, tenant: &Arc<SchemaName>) {
-        self.shared.hints.set(user_id, tenant);
-    }
-
-    /// Forgets a hint that led nowhere.
-    pub(crate) fn forget_hint(&self, user_id: &str) {
-        self.shared.hints.forget(user_id);
-    }
-
-    /// A connection of the pool. The first one is lent when the self-test has passed.
-    async fn lease(&self, tenant: Option<&SchemaName>, deadline: Instant) -> Result<Lease, DatabaseError> {
-        if !self.shared.isolated.initialized() {
-            let tested = self
-                .shared
-                .isolated
-                .get_or_try_init(|| Box::pin(isolation_check::run(self)));
-            self.in_time(deadline, tested).await??;
+        timings: &RequestTimings,
+        tenant: &Arc<SchemaName>,
+        shared: Query<'_>,
+        query: TenantQuery<'_>,
+    ) -> Result<Reply, MessageError> {
+        timings.set_tenant(tenant);
+        match self.send_with_retry(timings, shared, Some((tenant, query))).await {
+            Err(error) if error.is_unlockable() => {}
+            reply => return reply,
         }
-        self.acquire(tenant, deadline).await
+        tracing::info!(
+            tenant = tenant.as_str(),
+            "a table of the tenant cannot be locked: its statements are not prepared"
+        );
+        self.shared.unlockable.insert(Arc::clone(tenant), ());
+        self.send_with_retry(timings, shared, Some((tenant, query))).await
     }
 
-    /// A connection of the pool, tested or not, which suits no tenant in particular.
-    pub(super) async fn untested(&self) -> Result<Lease, DatabaseError> {
-        self.acquire(None, self.deadline()).await
-    }
-
-    /// A connection of the pool, tested or not, which suits `tenant` best.
-    async fn acquire(&self, tenant: Option<&SchemaName>, deadline: Instant) -> Result<Lease, DatabaseError> {
-        // Where nothing stays prepared, all connections suit the same.
-        let tenant = tenant.filter(|_| !self.shared.session.is_lent());
-        let acquire = async {
-            let mut checkout = self
-                .shared
-                .parking
-                .take(tenant)
-                .await
-                .ok_or(sqlx::Error::PoolClosed)?;
-            checkout.connect(&self.shared.pool).await?;
-            Ok(checkout)
+    /// Sends a message, and sends it again on a new connection if the server gave the first one up: nothing
+    /// was written.
+    async fn send_with_retry(
+        &self,
+        timings: &RequestTimings,
+        shared: Query<'_>,
+        in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
+    ) -> Result<Reply, MessageError> {
+        let error = match self.send(timings, shared, in_tenant, false).await {
+            Err(error) if error.source.is_retryable() => error.source,
+            reply => return reply,
         };
-        match self.in_time(deadline, acquire).await? {
-            Ok(checkout) => Ok(Lease::new(checkout, self.shared.session)),
-            Err(sqlx::Error::PoolTimedOut) => Err(self.no_connection()),
-            Err(error) => Err(error.into()),
-        }
+        let cause = error_chain::messages(&error).join(": ");
+        tracing::info!(cause, "trying again on a new connection");
+        // Seldom done, and large.
+        Box::pin(self.send(timings, shared, in_tenant, true)).await
     }
 
-    /// Gives up where there is no connection within the time for that.
-    async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Result<T, DatabaseError> {
-        tokio::time::timeout_at(deadline, work)
+    async fn send(
+        &self,
+        timings: &RequestTimings,
+        shared: Query<'_>,
+        in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
+        is_retry: bool,
+    ) -> Result<Reply, MessageError> {
+        let tenant = in_tenant.map(|(tenant, _)| tenant);
+        let (settings, mut connection) = timings
+            .step::<_, DatabaseError>(Step::Acquire, async {
+                let deadline = self.deadline();
+                let settings = self.checked_settings(deadline).await?;
+                let permit = match tenant {
+                    Some(tenant) => Some(self.tenant_permit(tenant, deadline).await?),
+                    None => None,
+                };
+                let preferred_by = tenant.filter(|_| settings.allows_prepared_statements());
+                let connection = self
+                    .shared
+                    .pool
+                    .acquire(preferred_by.map(Arc::as_ref), deadline, is_retry)
+                    .await?;
+                Ok((settings, connection.with_permit(permit)))
+            })
+            .await?;
+        let is_lockable = tenant.is_none_or(|tenant| self.shared.unlockable.get(tenant).is_none());
+        let preparation = if is_lockable && settings.allows_prepared_statements() {
+            Preparation::Prepared
+        } else {
+            Preparation::Inline
+        };
+        let step = if tenant.is_some() {
+            Step::Query
+        } else {
+            Step::Lookup
+        };
+        timings
+            .step(step, async {
+                let (stream, prepared) = connection.parts();
+                let message = Message::new(settings, preparation, prepared, shared, in_tenant);
+                let reply = Reply::read(stream, message).await?;
+                connection.check_in();
+                Ok(reply)
+            })
             .await
-            .map_err(|_| self.no_connection())
     }
 
-    fn no_connection(&self) -> DatabaseError {
-        self.shared.timeouts.fetch_add(1, Ordering::Relaxed);
-        let status = self.pool_status();
-        DatabaseError::AcquireTimeout {
-            most: status.limit,
-            made: status.size,
-            idle: status.idle,
+    /// The settings of connections that have passed the isolation check, which the first request runs.
+    async fn checked_settings(&self, deadline: Instant) -> Result<&SessionSettings, DatabaseError> {
+        if let Some(settings) = self.shared.checked.get() {
+            return Ok(settings);
         }
+        let check = self.shared.checked.get_or_try_init(|| {
+            Box::pin(isolation_check::run(
+                &self.shared.pool,
+                &self.shared.settings,
+                deadline,
+            ))
+        });
+        match tokio::time::timeout_at(deadline, check).await {
+            Ok(checked) => checked,
+            Err(_) => Err(self.shared.pool.acquire_timeout()),
+        }
+    }
+
+    async fn tenant_permit(
+        &self,
+        tenant: &Arc<SchemaName>,
+        deadline: Instant,
+    ) -> Result<TenantPermit, DatabaseError> {
+        let permit = self.shared.limits.acquire(tenant, deadline).await;
+        permit.map_err(|error| match error {
+            LimitError::TenantSaturated => DatabaseError::TenantLimit,
+            LimitError::PoolExhausted => self.shared.pool.acquire_timeout(),
+        })
+    }
+
+    /// The time until which a request that begins now waits for a connection.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.shared.acquire_timeout
     }
 
     /// The pool as it is now.
     #[must_use]
     pub fn pool_status(&self) -> PoolStatus {
-        let occupancy = self.shared.parking.occupancy();
-        PoolStatus {
-            limit: self.shared.pool.options().get_max_connections(),
-            size: self.shared.pool.size(),
-            idle: occupancy.parked + self.shared.pool.num_idle(),
-            in_use: occupancy.in_use,
-            waiting: occupancy.waiting,
-            timeouts: self.shared.timeouts.load(Ordering::Relaxed),
-        }
+        self.shared.pool.status()
     }
 
-    /// How good the hints were so far.
-    #[must_use]
-    pub fn tenant_cache_counts(&self) -> TenantCacheCounts {
-        self.shared.hints.counts()
-    }
-
-    /// A connection that is set up as those of the pool are, and not one of them.
-    pub(super) async fn connect_as_pool_does(&self) -> Result<PgConnection, DatabaseError> {
-        Ok(self.shared.pool.connect_options().connect().await?)
-    }
-
-    /// Whether a pooler is known to be in between.
-    pub(super) fn expects_pooler(&self) -> bool {
-        self.shared.session.is_lent()
-    }
-
-    /// Whether tenants are read as roles of their own.
-    pub(super) fn expects_roles(&self) -> bool {
-        self.shared.session.has_roles()
-    }
-
-    /// Closes the pool: waits for the connections at work, lends out no more.
+    /// Closes all connections once the requests that use them have finished. Later requests fail.
     pub async fn close(&self) {
-        self.shared.parking.close();
         self.shared.pool.close().await;
     }
 }

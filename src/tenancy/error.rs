@@ -1,58 +1,60 @@
-//! What went wrong at the database, told by SQLSTATE (PostgreSQL manual, appendix A).
+//! Database errors, classified by SQLSTATE (PostgreSQL manual, appendix A).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::IsolationError;
 
-/// A failure at the database, sorted by what its caller can do about it.
+/// A database error, classified by what the caller can do about it.
 ///
-/// The cause is for the log alone: it may hold SQL and names.
+/// The source is for the log only: it may contain SQL and names.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// No connection: the server is down, starting, full or failing over.
-    /// Trying again later may help.
+    /// The server is down, starting, out of resources or failing over. A later request may succeed.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// No connection became free, or could be made, in time. Trying again later may help.
-    #[error("no connection in time: of at most {most} there are {made}, {idle} of them idle")]
+    /// No connection became idle, or could be opened, in time. A later request may succeed.
+    #[error("timed out waiting for a database connection (limit {limit}, open {open}, idle {idle})")]
     AcquireTimeout {
-        /// How many the pool may have.
-        most: u32,
-        /// How many it has; none where the server does not take any.
-        made: u32,
-        /// How many wait to be used.
+        /// Maximum number of connections.
+        limit: usize,
+        /// Open connections.
+        open: usize,
+        /// Open connections that no request uses.
         idle: usize,
+        /// The error of the last attempt to connect, if it failed.
+        #[source]
+        connect_error: Option<Arc<sqlx::Error>>,
     },
-    /// The tenant has as many requests at work as it may, and too many that wait, or for too long. Trying
-    /// again later may help.
-    #[error("the tenant has more requests at once than its share")]
+    /// The tenant has its maximum number of concurrent requests. A later request may succeed.
+    #[error("the tenant has its maximum number of concurrent requests")]
     TenantLimit,
-    /// Connections are not fit to carry tenants' transactions, which only a setting can change.
-    #[error("this database cannot be worked with as it is")]
+    /// The connections do not keep tenants apart. Only other settings help.
+    #[error("the connections to this database are not isolated")]
     NotIsolated(#[from] IsolationError),
-    /// The statement was cancelled by its time limit.
-    #[error("the database did not answer in time")]
+    /// The statement was cancelled by a timeout.
+    #[error("the statement timed out")]
     TimedOut(#[source] sqlx::Error),
-    /// What the statement names is missing, of another kind, or not ours to read.
-    #[error("a table or a column is missing or not readable")]
+    /// A relation or column is missing, has another kind, or is not readable for the service's role.
+    #[error("the schema does not fit the statement")]
     SchemaMismatch(#[source] sqlx::Error),
-    /// The tenant has no role, or the service's role is no member of it: the service cannot take it on.
+    /// The tenant's role does not exist, or is not granted to the service's role.
     #[error("the tenant's role is missing, or is not granted to the service's role")]
     MissingRole(#[source] sqlx::Error),
-    /// A parameter has a character that the database's encoding lacks, so no row has it.
-    #[error("a parameter cannot be written in the database's encoding")]
+    /// A value has a character that the database's encoding lacks, so no row contains it.
+    #[error("a value cannot be represented in the database's encoding")]
     Unencodable(#[source] sqlx::Error),
-    /// A value is out of the range of its type.
+    /// A stored value is out of range, or not valid text.
     #[error("a value in the database is invalid")]
     InvalidData(#[source] sqlx::Error),
-    /// Anything else.
+    /// Any other error.
     #[error("unexpected database error")]
     Unexpected(#[source] sqlx::Error),
 }
 
 impl DatabaseError {
-    /// The server's own code for what went wrong, where it was the server that said so.
-    pub(super) fn sqlstate(&self) -> Option<Cow<'_, str>> {
+    /// The SQLSTATE, if the server reported the error.
+    pub(crate) fn sqlstate(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::AcquireTimeout { .. } | Self::TenantLimit | Self::NotIsolated(_) => None,
             Self::Unavailable(error)
@@ -65,8 +67,8 @@ impl DatabaseError {
         }
     }
 
-    /// What went wrong when a transaction was opened, where nothing but a role is named that has to exist.
-    pub(super) fn at_begin(error: sqlx::Error) -> Self {
+    /// Classifies the error of the statement that sets the tenant's role.
+    pub(super) fn at_role(error: sqlx::Error) -> Self {
         let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code);
@@ -77,22 +79,27 @@ impl DatabaseError {
         }
     }
 
-    /// Whether the server gave up this transaction, or this connection, and may well do the same work on
-    /// another: a standby is to replay what the transaction is in the way of (PostgreSQL manual, section
-    /// 27.4.2), a deadlock was resolved, a backend was terminated, a connection broke.
-    pub(crate) fn is_retryable(&self) -> bool {
+    /// Returns whether the same statement may succeed on another connection: the connection broke, a deadlock
+    /// was resolved, or a standby has to replay a change that conflicts with the statement (PostgreSQL manual,
+    /// section 27.4.2).
+    pub(super) fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::Database(error)) => {
-                // serialization_failure, deadlock_detected, admin_shutdown, idle_session_timeout,
-                // idle_in_transaction_session_timeout
+                // serialization_failure, deadlock_detected, admin_shutdown, idle_session_timeout
                 matches!(
                     error.code().as_deref(),
-                    Some("40001" | "40P01" | "57P01" | "57P05" | "25P03")
+                    Some("40001" | "40P01" | "57P01" | "57P05")
                 )
             }
             Self::Unavailable(sqlx::Error::Io(_)) => true,
             _ => false,
         }
+    }
+}
+
+impl AsRef<Self> for DatabaseError {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 
@@ -103,13 +110,11 @@ impl From<sqlx::Error> for DatabaseError {
                 Some(code) => by_sqlstate(code)(error),
                 None => Self::Unexpected(error),
             },
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::BeginFailed => Self::Unavailable(error),
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolClosed => {
+                Self::Unavailable(error)
+            }
+            // bytes that are not UTF-8, from a database in the encoding SQL_ASCII
+            sqlx::Error::ColumnDecode { .. } => Self::InvalidData(error),
             _ => Self::Unexpected(error),
         }
     }
@@ -123,16 +128,15 @@ fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
         "55000" => return DatabaseError::SchemaMismatch,
         // character_not_in_repertoire, untranslatable_character
         "22021" | "22P05" => return DatabaseError::Unencodable,
-        // invalid_sql_statement_name, duplicate_prepared_statement: the server connection was
-        // exchanged under us; idle_in_transaction_session_timeout: it is gone
-        "26000" | "42P05" | "25P03" => return DatabaseError::Unavailable,
+        // invalid_sql_statement_name, duplicate_prepared_statement: another server connection than before
+        "26000" | "42P05" => return DatabaseError::Unavailable,
         _ => {}
     }
     match code.get(..2) {
-        // connection, wrong password or role, no such database, transaction rolled back (as on a
-        // standby), out of resources, operator intervention, system error
+        // connection, authorization, invalid catalog name, transaction rollback, insufficient resources,
+        // operator intervention, system error
         Some("08" | "28" | "3D" | "40" | "53" | "57" | "58") => DatabaseError::Unavailable,
-        // no such schema, table, column, function; no right to it
+        // invalid schema name; syntax error or access rule violation
         Some("3F" | "42") => DatabaseError::SchemaMismatch,
         Some("22") => DatabaseError::InvalidData,
         _ => DatabaseError::Unexpected,
@@ -144,8 +148,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_class_of_sqlstate_has_its_meaning() {
-        let sorted = |code| by_sqlstate(code)(sqlx::Error::PoolTimedOut).to_string();
+    fn sqlstates_are_classified() {
+        let sorted = |code| by_sqlstate(code)(sqlx::Error::PoolClosed).to_string();
         for (code, expected) in [
             ("08006", "the database is unavailable"),
             ("53300", "the database is unavailable"),
@@ -155,17 +159,16 @@ mod tests {
             ("53100", "the database is unavailable"),
             ("26000", "the database is unavailable"),
             ("42P05", "the database is unavailable"),
-            ("25P03", "the database is unavailable"),
-            ("57014", "the database did not answer in time"),
-            ("55P03", "the database did not answer in time"),
-            ("25P04", "the database did not answer in time"),
-            ("42P01", "a table or a column is missing or not readable"),
-            ("42501", "a table or a column is missing or not readable"),
-            ("3F000", "a table or a column is missing or not readable"),
-            ("55000", "a table or a column is missing or not readable"),
+            ("57014", "the statement timed out"),
+            ("55P03", "the statement timed out"),
+            ("25P04", "the statement timed out"),
+            ("42P01", "the schema does not fit the statement"),
+            ("42501", "the schema does not fit the statement"),
+            ("3F000", "the schema does not fit the statement"),
+            ("55000", "the schema does not fit the statement"),
             (
                 "22P05",
-                "a parameter cannot be written in the database's encoding",
+                "a value cannot be represented in the database's encoding",
             ),
             ("22003", "a value in the database is invalid"),
             ("XX000", "unexpected database error"),

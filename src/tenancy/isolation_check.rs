@@ -1,116 +1,132 @@
-//! Proves on the connections as they are configured, before any tenant's row is read, that a search
-//! path ends with its transaction, and that nothing between us and PostgreSQL mixes transactions up.
+//! The isolation check: before any tenant's row is read, the connections have to show that a search path ends
+//! with its message, and that nothing between the service and PostgreSQL splits a message or shares sessions.
 
 use std::sync::Arc;
 
 use sqlx::{Connection, PgConnection, Row, raw_sql};
+use tokio::time::Instant;
 
-use super::{Database, DatabaseError, SchemaName, TenantTransaction};
+use super::message::{Message, Preparation, Query, Statement, TenantQuery};
+use super::pool::Pool;
+use super::reply::Reply;
+use super::session_settings::SessionSettings;
+use super::{DatabaseError, SchemaName};
 
-/// A schema that nobody has; a search path may name it all the same.
-const NOBODYS: &str = "tenant-orders self-test";
-/// PgBouncer and its like answer a busy client from another server connection soon.
-const LOOKS: usize = 4;
+/// The name of a schema that does not exist. A search path may name it all the same.
+const MISSING_SCHEMA: &str = "tenant-orders isolation check";
+/// Number of comparisons of server processes. A pooler gives a busy client another server connection soon.
+const PROCESS_CHECKS: usize = 4;
 
-/// The first major version that is not too old, times 10,000 as servers tell it.
-const OLDEST_SERVER: u32 = 120_000;
+/// The oldest supported version, as servers report it: the major version times 10,000.
+const MIN_SERVER_VERSION: u32 = 120_000;
 
-/// Why connections are not fit to carry tenants' transactions. No retry mends it: a setting does.
+/// Returns the search path and the server process that a statement has.
+const SESSION: Statement = Statement {
+    name: "session",
+    text: "SELECT pg_catalog.current_setting('search_path'), pg_catalog.pg_backend_pid()::pg_catalog.text",
+};
+
+/// The reason why connections cannot be used for tenants' requests. No retry helps, only other settings.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
-    /// A pooler is in between, and nobody told us.
+    /// There is a pooler, and the settings do not say so.
     #[error(
-        "a connection pooler stands between this service and PostgreSQL and lends its server connections \
-         by the transaction: set DATABASE_POOLER=transaction, or connect to PostgreSQL itself"
+        "a connection pooler in transaction mode stands between this service and PostgreSQL; set \
+         DATABASE_POOLER=transaction, or connect to PostgreSQL directly"
     )]
     UnexpectedPooler,
-    /// A pooler is in between, and what is to be done needs sessions.
+    /// There is a pooler, and the command needs sessions.
     #[error(
-        "a connection pooler stands in front of PostgreSQL, and this command needs sessions of its own: \
-         name PostgreSQL itself in DATABASE_URL"
+        "this command needs sessions of its own, but a connection pooler shares them between clients; \
+         set DATABASE_URL to PostgreSQL itself"
     )]
     SessionsNeeded,
-    /// The server lacks what is asked of it.
-    #[error("the server is PostgreSQL {}: version 12 or newer is needed", version / 10_000)]
+    /// The server is too old.
+    #[error("the server is PostgreSQL {}, but version 12 or newer is required", version / 10_000)]
     ServerTooOld {
-        /// Its version, as servers tell it: 110022 is 11.22.
+        /// Its version, as servers report it: 110022 is 11.22.
         version: u32,
     },
-    /// The pooler lends server connections for less than a transaction.
+    /// The statements of a message do not run in one transaction of one server process.
     #[error(
-        "the connection pooler does not keep a transaction together: \
-         set its pool mode to transaction (PgBouncer: pool_mode = transaction)"
+        "the connection pooler splits the statements of a message; set its pool mode to transaction \
+         (PgBouncer: pool_mode = transaction), or connect to PostgreSQL directly"
     )]
-    NoTransactions,
-    /// Tenants lie on nodes, which know other roles than that of a session alone.
+    SplitMessage,
+    /// Citus connects to its nodes as the current role, which a tenant's role does not allow.
     #[error(
-        "Citus reads each tenant as its role over connections that log in as this role, which cannot log in: \
-         set TENANT_ROLES=off"
+        "Citus logs in to its nodes as the current role, which a tenant's role cannot do; set TENANT_ROLES=off"
     )]
     RolesOnCitus,
-    /// What one transaction sets, another sees.
+    /// A search path outlives its message.
     #[error(
-        "a search path that one transaction sets is seen in another one ({found}): nothing can be served \
-         over such connections; connect to PostgreSQL itself, or set the connection pooler's pool mode to \
-         transaction and DATABASE_POOLER=transaction"
+        "a search path that was set for one message is still set after it ({found}); connect to PostgreSQL \
+         directly, or set the connection pooler's pool mode to transaction and DATABASE_POOLER=transaction"
     )]
     Leak {
-        /// The search path that was seen.
+        /// The search path.
         found: String,
     },
 }
 
-/// Runs the test over a connection of the pool and one that is set up the same.
+/// Checks a connection of the pool and another one. Returns the settings that the server needs.
 ///
 /// # Errors
 ///
-/// [`DatabaseError::NotIsolated`] where the test fails, and others where it could not be made.
-pub(super) async fn run(database: &Database) -> Result<(), DatabaseError> {
-    test(database).await.map_err(explained)
-}
-
-async fn test(database: &Database) -> Result<(), DatabaseError> {
-    let mut lease = database.untested().await?;
-    let mut other = database.connect_as_pool_does().await?;
+/// [`DatabaseError::NotIsolated`] if the check fails; any other [`DatabaseError`] if it could not be made.
+pub(super) async fn run(
+    pool: &Arc<Pool>,
+    settings: &SessionSettings,
+    deadline: Instant,
+) -> Result<SessionSettings, DatabaseError> {
+    let mut pooled = pool.acquire(None, deadline, false).await?;
+    let mut other = pool.connect().await?;
+    let (connection, prepared) = pooled.parts();
     require_version(other.server_version_num())?;
-    if !database.expects_pooler() && is_pooled(lease.idle_connection().await?, &mut other).await? {
+    if !settings.uses_transaction_pooling() && is_pooled(connection, &mut other).await? {
         return Err(IsolationError::UnexpectedPooler.into());
     }
-    if database.expects_roles() && has_citus(&mut other).await? {
+    let settings = settings.with_citus(has_citus(&mut other).await?);
+    if settings.has_roles() && settings.is_citus() {
         return Err(IsolationError::RolesOnCitus.into());
     }
-    let mut transaction = TenantTransaction::begin(lease.without_roles(), &Arc::new(nobodys())).await?;
-    let expected = format!("{}, pg_temp", nobodys().quoted());
-    let first = inside(&mut transaction).await?;
-    assert_free(&mut other).await?;
-    let second = inside(&mut transaction).await?;
-    if first.0 != expected || first != second {
-        return Err(IsolationError::NoTransactions.into());
+    let missing = Arc::new(missing_schema());
+    let query = Query {
+        statement: &SESSION,
+        values: &[],
+    };
+    let in_tenant = TenantQuery { tables: "", query };
+    let message = Message::new(
+        &settings.without_roles(),
+        Preparation::Inline,
+        prepared,
+        query,
+        Some((&missing, in_tenant)),
+    );
+    let reply = Reply::read(connection, message)
+        .await
+        .map_err(|error| error.source)?;
+    let session = |rows: &[sqlx::postgres::PgRow]| -> Result<(String, String), DatabaseError> {
+        let row = rows.first().ok_or(IsolationError::SplitMessage)?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    };
+    let (shared_path, shared_process) = session(&reply.shared)?;
+    let (tenant_path, tenant_process) = session(&reply.tenant)?;
+    let expected = format!("{}, pg_temp", missing.quoted());
+    if tenant_path != expected || tenant_process != shared_process {
+        return Err(IsolationError::SplitMessage.into());
     }
-    transaction.roll_back().await?;
-    assert_free(&mut other).await?;
-    let mut lease = database.untested().await?;
-    assert_free(lease.idle_connection().await?).await?;
-    lease.hand_back();
+    require_no_leak(shared_path)?;
+    require_no_leak(search_path(&mut other).await?)?;
+    require_no_leak(search_path(connection).await?)?;
+    pooled.check_in();
     other.close().await?;
-    Ok(())
+    Ok(settings)
 }
 
 #[expect(clippy::expect_used, reason = "the name is a constant")]
-fn nobodys() -> SchemaName {
-    SchemaName::parse(NOBODYS).expect("a name for a schema")
-}
-
-/// The search path and the server's process, as a tenant's transaction sees them.
-async fn inside(transaction: &mut TenantTransaction) -> Result<(String, i32), DatabaseError> {
-    let rows = transaction
-        .fetch_all(
-            "SELECT pg_catalog.current_setting('search_path'), pg_catalog.pg_backend_pid()",
-            |statement| statement,
-        )
-        .await?;
-    let row = rows.first().ok_or(IsolationError::NoTransactions)?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
+fn missing_schema() -> SchemaName {
+    SchemaName::parse(MISSING_SCHEMA).expect("a valid schema name")
 }
 
 async fn has_citus(connection: &mut PgConnection) -> Result<bool, DatabaseError> {
@@ -120,49 +136,51 @@ async fn has_citus(connection: &mut PgConnection) -> Result<bool, DatabaseError>
     Ok(found.is_some())
 }
 
-/// Fails where a path that a tenant's transaction set is seen on `connection`.
-async fn assert_free(connection: &mut PgConnection) -> Result<(), DatabaseError> {
-    let found: String = raw_sql("SELECT pg_catalog.current_setting('search_path')")
+async fn search_path(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    raw_sql("SELECT pg_catalog.current_setting('search_path')")
         .fetch_one(connection)
         .await?
-        .try_get(0)?;
-    if found.contains(NOBODYS) {
-        return Err(IsolationError::Leak { found }.into());
+        .try_get(0)
+}
+
+fn require_no_leak(path: String) -> Result<(), IsolationError> {
+    if path.contains(MISSING_SCHEMA) {
+        return Err(IsolationError::Leak { found: path });
     }
     Ok(())
 }
 
-/// Fails where connections for administration are shared with strangers.
+/// Checks that no pooler shares the sessions that `connect` opens.
+///
+/// # Errors
+///
+/// [`IsolationError::SessionsNeeded`] if there is a pooler; any other [`DatabaseError`] if the check could not
+/// be made.
 pub(crate) async fn require_sessions(
     connect: impl AsyncFn() -> Result<PgConnection, DatabaseError>,
 ) -> Result<(), DatabaseError> {
-    let pooled = async {
-        let (mut one, mut other) = (connect().await?, connect().await?);
-        require_version(one.server_version_num())?;
-        let pooled = is_pooled(&mut one, &mut other).await?;
-        one.close().await?;
-        other.close().await?;
-        Ok(pooled)
-    };
-    match pooled.await.map_err(explained) {
-        Ok(false) => Ok(()),
-        Err(DatabaseError::NotIsolated(error @ IsolationError::ServerTooOld { .. })) => Err(error.into()),
-        Ok(true) | Err(DatabaseError::NotIsolated(_)) => Err(IsolationError::SessionsNeeded.into()),
-        Err(error) => Err(error),
+    let (mut one, mut other) = (connect().await?, connect().await?);
+    require_version(one.server_version_num())?;
+    let is_pooled = is_pooled(&mut one, &mut other).await?;
+    one.close().await?;
+    other.close().await?;
+    if is_pooled {
+        return Err(IsolationError::SessionsNeeded.into());
     }
+    Ok(())
 }
 
 fn require_version(version: Option<u32>) -> Result<(), IsolationError> {
     match version {
-        Some(version) if version < OLDEST_SERVER => Err(IsolationError::ServerTooOld { version }),
-        _ => Ok(()), // something that calls itself otherwise is taken at its word
+        Some(version) if version < MIN_SERVER_VERSION => Err(IsolationError::ServerTooOld { version }),
+        _ => Ok(()), // a program that reports no version is trusted to be compatible
     }
 }
 
-/// Whether something between us and PostgreSQL shares server connections out.
+/// Returns whether a pooler shares the server's connections between clients.
 async fn is_pooled(one: &mut PgConnection, other: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let first = (server_process(one).await?, server_process(other).await?);
-    for _ in 0..LOOKS {
+    for _ in 0..PROCESS_CHECKS {
         if (server_process(one).await?, server_process(other).await?) != first {
             return Ok(true);
         }
@@ -170,7 +188,7 @@ async fn is_pooled(one: &mut PgConnection, other: &mut PgConnection) -> Result<b
     Ok(first.0 == first.1)
 }
 
-/// Which process of which server answers.
+/// The process that answers, and the start time of its server.
 async fn server_process(connection: &mut PgConnection) -> Result<(i32, String), sqlx::Error> {
     let row = raw_sql("SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time()::text")
         .fetch_one(connection)
@@ -178,20 +196,11 @@ async fn server_process(connection: &mut PgConnection) -> Result<(i32, String), 
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
-/// What a pooler refuses, told by what to do about it.
-fn explained(error: DatabaseError) -> DatabaseError {
-    use DatabaseError::{Unavailable, Unexpected};
-    let (Unavailable(sqlx::Error::Database(refusal)) | Unexpected(sqlx::Error::Database(refusal))) = &error
-    else {
-        return error;
-    };
-    if refusal.message().starts_with("unsupported startup parameter") {
-        IsolationError::UnexpectedPooler.into()
-    } else if refusal.message().contains("statement pooling mode") {
-        IsolationError::NoTransactions.into()
-    } else {
-        error
-    }
+/// Returns whether a pooler refused the parameters of a connection.
+pub(super) fn is_pooler_refusal(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.message().starts_with("unsupported startup parameter"))
 }
 
 #[cfg(test)]
@@ -199,11 +208,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_is_too_old_is_named() {
+    fn too_old_servers_are_refused() {
         let refused = require_version(Some(110_022)).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "the server is PostgreSQL 11: version 12 or newer is needed"
+            "the server is PostgreSQL 11, but version 12 or newer is required"
         );
         assert!(require_version(Some(120_000)).is_ok());
         assert!(require_version(Some(180_001)).is_ok());

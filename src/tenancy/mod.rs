@@ -1,37 +1,35 @@
 //! Isolation: how a request reaches one tenant's tables and no other's.
 //!
-//! Each rule stands here because its absence has leaked rows somewhere before:
+//! A request is one message to PostgreSQL. Each rule below prevents a failure that has shown another tenant's
+//! rows in a known library or service:
 //!
-//! - **The scope is a transaction, never a session.** A search path set for the session outlives
-//!   its request: the next borrower of the connection reads the last one's tenant, and a
-//!   transaction pooler hands the path to a stranger. `SET LOCAL` ends with the transaction.
-//! - **`public` is not on the path.** With it, a tenant that lacks a table silently reads the table
-//!   of that name in `public`. Without it, the statement fails. `pg_temp` is named last, because a
-//!   path that does not name it searches it first.
-//! - **A connection that did not end cleanly is closed.** After an error, a time-out or a dropped
-//!   future nobody knows what state it is in, so nothing depends on a clean-up that has to succeed
-//!   (the type `Lease`).
-//! - **A transaction is left open only to someone who waits.** They end it in the same message that begins
-//!   their own, so what it set is gone before they look up a name; a connection that nobody waits for is
-//!   told to roll back before it is parked (the types `Checkout` and `Lease`).
-//! - **Names come out of one type.** [`SchemaName`] refuses what is not one tenant's schema and
-//!   renders only quoted.
-//! - **There is no way round.** The pool is private to this module. What serves requests gets one
-//!   statement over shared tables, or a `TenantTransaction`, which nothing but a [`SchemaName`] opens.
-//!   [`AdminDatabase`](crate::admin::AdminDatabase), which may do anything, is another type, and requests are not given one.
-//! - **Tables of tenants are named unqualified, all else qualified**, so the path decides about
-//!   tenants' tables and about nothing else.
-//! - **The database can be the one who refuses.** Views and functions of a tenant may name another's tables
-//!   in full, which no path prevents. Where tenants have roles, each transaction takes on its tenant's, by
-//!   `SET LOCAL ROLE` and as the last of what opens it.
-//! - **What is remembered is no answer.** A hint at a user's tenant may be out of date. The statement
-//!   that reads the orders asks in its own snapshot whether the user still belongs to the tenant, and
-//!   finds nothing where not.
-//! - **Nothing is taken on trust.** A pooler in between may send two statements of one transaction to
-//!   two servers, or hand what is set for a session to strangers. Before the first row is read, the
-//!   connections have to show that they do neither (the module `self_test`), or nothing is served.
+//! - **The scope is one message, never a session.** A search path that is set for a session outlives its
+//!   request: the next request on the connection reads another tenant's tables, and a transaction pooler hands
+//!   the path to another client. PostgreSQL runs the statements of a message as one transaction, and ends that
+//!   transaction, and with it every `SET LOCAL`, at the end of the message, also after an error. No transaction
+//!   stays open between two messages.
+//! - **`public` is not on the path.** With `client1, public`, a tenant without the table `orders` silently reads
+//!   `public.orders`. `pg_temp` is last: a path that does not name it searches it first.
+//! - **Tenants' tables are named without a schema, all others with theirs.** So the path decides about tenants'
+//!   tables, and about nothing else.
+//! - **Membership is read first, in the same message.** The tenant cache and the token's organization are only
+//!   guesses. The rows of a tenant are used only if `public.users` says that the user belongs to it.
+//! - **Tables are locked before a prepared statement runs.** `EXECUTE` takes its snapshot before its plan takes
+//!   locks, so a request that waits for a table rewrite would read an empty table.
+//! - **A connection is closed after an error, a timeout or a cancellation.** Nothing depends on a clean-up that
+//!   has to succeed. See [`pool`].
+//! - **Identifiers come from one type.** [`SchemaName`] refuses names that reach anything but one tenant's
+//!   schema, and renders only quoted. Values are bound, or rendered in hexadecimal inside a message.
+//! - **There is no way around.** The pool is private to this module. The code that serves requests can pass a
+//!   statement and its values to a message, and nothing else.
+//!   [`AdminDatabase`](crate::admin::AdminDatabase), which may run anything, is another type.
+//! - **The database can enforce the scope too.** A tenant's views and functions can name another tenant's tables
+//!   in full, which no path prevents. If tenants have roles, the message sets the tenant's role after the
+//!   membership is read. That role needs no privilege in `public`.
+//! - **Nothing is assumed about what is in between.** Before the first row is read, the connections have to pass
+//!   the isolation check.
 //!
-//! That the ways round do not compile is tested. A name that was not checked is none:
+//! Doc tests show that the ways around do not compile. A name must be validated:
 //!
 //! ```
 //! let name: tenant_orders::tenancy::SchemaName = tenant_orders::tenancy::SchemaName::parse("client1").unwrap();
@@ -40,7 +38,7 @@
 //! let name: tenant_orders::tenancy::SchemaName = tenant_orders::tenancy::SchemaName("public".to_owned());
 //! ```
 //!
-//! The pool cannot be got at, nor a transaction be opened from outside:
+//! The pool is not accessible, nor can a message be sent from outside this crate:
 //!
 //! ```
 //! async fn close(database: tenant_orders::tenancy::Database) { database.close().await }
@@ -48,39 +46,34 @@
 //! ```compile_fail,E0616
 //! async fn close(database: tenant_orders::tenancy::Database) { database.shared.pool.close().await }
 //! ```
-//! ```compile_fail,E0624
-//! async fn close(database: tenant_orders::tenancy::Database) { database.untested().await; }
-//! ```
 //! ```compile_fail,E0603
-//! use tenant_orders::tenancy::TenantTransaction;
+//! use tenant_orders::tenancy::TenantQuery;
 //! ```
 //!
-//! `tests/mutants` holds the ways round that code inside this crate might try, and changes that would
-//! break each of these rules; `.ci/mutants` shows that each is refused by the compiler or caught by a test.
+//! `tests/mutants` holds changes that break these rules; `.ci/mutants` shows that a test fails for each of them,
+//! or that it does not compile.
 
-mod checkout;
+mod connect;
+mod connect_url;
 mod database;
-mod database_url;
 mod error;
-mod hints;
 mod isolation_check;
-mod lease;
-mod parking;
+mod message;
+mod pool;
+mod reply;
 mod schema_name;
-mod session;
-mod shares;
-mod status;
+mod session_settings;
 mod timings;
-mod transaction;
 
+pub use connect::InvalidDatabaseUrl;
 pub use database::Database;
-pub use database_url::InvalidDatabaseUrl;
 pub use error::DatabaseError;
 pub use isolation_check::IsolationError;
+pub use pool::PoolStatus;
 pub use schema_name::{InvalidSchemaName, SchemaName};
-pub use status::{PoolStatus, TenantCacheCounts};
 pub use timings::{RequestTimings, Step};
 
-pub(crate) use database_url::connect_options;
+pub(crate) use connect::Connector;
 pub(crate) use isolation_check::require_sessions;
-pub(crate) use transaction::TenantTransaction;
+pub(crate) use message::{Query, Statement, TenantQuery, Value};
+pub(crate) use reply::MessageError;

@@ -1,49 +1,60 @@
 //! The name of a tenant's schema: the only way to make an identifier out of data.
 
-/// PostgreSQL cuts a longer identifier short without an error (manual, section 4.1.1), and a name
-/// cut short is another tenant's.
+/// PostgreSQL truncates a longer identifier without an error (manual, section 4.1.1), and the truncated name
+/// is another tenant's.
 const MAX_BYTES: usize = 63;
 
-/// A name that may stand in a `search_path`, checked once and quoted wherever it is rendered.
+/// A name that may stand in a `search_path`, validated once and quoted wherever it is rendered.
 ///
-/// Any name that PostgreSQL takes as an identifier is fine: upper case, spaces, quotes, Unicode.
-/// Names that would reach something other than one tenant's schema are refused.
+/// Every name that PostgreSQL accepts as an identifier is valid, including upper case, spaces, quotes and
+/// Unicode. Names that reach anything other than one tenant's schema are refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SchemaName(String);
 
-/// Why a text is not a tenant's schema name.
+/// The reason why a text is not a tenant's schema name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSchemaName {
-    /// An empty identifier does not exist.
+    /// The name is empty.
     #[error("the schema name is empty")]
     Empty,
-    /// PostgreSQL would cut it short.
-    #[error("the schema name {name:?} has {} bytes, more than {MAX_BYTES}", name.len())]
+    /// PostgreSQL would truncate the name.
+    #[error("the schema name {name:?} is too long: {bytes} bytes, at most {MAX_BYTES} are possible")]
     TooLong {
-        /// The name as it was found.
+        /// The name.
         name: String,
+        /// Its length in the encoding in which it was measured.
+        bytes: usize,
     },
-    /// NUL ends a C string: the server would read another name.
+    /// The name contains a NUL, at which the server would truncate it.
     #[error("the schema name {name:?} contains a NUL")]
     ContainsNul {
-        /// The name as it was found.
+        /// The name.
         name: String,
     },
-    /// `public`, a system schema, or `$user`, which a search path expands even when it is quoted.
-    #[error("the schema name {name:?} is not a tenant's: it is reserved")]
+    /// The name is `public`, a system schema, or `$user`, which a search path expands even when quoted.
+    #[error("the schema name {name:?} is reserved")]
     Reserved {
-        /// The name as it was found.
+        /// The name.
         name: String,
     },
 }
 
 impl SchemaName {
-    /// Takes `name` as it stands, case and all.
+    /// Validates `name`, whose length counts in UTF-8. It is used as it is, in its upper and lower case.
     ///
     /// # Errors
     ///
-    /// [`InvalidSchemaName`] where the name cannot be an identifier or is not a tenant's.
+    /// [`InvalidSchemaName`].
     pub fn parse(name: &str) -> Result<Self, InvalidSchemaName> {
+        Self::parse_measured(name, name.len())
+    }
+
+    /// Validates `name`, which has `server_bytes` bytes in the server's encoding.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSchemaName`].
+    pub(crate) fn parse_measured(name: &str, server_bytes: usize) -> Result<Self, InvalidSchemaName> {
         let owned = || name.to_owned();
         if name.is_empty() {
             return Err(InvalidSchemaName::Empty);
@@ -51,17 +62,20 @@ impl SchemaName {
         if name.contains('\0') {
             return Err(InvalidSchemaName::ContainsNul { name: owned() });
         }
-        if name.len() > MAX_BYTES {
-            return Err(InvalidSchemaName::TooLong { name: owned() });
+        if server_bytes > MAX_BYTES {
+            return Err(InvalidSchemaName::TooLong {
+                name: owned(),
+                bytes: server_bytes,
+            });
         }
-        let reserved = matches!(name, "public" | "information_schema" | "$user");
-        if reserved || name.starts_with("pg_") {
+        let is_reserved = matches!(name, "public" | "information_schema" | "$user");
+        if is_reserved || name.starts_with("pg_") {
             return Err(InvalidSchemaName::Reserved { name: owned() });
         }
         Ok(Self(owned()))
     }
 
-    /// The name itself: to be bound as a value or shown to a person, never put into SQL.
+    /// The name itself, to be bound as a value or shown to the operator. It must not be put into SQL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -72,6 +86,15 @@ impl SchemaName {
     pub fn quoted(&self) -> String {
         format!("\"{}\"", self.0.replace('"', "\"\""))
     }
+
+    /// The name of the tenant's role, for `SET ROLE`. `SET ROLE "none"` would reset the role, even though it
+    /// is quoted; no role can have that name, and the empty name fails as a missing role does.
+    pub(super) fn quoted_role(&self) -> String {
+        match self.as_str() {
+            "none" => "''".to_owned(),
+            _ => self.quoted(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names_that_any_identifier_may_have_are_accepted_and_quoted() {
+    fn valid_identifiers_are_accepted_and_quoted() {
         for (name, quoted) in [
             ("client1", r#""client1""#),
             ("Client-1.eu", r#""Client-1.eu""#),
@@ -95,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_reach_beyond_one_tenant_are_refused() {
+    fn reserved_names_are_refused() {
         for name in [
             "public",
             "pg_catalog",
@@ -124,7 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_nul_are_refused() {
+    fn length_is_that_in_the_servers_encoding() {
+        let name = "é".repeat(31);
+        let in_euc_jp = SchemaName::parse_measured(&name, 93);
+        assert_eq!(in_euc_jp, Err(InvalidSchemaName::TooLong { name, bytes: 93 }));
+        assert!(SchemaName::parse_measured(&"é".repeat(40), 40).is_ok());
+    }
+
+    #[test]
+    fn empty_names_and_nul_are_refused() {
         assert_eq!(SchemaName::parse(""), Err(InvalidSchemaName::Empty));
         assert!(matches!(
             SchemaName::parse("a\0b"),
@@ -134,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_quoted_name_holds_exactly_one_identifier(name in any::<String>()) {
+        fn quoted_name_is_exactly_one_identifier(name in any::<String>()) {
             let Ok(schema) = SchemaName::parse(&name) else { return Ok(()) };
             let quoted = schema.quoted();
             let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap();

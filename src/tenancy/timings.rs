@@ -1,4 +1,4 @@
-//! What one request does at the database: in whose tenant, and how long each step takes.
+//! The database work of one request: its tenant, and the duration of each step.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,39 +10,34 @@ use tracing::{Span, field};
 use super::{DatabaseError, SchemaName};
 use crate::config::TRACE_TARGET;
 
-/// A step of a request at the database.
+/// A step of a request's database work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Waiting for a connection, which may have to be made first.
+    /// Waiting for a connection, which may have to be opened first.
     Acquire,
-    /// Finding out whose tenant the user belongs to.
+    /// A message that looks up the user's tenant and nothing else.
     Lookup,
-    /// Opening the transaction in the tenant's schema.
-    Begin,
-    /// Reading the orders.
+    /// A message that reads a tenant's tables.
     Query,
 }
 
 impl Step {
-    /// All of them, in the order in which a request takes them.
-    pub const ALL: [Self; 4] = [Self::Acquire, Self::Lookup, Self::Begin, Self::Query];
+    /// All steps, in the order in which a request takes them.
+    pub const ALL: [Self; 3] = [Self::Acquire, Self::Lookup, Self::Query];
 
-    /// What it is called in metrics and traces.
+    /// The name in metrics and traces.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Acquire => "acquire",
             Self::Lookup => "lookup",
-            Self::Begin => "begin",
             Self::Query => "query",
         }
     }
 
-    /// What the server is asked to do.
     const fn operation(self) -> Option<&'static str> {
         match self {
             Self::Acquire => None,
-            Self::Begin => Some("BEGIN"),
             Self::Lookup | Self::Query => Some("SELECT"),
         }
     }
@@ -63,47 +58,39 @@ impl Step {
     }
 }
 
-/// What one request does at the database. It is written while the request goes on, and may be read at
-/// any time.
+/// The database work of one request. It is written while the request runs, and can be read at any time.
 #[derive(Debug)]
 pub struct RequestTimings {
     span: Span,
     tenant: Mutex<Option<Arc<SchemaName>>>,
-    /// Nanoseconds, here and below; 0 where the step was not taken.
-    acquire: AtomicU64,
-    lookup: AtomicU64,
-    begin: AtomicU64,
-    query: AtomicU64,
+    /// Nanoseconds of each step, in the order of [`Step::ALL`]; 0 if the step was not taken.
+    steps: [AtomicU64; Step::ALL.len()],
 }
 
 impl RequestTimings {
-    /// Of a request whose span is `span`: each step has a span under it.
+    /// Timings of a request whose span is `span`. Each step has a span under it.
     #[must_use]
     pub fn with_span(span: Span) -> Self {
         Self {
             span,
             tenant: Mutex::default(),
-            acquire: AtomicU64::default(),
-            lookup: AtomicU64::default(),
-            begin: AtomicU64::default(),
-            query: AtomicU64::default(),
+            steps: Default::default(),
         }
     }
 
-    /// Of what nobody asks about.
+    /// Timings that are not reported.
     #[must_use]
     pub fn disabled() -> Self {
         Self::with_span(Span::none())
     }
 
-    /// The tenant that was entered last.
+    /// The tenant whose schema the last message names.
     #[must_use]
     pub fn tenant(&self) -> Option<Arc<SchemaName>> {
         self.tenant.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How long `step` took, all in all where it was taken more than once, also where it failed or was
-    /// cut off. None where it was not taken, or is not over.
+    /// The total duration of `step`, also if it failed or was cancelled; `None` if it was not taken.
     #[must_use]
     pub fn duration_of(&self, step: Step) -> Option<Duration> {
         let nanoseconds = self.nanoseconds(step).load(Ordering::Relaxed);
@@ -114,38 +101,41 @@ impl RequestTimings {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(tenant));
     }
 
-    /// Does the `work` that `step` is made of, and notes how long that takes.
-    pub(crate) async fn step<T>(
+    /// Runs `work` and records its duration as that of `step`.
+    pub(super) async fn step<T, E: AsRef<DatabaseError>>(
         &self,
         step: Step,
-        work: impl Future<Output = Result<T, DatabaseError>>,
-    ) -> Result<T, DatabaseError> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let span = step.span(&self.span);
-        let _stopwatch = StepTimer {
+        let _timer = StepTimer {
             nanoseconds: self.nanoseconds(step),
             started: Instant::now(),
         };
-        let done = work.await;
-        if let Err(error) = &done
+        let result = work.await;
+        if let Err(error) = &result
             && !span.is_disabled()
         {
             span.record("otel.status_code", "ERROR");
-            span.record("error.type", error.sqlstate().as_deref().unwrap_or("_OTHER"));
+            span.record(
+                "error.type",
+                error.as_ref().sqlstate().as_deref().unwrap_or("_OTHER"),
+            );
         }
-        done
+        result
     }
 
     fn nanoseconds(&self, step: Step) -> &AtomicU64 {
+        let [acquire, lookup, query] = &self.steps;
         match step {
-            Step::Acquire => &self.acquire,
-            Step::Lookup => &self.lookup,
-            Step::Begin => &self.begin,
-            Step::Query => &self.query,
+            Step::Acquire => acquire,
+            Step::Lookup => lookup,
+            Step::Query => query,
         }
     }
 }
 
-/// Adds up the time until it is dropped, so that what is cut off counts too.
+/// Records the time until it is dropped, so that a cancelled step counts too.
 struct StepTimer<'t> {
     nanoseconds: &'t AtomicU64,
     started: Instant,
@@ -163,18 +153,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_step_counts_though_it_was_cut_off_and_adds_up_where_it_is_taken_again() {
-        let trace = RequestTimings::disabled();
-        let cut_off = trace.step::<()>(Step::Query, std::future::pending());
+    async fn cancelled_steps_count_and_repeated_steps_add_up() {
+        let timings = RequestTimings::disabled();
+        let cancelled = timings.step::<(), DatabaseError>(Step::Query, std::future::pending());
         assert!(
-            tokio::time::timeout(Duration::from_millis(2), cut_off)
+            tokio::time::timeout(Duration::from_millis(2), cancelled)
                 .await
                 .is_err()
         );
-        let first = trace.duration_of(Step::Query).unwrap();
+        let first = timings.duration_of(Step::Query).unwrap();
         assert!(first >= Duration::from_millis(1));
-        trace.step(Step::Query, async { Ok(()) }).await.unwrap();
-        assert!(trace.duration_of(Step::Query).unwrap() > first);
-        assert_eq!(trace.duration_of(Step::Begin), None);
+        timings
+            .step::<_, DatabaseError>(Step::Query, async { Ok(()) })
+            .await
+            .unwrap();
+        assert!(timings.duration_of(Step::Query).unwrap() > first);
+        assert_eq!(timings.duration_of(Step::Lookup), None);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use sqlx::Executor;
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 
 use crate::support::{
     Cluster, Gateway, Route, Service, ServiceProcess, TestDatabase, client, shared_cluster,
@@ -24,7 +24,7 @@ fn service(url: String) -> Service {
         statement_timeout: Duration::from_secs(1),
         ..PoolSettings::default()
     };
-    let database = Database::open(&DatabaseUrl::from(url), &settings).unwrap();
+    let database = UserDirectory::open(&DatabaseUrl::from(url), &settings).unwrap();
     Service::with(database, REQUEST_TIMEOUT, 1024)
 }
 
@@ -34,7 +34,7 @@ fn patient_service(url: String) -> Service {
         statement_timeout: NEVER,
         ..PoolSettings::default()
     };
-    let database = Database::open(&DatabaseUrl::from(url), &settings).unwrap();
+    let database = UserDirectory::open(&DatabaseUrl::from(url), &settings).unwrap();
     Service::with(database, NEVER, 1024)
 }
 
@@ -153,7 +153,7 @@ async fn a_slow_network_is_waited_for() {
     ))
     .await;
     let settings = PoolSettings::default();
-    let pool = Database::open(&DatabaseUrl::from(gateway.url(database.name())), &settings).unwrap();
+    let pool = UserDirectory::open(&DatabaseUrl::from(gateway.url(database.name())), &settings).unwrap();
     assert_well(&Service::new(pool)).await;
 }
 

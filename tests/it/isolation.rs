@@ -7,7 +7,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use sqlx::{Connection, Executor};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
-use tenant_orders::tenancy::{Database, SchemaName};
+use tenant_orders::tenancy::SchemaName;
+use tenant_orders::users::UserDirectory;
 
 use crate::support::fleet::{self, Lookup, Tenant};
 use crate::support::{Answer, Gateway, Route, Service, TestDatabase, shared_cluster};
@@ -150,7 +151,7 @@ async fn a_request_cut_off_at_any_message_poisons_no_connection() {
         ..PoolSettings::default()
     };
     let url = DatabaseUrl::from(gateway.url(database.name()));
-    let pool = Database::open(&url, &settings).unwrap();
+    let pool = UserDirectory::open(&url, &settings).unwrap();
     let patient = Service::new(pool.clone());
     let (mut cut_off, mut finished) = (0, 0);
     for (tenant, patience) in fleet::tenants().zip((2..).step_by(2)) {

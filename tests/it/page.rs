@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use serde_json::Value;
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 
 use crate::support::{Service, TestDatabase};
 
@@ -100,7 +100,7 @@ async fn a_page_may_load_nothing_from_elsewhere_and_run_no_script_but_its_own() 
 #[tokio::test]
 async fn the_page_is_there_while_the_database_is_not() {
     let nowhere = DatabaseUrl::from("postgres://nobody@127.0.0.1:1/nothing".to_owned());
-    let service = Service::new(Database::open(&nowhere, &PoolSettings::default()).unwrap());
+    let service = Service::new(UserDirectory::open(&nowhere, &PoolSettings::default()).unwrap());
     for (path, _) in FILES {
         assert_eq!(service.get(path).await.status, StatusCode::OK, "{path}");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::config::{DatabaseUrl, PoolSettings, Pooler};
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 
 use crate::problems::assert_statements_end_in_time;
 use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client, finished};
@@ -19,7 +19,7 @@ fn pooled(url: String, max_connections: u32) -> Service {
         database_max_connections: max_connections,
         ..PoolSettings::default()
     };
-    Service::new(Database::open(&DatabaseUrl::from(url), &settings).unwrap())
+    Service::new(UserDirectory::open(&DatabaseUrl::from(url), &settings).unwrap())
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_statement_behind_a_pooler_has_its_time_limit() {
         ..PoolSettings::default()
     };
     let url = DatabaseUrl::from(pooler.url(database.name()));
-    let service = Service::new(Database::open(&url, &settings).unwrap());
+    let service = Service::new(UserDirectory::open(&url, &settings).unwrap());
     assert_statements_end_in_time(&service, &database).await;
 }
 
@@ -118,7 +118,7 @@ async fn a_pooler_that_nobody_told_of_is_refused() {
         assert_eq!(status, Some(1), "{errors}");
         assert!(errors.contains("set DATABASE_POOLER=transaction"), "{errors}");
         let url = DatabaseUrl::from(pooler.url(database.name()));
-        let service = Service::new(Database::open(&url, &PoolSettings::default()).unwrap());
+        let service = Service::new(UserDirectory::open(&url, &PoolSettings::default()).unwrap());
         for path in ["/readyz", "/users/1/orders"] {
             service.get(path).await.problem(503, "database-unavailable");
         }

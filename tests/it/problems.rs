@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 
 use crate::support::{Answer, Service, TestDatabase};
 
@@ -261,7 +261,7 @@ async fn a_tenant_that_our_role_may_not_read_is_unavailable() {
         )
         .await;
     let url = DatabaseUrl::from(database.url_as("half_blind"));
-    let service = Service::new(Database::open(&url, &PoolSettings::default()).unwrap());
+    let service = Service::new(UserDirectory::open(&url, &PoolSettings::default()).unwrap());
     assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
     service
         .get("/users/2/orders")
@@ -367,7 +367,8 @@ async fn a_database_that_is_down_is_unavailable_and_retried_later() {
         "postgres://nobody@127.0.0.1:1/nothing",
         "postgres:///nothing?host=/nonexistent",
     ] {
-        let service = Service::new(Database::open(&DatabaseUrl::from(url.to_owned()), &settings).unwrap());
+        let service =
+            Service::new(UserDirectory::open(&DatabaseUrl::from(url.to_owned()), &settings).unwrap());
         for path in ["/users/1/orders", "/readyz"] {
             let answer = service.get(path).await;
             answer.problem(503, "database-unavailable");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use sqlx::{Executor, PgConnection};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 
 use crate::support::{Answer, Cluster, Service, ServiceProcess, client, finished};
 
@@ -39,7 +39,7 @@ fn patient_service(cluster: &Cluster) -> Service {
         acquire_timeout: NEVER,
         ..PoolSettings::default()
     };
-    let database = Database::open(&DatabaseUrl::from(url(cluster)), &settings).unwrap();
+    let database = UserDirectory::open(&DatabaseUrl::from(url(cluster)), &settings).unwrap();
     Service::with(database, NEVER, 1024)
 }
 

@@ -14,7 +14,7 @@ use axum::http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 use tenant_orders::authentication::Authenticator;
 use tenant_orders::config::{AuthenticationSettings, CorsSettings, DatabaseUrl, PoolSettings};
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 
 use crate::support::{Answer, Service, TestDatabase};
 use signer::{Signer, claims};
@@ -39,7 +39,7 @@ impl Guarded {
     }
 
     /// `settings` may name an issuer and an audience.
-    async fn over(database: Database, settings: Value) -> Self {
+    async fn over(database: UserDirectory, settings: Value) -> Self {
         let text = |name: &str| settings[name].as_str().map(str::to_owned);
         let settings = AuthenticationSettings {
             jwt_secret: Some(SECRET.into()),
@@ -61,7 +61,7 @@ impl Guarded {
         Self::with(TestDatabase::demo().await.database(), &settings, signer).await
     }
 
-    async fn with(database: Database, settings: &AuthenticationSettings, signer: Signer) -> Self {
+    async fn with(database: UserDirectory, settings: &AuthenticationSettings, signer: Signer) -> Self {
         let authenticator = Authenticator::open(settings).await.unwrap();
         assert!(authenticator.is_some());
         Self {
@@ -104,7 +104,7 @@ fn request(path: &str, authorization: &str) -> Request<Body> {
 }
 
 /// A database that cannot be reached: whatever is asked of it is answered 503.
-fn unreachable_database() -> Database {
+fn unreachable_database() -> UserDirectory {
     let url = DatabaseUrl::from("postgres://nobody@127.0.0.1:1/nothing".to_owned());
-    Database::open(&url, &PoolSettings::default()).unwrap()
+    UserDirectory::open(&url, &PoolSettings::default()).unwrap()
 }

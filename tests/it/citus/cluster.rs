@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tenant_orders::admin::AdminDatabase;
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 
 use tokio::sync::Mutex;
 
@@ -211,7 +211,7 @@ impl CitusDatabase {
 }
 
 pub(super) fn service_over(url: String) -> Service {
-    let database = Database::open(&DatabaseUrl::from(url), &PoolSettings::default());
+    let database = UserDirectory::open(&DatabaseUrl::from(url), &PoolSettings::default());
     Service::new(database.unwrap())
 }
 

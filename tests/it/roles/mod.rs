@@ -9,7 +9,8 @@ use std::fmt::Write;
 use tenant_orders::admin::AdminDatabase;
 use tenant_orders::admin::tenants::create;
 use tenant_orders::config::{DatabaseUrl, PoolSettings, RoleSettings};
-use tenant_orders::tenancy::{Database, SchemaName};
+use tenant_orders::tenancy::SchemaName;
+use tenant_orders::users::UserDirectory;
 use tokio::sync::OnceCell;
 
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
@@ -111,12 +112,12 @@ impl Shops {
     }
 }
 
-fn database_with_roles(url: String, settings: &PoolSettings) -> Database {
+fn database_with_roles(url: String, settings: &PoolSettings) -> UserDirectory {
     let settings = PoolSettings {
         roles: RoleSettings::on(None),
         ..settings.clone()
     };
-    Database::open(&DatabaseUrl::from(url), &settings).unwrap()
+    UserDirectory::open(&DatabaseUrl::from(url), &settings).unwrap()
 }
 
 /// Runs a command with roles: its exit status, standard output and standard error.

@@ -19,7 +19,7 @@ use tenant_orders::admin::AdminDatabase;
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::embedded::{Binaries, DataDir, EmbeddedPostgres};
 use tenant_orders::seed;
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 
 /// Nothing here has to survive a power cut.
 const FAST_AND_FORGETFUL: &str = "
@@ -131,12 +131,12 @@ impl TestDatabase {
         }
     }
 
-    pub(crate) fn database(&self) -> Database {
+    pub(crate) fn database(&self) -> UserDirectory {
         self.database_with(&PoolSettings::default())
     }
 
-    pub(crate) fn database_with(&self, settings: &PoolSettings) -> Database {
-        Database::open(&DatabaseUrl::from(self.url()), settings).unwrap()
+    pub(crate) fn database_with(&self, settings: &PoolSettings) -> UserDirectory {
+        UserDirectory::open(&DatabaseUrl::from(self.url()), settings).unwrap()
     }
 }
 

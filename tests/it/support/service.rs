@@ -11,7 +11,7 @@ use tenant_orders::authentication::Authenticator;
 use tenant_orders::config::{CorsSettings, MetricsSettings, RequestSettings};
 use tenant_orders::http;
 use tenant_orders::telemetry::Metrics;
-use tenant_orders::tenancy::Database;
+use tenant_orders::users::UserDirectory;
 use tower::ServiceExt;
 
 use super::TestDatabase;
@@ -22,12 +22,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(database: Database) -> Self {
+    pub(crate) fn new(database: UserDirectory) -> Self {
         Self::with(database, Duration::from_secs(10), 1024)
     }
 
     pub(crate) fn with(
-        database: Database,
+        database: UserDirectory,
         request_timeout: Duration,
         max_concurrent_requests: usize,
     ) -> Self {
@@ -40,7 +40,7 @@ impl Service {
     }
 
     /// With metrics of so many tenants.
-    pub(crate) fn with_metrics_of(metrics_tenants: usize, database: Database) -> Self {
+    pub(crate) fn with_metrics_of(metrics_tenants: usize, database: UserDirectory) -> Self {
         let settings = RequestSettings {
             request_timeout: Duration::from_secs(10),
             max_concurrent_requests: NonZeroUsize::new(1024).unwrap(),
@@ -49,7 +49,7 @@ impl Service {
         Self::set_up(database, &settings, &MetricsSettings { metrics_tenants })
     }
 
-    fn set_up(database: Database, requests: &RequestSettings, metrics: &MetricsSettings) -> Self {
+    fn set_up(database: UserDirectory, requests: &RequestSettings, metrics: &MetricsSettings) -> Self {
         let metrics = Metrics::new(database.clone(), metrics);
         Self {
             router: http::router(database, metrics, requests, None, &CorsSettings::default()),
@@ -58,7 +58,7 @@ impl Service {
 
     /// With tokens, or for web pages.
     pub(crate) fn guarded(
-        database: Database,
+        database: UserDirectory,
         authenticator: Option<Authenticator>,
         cors: &CorsSettings,
     ) -> Self {

@@ -1,25 +1,34 @@
-//! Which tenant a user was last seen in: a guess that saves a look-up, and never an answer.
+//! The tenant cache: recently used users and their tenants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 
-use super::{SchemaName, TenantCacheCounts};
+use crate::tenancy::SchemaName;
 
-/// Remembers the tenants of the users who ask most.
-///
-/// A hint may be out of date. Whoever follows one must find out from the database itself, in the
-/// snapshot that the answer comes from, that the user still belongs there.
-pub(super) struct Hints {
+/// Remembers the tenants of recently used users. An entry is a guess that has to be verified: the user may
+/// belong to another tenant by now.
+pub(super) struct TenantCache {
     cache: Option<Cache<Arc<str>, Arc<SchemaName>>>,
     hits: AtomicU64,
     misses: AtomicU64,
     stale: AtomicU64,
 }
 
-impl Hints {
-    /// At most `capacity` users; none at 0.
+/// The tenant cache's effect, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantCacheCounts {
+    /// Lookups of users that the cache contained.
+    pub hits: u64,
+    /// Lookups of users that it did not contain.
+    pub misses: u64,
+    /// Hits that were out of date.
+    pub stale: u64,
+}
+
+impl TenantCache {
+    /// A cache of at most `capacity` users; disabled if that is 0.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             cache: (capacity > 0).then(|| Cache::new(capacity)),
@@ -30,19 +39,24 @@ impl Hints {
     }
 
     pub(super) fn get(&self, user_id: &str) -> Option<Arc<SchemaName>> {
-        let hint = self.cache.as_ref()?.get(user_id);
-        let count = if hint.is_some() { &self.hits } else { &self.misses };
+        let tenant = self.cache.as_ref()?.get(user_id);
+        let count = if tenant.is_some() {
+            &self.hits
+        } else {
+            &self.misses
+        };
         count.fetch_add(1, Ordering::Relaxed);
-        hint
+        tenant
     }
 
-    pub(super) fn set(&self, user_id: &str, tenant: &Arc<SchemaName>) {
+    pub(super) fn insert(&self, user_id: &str, tenant: &Arc<SchemaName>) {
         if let Some(cache) = &self.cache {
             cache.insert(user_id.into(), Arc::clone(tenant));
         }
     }
 
-    pub(super) fn forget(&self, user_id: &str) {
+    /// Removes an entry that was out of date.
+    pub(super) fn remove_stale(&self, user_id: &str) {
         if let Some(cache) = &self.cache {
             cache.remove(user_id);
             self.stale.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,369 @@
+//! The database URL: hosts and parameters as libpq has them (PostgreSQL manual, section 34.1.1.2).
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+/// The reason why a database URL cannot be used. It names the part, not the password.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidDatabaseUrl {
+    /// The text is not a PostgreSQL URL.
+    #[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
+    Malformed(#[source] Option<sqlx::Error>),
+    /// The URL has a parameter that has no effect here. sqlx would log it with its value.
+    #[error("DATABASE_URL has the unsupported parameter {0}; remove it")]
+    UnknownParameter(String),
+    /// A parameter has a value that it cannot have.
+    #[error("DATABASE_URL has an invalid {parameter}; expected {expected}")]
+    InvalidParameter {
+        /// The parameter.
+        parameter: &'static str,
+        /// The values that it can have.
+        expected: &'static str,
+    },
+    /// The file of trusted certificates cannot be read.
+    #[error("failed to read the certificates that sslrootcert in DATABASE_URL names: {0}")]
+    RootCertificate(PathBuf, #[source] Arc<std::io::Error>),
+    /// The password file cannot be read.
+    #[error("failed to read the file that DATABASE_PASSWORD_FILE names: {0}")]
+    PasswordFile(PathBuf, #[source] Arc<std::io::Error>),
+}
+
+/// The parameters of `PgConnectOptions`, besides `options[…]`, that are passed on.
+const SQLX_PARAMETERS: [&str; 13] = [
+    "application_name",
+    "dbname",
+    "options",
+    "password",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "user",
+];
+
+const DEFAULT_PORT: u16 = 5432;
+
+/// The servers that are accepted (`target_session_attrs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum SessionAttributes {
+    #[default]
+    Any,
+    ReadWrite,
+    ReadOnly,
+    Primary,
+    Standby,
+    PreferStandby,
+}
+
+/// A parsed database URL.
+pub(super) struct ConnectUrl {
+    /// The options for each host, in the order of the URL. At least one.
+    pub(super) hosts: Vec<PgConnectOptions>,
+    pub(super) session_attributes: SessionAttributes,
+}
+
+/// The parameters that are not passed on to sqlx.
+#[derive(Default)]
+struct Parameters {
+    hosts: Option<String>,
+    addresses: Option<String>,
+    ports: Option<String>,
+    root_certificate: Option<String>,
+    session_attributes: SessionAttributes,
+    /// The other parameters, as they stand in the URL.
+    passed_on: Vec<String>,
+}
+
+impl ConnectUrl {
+    pub(super) fn parse(url: &str) -> Result<Self, InvalidDatabaseUrl> {
+        let malformed = || InvalidDatabaseUrl::Malformed(None);
+        let rest = ["postgres://", "postgresql://"]
+            .iter()
+            .find_map(|scheme| url.strip_prefix(scheme))
+            .ok_or_else(malformed)?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        // An unescaped / in a password would make the rest of it the database's name, which is logged.
+        if !authority.contains('@') && path.contains('@') {
+            return Err(malformed());
+        }
+        let (user, hosts) = match authority.rsplit_once('@') {
+            Some((user, hosts)) => (format!("{user}@"), hosts),
+            None => (String::new(), authority),
+        };
+        let parameters = Parameters::parse(query)?;
+        // sqlx takes one host, and none at all only without a user: the real ones are set below.
+        let url = format!(
+            "postgres://{user}localhost/{path}?{}",
+            parameters.passed_on.join("&")
+        );
+        let options = PgConnectOptions::from_str(&url)
+            .map_err(|error| InvalidDatabaseUrl::Malformed(Some(error)))?
+            .application_name("tenant-orders");
+        let options = parameters.with_root_certificate(options)?;
+        let hosts = hosts_with_ports(hosts, &parameters)?
+            .into_iter()
+            .map(|(host, port)| with_host(options.clone(), host, port))
+            .collect();
+        Ok(Self {
+            hosts,
+            session_attributes: parameters.session_attributes,
+        })
+    }
+}
+
+fn with_host(options: PgConnectOptions, host: Option<String>, port: u16) -> PgConnectOptions {
+    match host {
+        Some(folder) if folder.starts_with('/') => options.socket(folder).port(port),
+        Some(host) => options.host(&host).port(port),
+        // as libpq: PGHOST, or the socket in its usual folder
+        None => {
+            let default = PgConnectOptions::new_without_pgpass();
+            options.host(default.get_host()).port(port)
+        }
+    }
+}
+
+/// The hosts of the authority, or of the parameters `hostaddr` or `host`, each with its port.
+fn hosts_with_ports(
+    authority: &str,
+    parameters: &Parameters,
+) -> Result<Vec<(Option<String>, u16)>, InvalidDatabaseUrl> {
+    let invalid_port = || InvalidDatabaseUrl::InvalidParameter {
+        parameter: "port",
+        expected: "a number from 1 to 65535, or one for each host",
+    };
+    let parse_port = |text: &str| match text {
+        "" => Ok(DEFAULT_PORT),
+        text => text
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(invalid_port),
+    };
+    if let Some(list) = parameters.addresses.as_ref().or(parameters.hosts.as_ref()) {
+        let hosts: Vec<&str> = list.split(',').collect();
+        let default_port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+        let ports = parameters.ports.as_deref().unwrap_or(default_port);
+        let ports: Vec<&str> = ports.split(',').collect();
+        return hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| {
+                let port = match ports.as_slice() {
+                    [port] => port,
+                    ports if ports.len() == hosts.len() => ports.get(index).copied().unwrap_or_default(),
+                    _ => return Err(invalid_port()),
+                };
+                Ok(((!host.is_empty()).then(|| (*host).to_owned()), parse_port(port)?))
+            })
+            .collect();
+    }
+    authority
+        .split(',')
+        .map(|host| {
+            let is_bracketed = host.starts_with('[');
+            let (name, port) = match host.rsplit_once(':') {
+                Some((name, port)) if !is_bracketed || name.ends_with(']') => (name, port),
+                _ => (host, parameters.ports.as_deref().unwrap_or_default()),
+            };
+            let name = name
+                .strip_prefix('[')
+                .and_then(|name| name.strip_suffix(']'))
+                .unwrap_or(name);
+            let name = percent_decode_str(name)
+                .decode_utf8()
+                .map_err(|_| InvalidDatabaseUrl::Malformed(None))?;
+            Ok(((!name.is_empty()).then(|| name.into_owned()), parse_port(port)?))
+        })
+        .collect()
+}
+
+impl Parameters {
+    fn parse(query: &str) -> Result<Self, InvalidDatabaseUrl> {
+        let mut parameters = Self::default();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let name = percent_decode_str(name).decode_utf8_lossy();
+            let value = percent_decode_str(value)
+                .decode_utf8()
+                .map_err(|_| InvalidDatabaseUrl::Malformed(None))?
+                .into_owned();
+            match name.as_ref() {
+                "host" => parameters.hosts = Some(value),
+                "hostaddr" => parameters.addresses = Some(value),
+                "port" => parameters.ports = Some(value),
+                "sslrootcert" => parameters.root_certificate = Some(value),
+                "target_session_attrs" => parameters.session_attributes = session_attributes(&value)?,
+                name if SQLX_PARAMETERS.contains(&name) || name.starts_with("options[") => {
+                    parameters.passed_on.push(parameter.to_owned());
+                }
+                // An unescaped ? in a password makes the rest of it look like parameters: the text is shown
+                // only if it is certainly a name.
+                name if query.contains('@')
+                    || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') =>
+                {
+                    return Err(InvalidDatabaseUrl::Malformed(None));
+                }
+                name => return Err(InvalidDatabaseUrl::UnknownParameter(name.to_owned())),
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// Sets the trusted certificates as libpq does: with `sslrootcert`, `sslmode=require` verifies the
+    /// certificate, and `sslrootcert=system` verifies the host's name too.
+    fn with_root_certificate(
+        &self,
+        options: PgConnectOptions,
+    ) -> Result<PgConnectOptions, InvalidDatabaseUrl> {
+        let Some(path) = self.root_certificate.as_deref().filter(|path| !path.is_empty()) else {
+            return Ok(options);
+        };
+        let names_mode = self
+            .passed_on
+            .iter()
+            .any(|parameter| parameter.starts_with("sslmode=") || parameter.starts_with("ssl-mode="));
+        if path == "system" {
+            return match options.get_ssl_mode() {
+                PgSslMode::VerifyFull => Ok(options),
+                _ if !names_mode => Ok(options.ssl_mode(PgSslMode::VerifyFull)),
+                _ => Err(InvalidDatabaseUrl::InvalidParameter {
+                    parameter: "sslmode",
+                    expected: "verify-full, which sslrootcert=system needs",
+                }),
+            };
+        }
+        std::fs::read(path)
+            .map_err(|error| InvalidDatabaseUrl::RootCertificate(PathBuf::from(path), Arc::new(error)))?;
+        let options = match options.get_ssl_mode() {
+            PgSslMode::Require => options.ssl_mode(PgSslMode::VerifyCa),
+            _ => options,
+        };
+        Ok(options.ssl_root_cert(path))
+    }
+}
+
+fn session_attributes(value: &str) -> Result<SessionAttributes, InvalidDatabaseUrl> {
+    Ok(match value {
+        "any" => SessionAttributes::Any,
+        "read-write" => SessionAttributes::ReadWrite,
+        "read-only" => SessionAttributes::ReadOnly,
+        "primary" => SessionAttributes::Primary,
+        "standby" => SessionAttributes::Standby,
+        "prefer-standby" => SessionAttributes::PreferStandby,
+        _ => {
+            return Err(InvalidDatabaseUrl::InvalidParameter {
+                parameter: "target_session_attrs",
+                expected: "any, read-write, read-only, primary, standby or prefer-standby",
+            });
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(url: &str) -> Vec<(String, u16)> {
+        let parsed = ConnectUrl::parse(url)
+            .map_err(|error| panic!("{url}: {error}"))
+            .unwrap();
+        parsed
+            .hosts
+            .iter()
+            .map(|options| {
+                let host = options.get_socket().map_or_else(
+                    || options.get_host().to_owned(),
+                    |folder| folder.display().to_string(),
+                );
+                (host, options.get_port())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn hosts_and_ports_are_those_of_libpq() {
+        for (url, expected) in [
+            ("postgres://u:p@a/shop", vec![("a", 5432)]),
+            ("postgres://a,b:5433/shop", vec![("a", 5432), ("b", 5433)]),
+            (
+                "postgresql://u@[::1]:5433,[fe80::1]/x",
+                vec![("::1", 5433), ("fe80::1", 5432)],
+            ),
+            ("postgres://u:p@/db?host=/socket", vec![("/socket", 5432)]),
+            ("postgres:///db?host=a,b&port=1,2", vec![("a", 1), ("b", 2)]),
+            ("postgres:///db?host=a,b&port=7", vec![("a", 7), ("b", 7)]),
+            ("postgres://name/db?hostaddr=::1", vec![("::1", 5432)]),
+            ("postgres://%2Fvar%2Frun:5433/db", vec![("/var/run", 5433)]),
+        ] {
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(host, port)| (host.to_owned(), port))
+                .collect();
+            assert_eq!(hosts(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn user_and_database_are_kept() {
+        let parsed = ConnectUrl::parse("postgres://me:p%40ss@/shop?host=/socket")
+            .ok()
+            .unwrap();
+        assert_eq!(parsed.hosts[0].get_username(), "me");
+        assert_eq!(parsed.hosts[0].get_database(), Some("shop"));
+    }
+
+    #[test]
+    fn invalid_urls_are_refused_without_their_values() {
+        for (url, expected) in [
+            ("mysql://a/b", "not a PostgreSQL URL"),
+            ("postgres://a:secret/x@b/c", "not a PostgreSQL URL"),
+            (
+                "postgres://a/b?channel_binding=secret",
+                "unsupported parameter channel_binding",
+            ),
+            (
+                "postgres://a/b?target_session_attrs=secret",
+                "invalid target_session_attrs",
+            ),
+            ("postgres://a:99999/b", "invalid port"),
+            ("postgres:///b?host=a,b&port=1,2,3", "invalid port"),
+            ("postgres://a/b?sslrootcert=/does/not/exist", "/does/not/exist"),
+            ("postgres://a/b?sslmode=require&sslrootcert=system", "verify-full"),
+        ] {
+            let error = ConnectUrl::parse(url).err().unwrap().to_string();
+            assert!(error.contains(expected), "{url}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn root_certificate_makes_require_verify() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display();
+        for (parameters, expected) in [
+            (format!("sslmode=require&sslrootcert={path}"), "VerifyCa"),
+            (format!("sslmode=verify-full&sslrootcert={path}"), "VerifyFull"),
+            ("sslrootcert=system".to_owned(), "VerifyFull"),
+            ("sslmode=require".to_owned(), "Require"),
+        ] {
+            let parsed = ConnectUrl::parse(&format!("postgres://a/b?{parameters}"))
+                .ok()
+                .unwrap();
+            assert_eq!(
+                format!("{:?}", parsed.hosts[0].get_ssl_mode()),
+                expected,
+                "{parameters}"
+            );
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The one message that a request sends to PostgreSQL: its text, and the values in it.
+//!
+//! PostgreSQL runs the statements of a simple-query message as one transaction and ends that transaction at
+//! the end of the message, also after an error (manual, section 55.2.2.1, "Multiple Statements in a Simple
+//! Query"). So the search path, the role and the locks of a request end with its message.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+
+use super::SchemaName;
+use super::pool::PreparedStatements;
+use super::session_settings::SessionSettings;
+
+/// A statement, with `$1`, `$2`, … for its values. The text is part of the program, never built from data.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    /// The beginning of its name as a prepared statement: lower-case letters and `_`.
+    pub(crate) name: &'static str,
+    /// Its text. It contains no `$` other than those of its values.
+    pub(crate) text: &'static str,
+}
+
+/// A statement with its values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Query<'a> {
+    /// The statement.
+    pub(crate) statement: &'static Statement,
+    /// The values of `$1`, `$2`, ….
+    pub(crate) values: &'a [Value<'a>],
+}
+
+/// A statement over one tenant's tables, which it names without a schema.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TenantQuery<'a> {
+    /// The tables that it reads, separated by commas.
+    pub(crate) tables: &'static str,
+    /// The statement and its values.
+    pub(crate) query: Query<'a>,
+}
+
+/// A value inside the text of a message.
+///
+/// Text is rendered in hexadecimal: only the digits `0-9a-f` stand between the quotes, so no text can end
+/// the literal, whatever `standard_conforming_strings` is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Value<'a> {
+    /// A text, which must not contain a NUL.
+    Text(&'a str),
+    /// The NULL of type `text`.
+    NullText,
+    /// A number.
+    Number(u32),
+}
+
+impl Value<'_> {
+    const fn type_name(self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::NullText => "text",
+            Self::Number(_) => "bigint",
+        }
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Value<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        text.map_or(Self::NullText, Self::Text)
+    }
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => {
+                f.write_str("pg_catalog.convert_from(pg_catalog.decode('")?;
+                HEXLOWER.encode_write(text.as_bytes(), f)?;
+                f.write_str("', 'hex'), 'UTF8')")
+            }
+            Self::NullText => f.write_str("NULL::pg_catalog.text"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// The use of prepared statements, which not every server connection and relation allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preparation {
+    /// Statements are prepared once for each connection and tenant, and the tenant's tables are locked before
+    /// they run.
+    Prepared,
+    /// The message contains the text of its statements.
+    Inline,
+}
+
+/// A message, and the positions of its statements, by which its rows and errors are told apart.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) text: String,
+    statements: usize,
+    pub(super) shared: usize,
+    pub(super) role: Option<usize>,
+    pub(super) lock: Option<usize>,
+    pub(super) tenant: Option<usize>,
+}
+
+impl Message {
+    /// A message that runs `shared` over shared tables, then `in_tenant` in the schema that it names.
+    ///
+    /// The order matters: the shared tables are read under the service's own role, before the tenant's role
+    /// is set, so that role needs no privilege in `public`. The locks come before `EXECUTE`, because
+    /// `EXECUTE` takes its snapshot before its plan takes locks: a statement that waits for a table rewrite
+    /// would then read an empty table.
+    pub(super) fn new(
+        settings: &SessionSettings,
+        preparation: Preparation,
+        prepared: &mut PreparedStatements,
+        shared: Query<'_>,
+        in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
+    ) -> Self {
+        let mut message = Self {
+            text: String::with_capacity(512),
+            statements: 0,
+            shared: 0,
+            role: None,
+            lock: None,
+            tenant: None,
+        };
+        message.push(settings.begin());
+        for setting in settings.of_each_message() {
+            message.push(setting);
+        }
+        match preparation {
+            Preparation::Prepared => {
+                if prepared.insert_shared(shared.statement.name) {
+                    message.push(Prepare(shared.statement.name, shared));
+                }
+                message.shared = message.push(Execute(shared.statement.name, shared.values));
+            }
+            Preparation::Inline => message.shared = message.push(Inline(shared)),
+        }
+        if let Some((tenant, query)) = in_tenant {
+            message.push_tenant(settings, preparation, prepared, tenant, query);
+        }
+        if let Some(end) = settings.end() {
+            message.push(end);
+        }
+        message
+    }
+
+    fn push_tenant(
+        &mut self,
+        settings: &SessionSettings,
+        preparation: Preparation,
+        prepared: &mut PreparedStatements,
+        tenant: &Arc<SchemaName>,
+        TenantQuery { tables, query }: TenantQuery<'_>,
+    ) {
+        // `pg_temp` is searched first unless the path names it (PostgreSQL manual, section 20.11.1).
+        self.push(format_args!(
+            "SET LOCAL search_path TO {}, pg_temp",
+            tenant.quoted()
+        ));
+        if settings.has_roles() {
+            self.role = Some(self.push(format_args!("SET LOCAL ROLE {}", tenant.quoted_role())));
+        }
+        if preparation == Preparation::Inline {
+            self.tenant = Some(self.push(Inline(query)));
+            return;
+        }
+        self.lock = Some(self.push(format_args!("LOCK TABLE {tables} IN ACCESS SHARE MODE")));
+        // Each tenant has its own prepared statement: PostgreSQL plans a prepared statement anew if the search
+        // path differs from that of its last run.
+        let entry = prepared.insert(query.statement.name, tenant);
+        if let Some(evicted) = &entry.evicted {
+            self.push(format_args!("DEALLOCATE {evicted}"));
+        }
+        if entry.is_new {
+            self.push(Prepare(&entry.name, query));
+        }
+        self.tenant = Some(self.push(Execute(&entry.name, query.values)));
+    }
+
+    /// Appends a statement and returns its position.
+    fn push(&mut self, statement: impl fmt::Display) -> usize {
+        let separator = if self.statements == 0 { "" } else { "; " };
+        // Writing to a String cannot fail.
+        let _ = write!(self.text, "{separator}{statement}");
+        self.statements += 1;
+        self.statements - 1
+    }
+}
+
+struct Prepare<'a, N>(N, Query<'a>);
+
+impl<N: fmt::Display> fmt::Display for Prepare<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PREPARE {}", self.0)?;
+        write_list(f, self.1.values.iter().map(|value| value.type_name()))?;
+        write!(f, " AS {}", self.1.statement.text)
+    }
+}
+
+struct Execute<'a, N>(N, &'a [Value<'a>]);
+
+impl<N: fmt::Display> fmt::Display for Execute<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EXECUTE {}", self.0)?;
+        write_list(f, self.1)
+    }
+}
+
+/// Writes `(a, b)`, or nothing for an empty list.
+fn write_list(f: &mut fmt::Formatter<'_>, items: impl IntoIterator<Item = impl fmt::Display>) -> fmt::Result {
+    let mut separator = "(";
+    for item in items {
+        write!(f, "{separator}{item}")?;
+        separator = ", ";
+    }
+    if separator == "(" {
+        Ok(())
+    } else {
+        f.write_str(")")
+    }
+}
+
+/// The text of a statement with its values in place of `$1`, `$2`, ….
+struct Inline<'a>(Query<'a>);
+
+impl fmt::Display for Inline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = self.0.statement.text.split('$');
+        f.write_str(parts.next().unwrap_or_default())?;
+        for part in parts {
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = part.split_at(digits);
+            let value = number
+                .parse::<usize>()
+                .ok()
+                .and_then(|number| self.0.values.get(number.checked_sub(1)?));
+            write!(f, "{}{rest}", value.ok_or(fmt::Error)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STATEMENT: Statement = Statement {
+        name: "example",
+        text: "SELECT $2, $1 FROM t LIMIT $3",
+    };
+
+    proptest! {
+        #[test]
+        fn text_values_contain_only_hexadecimal_digits_between_quotes(text in any::<String>()) {
+            let rendered = Value::Text(&text).to_string();
+            let digits = rendered
+                .strip_prefix("pg_catalog.convert_from(pg_catalog.decode('")
+                .and_then(|rest| rest.strip_suffix("', 'hex'), 'UTF8')"))
+                .unwrap();
+            prop_assert!(digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
+            prop_assert_eq!(HEXLOWER.decode(digits.as_bytes()).unwrap(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn inline_statements_have_their_values_in_place() {
+        let values = [Value::Text("a"), Value::NullText, Value::Number(7)];
+        let query = Query {
+            statement: &STATEMENT,
+            values: &values,
+        };
+        assert_eq!(
+            Inline(query).to_string(),
+            "SELECT NULL::pg_catalog.text, pg_catalog.convert_from(pg_catalog.decode('61', 'hex'), 'UTF8') \
+             FROM t LIMIT 7"
+        );
+        assert_eq!(
+            Prepare("example_1", query).to_string(),
+            "PREPARE example_1(text, text, bigint) AS SELECT $2, $1 FROM t LIMIT $3"
+        );
+    }
+}

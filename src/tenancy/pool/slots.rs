@@ -1,0 +1,389 @@
+//! The pool's state: which slot a request gets, and when. No I/O and no clock: every call takes `now`.
+//!
+//! With few tenants, a request takes any idle connection. With many, each tenant has a preferred slot, so
+//! that a process of the server plans, and keeps in memory, the statements of its own tenants and not of all.
+//! The preference is limited, so that it does not slow anybody down much:
+//!
+//! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`], and only if
+//!   at most [`MAX_PREFERRED_WAITERS`] wait there already.
+//! - If no slot is idle, a request is overtaken by later ones only until about twice as many were served as
+//!   waited before it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Maximum time for which a request waits for its preferred slot while others are idle.
+pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(20);
+/// Maximum number of requests that wait for a preferred slot while others are idle.
+const MAX_PREFERRED_WAITERS: usize = 2;
+/// Time after which an idle connection is closed.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Age after which a connection is closed: the server's process grows with every table that it has read.
+const MAX_LIFETIME: Duration = Duration::from_mins(30);
+/// Age after which a connection is closed if it served too many tenants that prefer another slot.
+const MAX_MISPLACED_LIFETIME: Duration = Duration::from_mins(1);
+
+/// The slots of a pool, each for one connection `C`, and the requests that wait for one. `W` wakes a request.
+pub(super) struct Slots<C, W> {
+    slots: Vec<Slot<C>>,
+    /// The idle slots, in the order in which they became idle. The last is taken first, so that the
+    /// connections that are not needed reach their idle timeout.
+    idle: Vec<usize>,
+    waiters: VecDeque<Waiter<W>>,
+    granted: HashMap<Ticket, CheckedOut<C>>,
+    affinity: Affinity,
+    check_outs: u64,
+    last_ticket: u64,
+    is_closed: bool,
+}
+
+enum Slot<C> {
+    Idle(Option<Held<C>>),
+    InUse {
+        since: Instant,
+        /// The age of its connection; `None` while there is none.
+        wear: Option<Wear>,
+    },
+}
+
+/// An idle connection.
+struct Held<C> {
+    connection: C,
+    wear: Wear,
+    idle_since: Instant,
+}
+
+/// What the server's process behind a connection has been through.
+#[derive(Debug, Clone, Copy)]
+struct Wear {
+    created_at: Instant,
+    misplaced_checkouts: usize,
+}
+
+/// A slot that a request has, and the connection that was idle in it.
+#[derive(Debug)]
+pub(super) struct CheckedOut<C> {
+    pub(super) slot: usize,
+    pub(super) connection: Option<C>,
+}
+
+/// The number of a waiting request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ticket(u64);
+
+struct Waiter<W> {
+    ticket: Ticket,
+    tenant: Option<u64>,
+    preferred: Option<usize>,
+    since: Instant,
+    /// The number of check-outs after which it takes any slot.
+    overdue_at: u64,
+    waker: W,
+}
+
+/// The result of asking for a slot.
+#[derive(Debug)]
+pub(super) enum Acquired<C> {
+    /// There was one.
+    Now(CheckedOut<C>),
+    /// The request waits.
+    Waiting(Ticket),
+    /// The pool is closed.
+    Closed,
+}
+
+/// The pool's connections at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) open: usize,
+    pub(super) idle: usize,
+    pub(super) in_use: usize,
+    pub(super) waiting: usize,
+}
+
+/// Counts tenants, until there are more than a connection keeps statements for.
+struct Affinity {
+    threshold: usize,
+    tenants: HashSet<u64>,
+    enabled_at: Option<Instant>,
+}
+
+impl<C, W> Slots<C, W> {
+    /// `limit` slots. Tenants prefer slots once there are more than `affinity_threshold`.
+    pub(super) fn new(limit: usize, affinity_threshold: usize) -> Self {
+        Self {
+            slots: (0..limit).map(|_| Slot::Idle(None)).collect(),
+            idle: (0..limit).rev().collect(),
+            waiters: VecDeque::new(),
+            granted: HashMap::new(),
+            affinity: Affinity {
+                threshold: affinity_threshold,
+                tenants: HashSet::new(),
+                enabled_at: None,
+            },
+            check_outs: 0,
+            last_ticket: 0,
+            is_closed: false,
+        }
+    }
+
+    /// Takes a slot for a request of `tenant` (a hash of its name), or lets it wait.
+    pub(super) fn acquire(&mut self, tenant: Option<u64>, now: Instant, waker: W) -> Acquired<C> {
+        if self.is_closed {
+            return Acquired::Closed;
+        }
+        let preferred = tenant.and_then(|tenant| self.preferred_slot(tenant, now));
+        if let Some(slot) = self.idle_slot_for(preferred, now) {
+            return Acquired::Now(self.check_out(slot, tenant, now));
+        }
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        let ahead = u64::try_from(self.waiters.len()).unwrap_or(u64::MAX);
+        self.waiters.push_back(Waiter {
+            ticket,
+            tenant,
+            preferred,
+            since: now,
+            overdue_at: self
+                .check_outs
+                .saturating_add(ahead.saturating_add(1).saturating_mul(2)),
+            waker,
+        });
+        Acquired::Waiting(ticket)
+    }
+
+    /// Takes the slot that was granted to a waiting request, if there is one. One that has waited for longer
+    /// than [`AFFINITY_TIMEOUT`] takes any idle slot.
+    pub(super) fn poll(&mut self, ticket: Ticket, now: Instant) -> Acquired<C> {
+        if let Some(granted) = self.granted.remove(&ticket) {
+            return Acquired::Now(granted);
+        }
+        let Some(index) = self.waiters.iter().position(|waiter| waiter.ticket == ticket) else {
+            return Acquired::Closed;
+        };
+        let is_late = self
+            .waiters
+            .get(index)
+            .is_some_and(|waiter| now - waiter.since >= AFFINITY_TIMEOUT);
+        if is_late
+            && let Some(&slot) = self.idle.last()
+            && let Some(waiter) = self.waiters.remove(index)
+        {
+            return Acquired::Now(self.check_out(slot, waiter.tenant, now));
+        }
+        Acquired::Waiting(ticket)
+    }
+
+    /// Removes a request that no longer waits. A slot that was granted to it goes to the next one, whose
+    /// waker is returned.
+    pub(super) fn cancel(&mut self, ticket: Ticket, now: Instant) -> Option<W> {
+        self.waiters.retain(|waiter| waiter.ticket != ticket);
+        let granted = self.granted.remove(&ticket)?;
+        match granted.connection {
+            Some(connection) => self.check_in(granted.slot, connection, now),
+            None => self.free(granted.slot, now),
+        }
+    }
+
+    /// Records that the slot in use has a new connection.
+    pub(super) fn connected(&mut self, slot: usize, now: Instant) {
+        if let Some(Slot::InUse { wear, .. }) = self.slots.get_mut(slot) {
+            *wear = Some(Wear {
+                created_at: now,
+                misplaced_checkouts: 0,
+            });
+        }
+    }
+
+    /// Returns whether the slot's connection is to be closed rather than used again.
+    pub(super) fn is_expired(&self, slot: usize, now: Instant) -> bool {
+        match self.slots.get(slot) {
+            Some(Slot::InUse { wear: Some(wear), .. }) => {
+                self.is_closed || self.affinity.is_expired(*wear, now)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns a slot with its connection. The waker of the request that gets it is returned.
+    pub(super) fn check_in(&mut self, slot: usize, connection: C, now: Instant) -> Option<W> {
+        let Some(Slot::InUse { wear: Some(wear), .. }) = self.slots.get(slot) else {
+            return self.free(slot, now);
+        };
+        let held = Held {
+            connection,
+            wear: *wear,
+            idle_since: now,
+        };
+        self.put(slot, Some(held), now)
+    }
+
+    /// Returns a slot without a connection. The waker of the request that gets it is returned.
+    pub(super) fn free(&mut self, slot: usize, now: Instant) -> Option<W> {
+        self.put(slot, None, now)
+    }
+
+    fn put(&mut self, slot: usize, held: Option<Held<C>>, now: Instant) -> Option<W> {
+        *self.slots.get_mut(slot)? = Slot::Idle(held);
+        self.idle.push(slot);
+        let waiter = self.waiters.remove(self.next_waiter(slot, now)?)?;
+        let granted = self.check_out(slot, waiter.tenant, now);
+        self.granted.insert(waiter.ticket, granted);
+        Some(waiter.waker)
+    }
+
+    /// Takes out the idle connections that are to be closed, each with its slot, which is in use until
+    /// [`Slots::free`].
+    pub(super) fn take_expired(&mut self, now: Instant) -> Vec<(usize, C)> {
+        let affinity = &self.affinity;
+        let is_expired = |held: &Held<C>| {
+            self.is_closed || now - held.idle_since > IDLE_TIMEOUT || affinity.is_expired(held.wear, now)
+        };
+        let mut expired = Vec::new();
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            if let Slot::Idle(held) = slot
+                && let Some(held) = held.take_if(|held| is_expired(held))
+            {
+                *slot = Slot::InUse {
+                    since: now,
+                    wear: Some(held.wear),
+                };
+                expired.push((number, held.connection));
+            }
+        }
+        self.idle
+            .retain(|idle| !expired.iter().any(|(slot, _)| slot == idle));
+        expired
+    }
+
+    /// Closes the pool: requests get no more slots. The wakers of those that wait are returned.
+    pub(super) fn close(&mut self) -> Vec<W> {
+        self.is_closed = true;
+        let waiters = std::mem::take(&mut self.waiters);
+        waiters.into_iter().map(|waiter| waiter.waker).collect()
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            open: 0,
+            idle: 0,
+            in_use: 0,
+            waiting: self.waiters.len(),
+        };
+        for slot in &self.slots {
+            match slot {
+                Slot::Idle(None) => {}
+                Slot::Idle(Some(_)) => {
+                    counts.open += 1;
+                    counts.idle += 1;
+                }
+                Slot::InUse { wear, .. } => {
+                    counts.open += usize::from(wear.is_some());
+                    counts.in_use += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    fn preferred_slot(&mut self, tenant: u64, now: Instant) -> Option<usize> {
+        if !self.affinity.is_enabled_by(tenant, now) {
+            return None;
+        }
+        self.slot_of(tenant)
+    }
+
+    fn slot_of(&self, tenant: u64) -> Option<usize> {
+        let slot = tenant.checked_rem(u64::try_from(self.slots.len()).ok()?)?;
+        usize::try_from(slot).ok()
+    }
+
+    /// The idle slot that a new request takes, if it does not wait.
+    fn idle_slot_for(&self, preferred: Option<usize>, now: Instant) -> Option<usize> {
+        let any = *self.idle.last()?;
+        let Some(preferred) = preferred else {
+            return Some(any);
+        };
+        match self.slots.get(preferred) {
+            Some(Slot::InUse { since, .. }) => {
+                let waiters = self
+                    .waiters
+                    .iter()
+                    .filter(|waiter| waiter.preferred == Some(preferred))
+                    .count();
+                let waits = waiters < MAX_PREFERRED_WAITERS && now - *since < AFFINITY_TIMEOUT;
+                (!waits).then_some(any)
+            }
+            _ => Some(preferred),
+        }
+    }
+
+    /// The waiting request that gets a slot: the first that is overdue, else the first that prefers the slot
+    /// or none, else the first that has waited too long for another slot.
+    fn next_waiter(&self, slot: usize, now: Instant) -> Option<usize> {
+        let position = |is_next: &dyn Fn(&Waiter<W>) -> bool| self.waiters.iter().position(is_next);
+        position(&|waiter| waiter.overdue_at <= self.check_outs)
+            .or_else(|| position(&|waiter| waiter.preferred.is_none_or(|preferred| preferred == slot)))
+            .or_else(|| position(&|waiter| now - waiter.since >= AFFINITY_TIMEOUT))
+    }
+
+    fn check_out(&mut self, slot: usize, tenant: Option<u64>, now: Instant) -> CheckedOut<C> {
+        self.check_outs += 1;
+        self.idle.retain(|idle| *idle != slot);
+        let is_misplaced = self.affinity.enabled_at.is_some()
+            && tenant.is_some_and(|tenant| self.slot_of(tenant) != Some(slot));
+        let mut taken = Slot::InUse {
+            since: now,
+            wear: None,
+        };
+        if let Some(place) = self.slots.get_mut(slot) {
+            std::mem::swap(place, &mut taken);
+        }
+        let held = match taken {
+            Slot::Idle(held) => held,
+            Slot::InUse { .. } => None,
+        };
+        let connection = held.map(|mut held| {
+            held.wear.misplaced_checkouts += usize::from(is_misplaced);
+            if let Some(Slot::InUse { wear, .. }) = self.slots.get_mut(slot) {
+                *wear = Some(held.wear);
+            }
+            held.connection
+        });
+        CheckedOut { slot, connection }
+    }
+}
+
+impl Affinity {
+    fn is_enabled_by(&mut self, tenant: u64, now: Instant) -> bool {
+        if self.enabled_at.is_none() {
+            self.tenants.insert(tenant);
+            if self.tenants.len() > self.threshold {
+                self.tenants = HashSet::new();
+                self.enabled_at = Some(now);
+            }
+        }
+        self.enabled_at.is_some()
+    }
+
+    /// A server process keeps what it has read of other slots' tenants until it ends. So a connection expires
+    /// that is older than the affinity, or that served too many of those tenants.
+    fn is_expired(&self, wear: Wear, now: Instant) -> bool {
+        let age = now - wear.created_at;
+        age > MAX_LIFETIME
+            || self
+                .enabled_at
+                .is_some_and(|enabled_at| wear.created_at < enabled_at)
+            || wear.misplaced_checkouts > self.threshold / 4 && age > MAX_MISPLACED_LIFETIME
+    }
+}
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

@@ -1,0 +1,239 @@
+//! Each test moves the clock by hand. Connections are numbers, and so are wakers.
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+struct Pool {
+    slots: Slots<u32, u32>,
+    now: Instant,
+}
+
+impl Pool {
+    /// A pool whose affinity is enabled by the first tenant.
+    fn new(limit: usize) -> Self {
+        Self::with_threshold(limit, 0)
+    }
+
+    fn with_threshold(limit: usize, threshold: usize) -> Self {
+        Self {
+            slots: Slots::new(limit, threshold),
+            now: Instant::now(),
+        }
+    }
+
+    fn acquire(&mut self, tenant: u64) -> Acquired<u32> {
+        self.slots.acquire(Some(tenant), self.now, 0)
+    }
+
+    fn slot(&mut self, tenant: u64) -> usize {
+        match self.acquire(tenant) {
+            Acquired::Now(checked_out) => {
+                if checked_out.connection.is_none() {
+                    self.slots.connected(checked_out.slot, self.now);
+                }
+                checked_out.slot
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wait(&mut self, tenant: u64, waker: u32) -> Ticket {
+        match self.slots.acquire(Some(tenant), self.now, waker) {
+            Acquired::Waiting(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn granted(&mut self, ticket: Ticket) -> Option<usize> {
+        match self.slots.poll(ticket, self.now) {
+            Acquired::Now(checked_out) => Some(checked_out.slot),
+            Acquired::Waiting(_) => None,
+            Acquired::Closed => panic!("closed"),
+        }
+    }
+
+    fn check_in(&mut self, slot: usize) -> Option<u32> {
+        self.slots.check_in(slot, 7, self.now)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+#[test]
+fn tenant_waits_for_its_preferred_slot_while_others_are_idle() {
+    let mut pool = Pool::new(4);
+    assert_eq!(pool.slot(2), 2);
+    let ticket = pool.wait(6, 1);
+    pool.pass(AFFINITY_TIMEOUT - MS);
+    assert_eq!(pool.granted(ticket), None);
+    assert_eq!(pool.check_in(2), Some(1));
+    assert_eq!(pool.granted(ticket), Some(2));
+}
+
+#[test]
+fn tenant_takes_any_idle_slot_after_the_affinity_timeout() {
+    let mut pool = Pool::new(4);
+    pool.slot(2);
+    let ticket = pool.wait(6, 1);
+    pool.pass(AFFINITY_TIMEOUT);
+    let slot = pool.granted(ticket).unwrap();
+    assert_ne!(slot, 2);
+    // The preferred slot has been in use for long: the next request does not wait at all.
+    assert_ne!(pool.slot(10), 2);
+}
+
+#[test]
+fn tenant_takes_any_idle_slot_if_two_wait_for_its_preferred_one() {
+    let mut pool = Pool::new(4);
+    pool.slot(2);
+    pool.wait(6, 1);
+    pool.wait(10, 2);
+    assert_ne!(pool.slot(14), 2);
+}
+
+#[test]
+fn few_tenants_take_any_slot_until_there_are_more() {
+    let mut pool = Pool::with_threshold(2, 2);
+    let first = pool.slot(0);
+    let second = pool.slot(2);
+    assert_ne!(first, second);
+    pool.check_in(first);
+    pool.check_in(second);
+    // The third tenant enables the affinity.
+    assert_eq!(pool.slot(5), 1);
+    assert_eq!(pool.slot(0), 0);
+    pool.wait(2, 1);
+}
+
+#[test]
+fn request_is_overtaken_only_a_limited_number_of_times() {
+    let mut pool = Pool::new(2);
+    pool.slot(0);
+    pool.slot(1);
+    let first = pool.wait(1, 1);
+    // Slot 1 stays in use. Each request for slot 0 overtakes the first one, at most twice.
+    let mut overtaken = 0;
+    while pool.granted(first).is_none() {
+        let other = pool.wait(0, 2);
+        pool.check_in(0);
+        if pool.granted(other).is_some() {
+            overtaken += 1;
+        }
+        assert!(overtaken <= 2);
+    }
+    assert_eq!(overtaken, 2);
+}
+
+#[test]
+fn cancelled_waiters_are_skipped() {
+    let mut pool = Pool::new(1);
+    pool.slot(0);
+    let cancelled = pool.wait(0, 1);
+    let next = pool.wait(0, 2);
+    assert_eq!(pool.slots.cancel(cancelled, pool.now), None);
+    assert_eq!(pool.slots.counts().waiting, 1);
+    assert_eq!(pool.check_in(0), Some(2));
+    assert_eq!(pool.granted(next), Some(0));
+}
+
+#[test]
+fn slot_granted_to_a_cancelled_waiter_goes_to_the_next() {
+    let mut pool = Pool::new(1);
+    pool.slot(0);
+    let cancelled = pool.wait(0, 1);
+    let next = pool.wait(0, 2);
+    assert_eq!(pool.check_in(0), Some(1));
+    assert_eq!(pool.slots.cancel(cancelled, pool.now), Some(2));
+    assert_eq!(pool.granted(next), Some(0));
+}
+
+#[test]
+fn idle_connections_expire_without_traffic() {
+    let mut pool = Pool::new(3);
+    for tenant in 0..3 {
+        let slot = pool.slot(tenant);
+        pool.check_in(slot);
+    }
+    pool.pass(IDLE_TIMEOUT);
+    assert!(pool.slots.take_expired(pool.now).is_empty());
+    let used = pool.slot(1);
+    pool.check_in(used);
+    pool.pass(MS);
+    let expired: Vec<_> = pool
+        .slots
+        .take_expired(pool.now)
+        .into_iter()
+        .map(|(slot, _)| slot)
+        .collect();
+    assert_eq!(expired, [0, 2]);
+    // A connection that is being closed still takes its slot.
+    assert_eq!(pool.slots.counts().in_use, 2);
+    pool.slots.free(0, pool.now);
+    assert_eq!(
+        pool.slots.counts(),
+        Counts {
+            open: 2,
+            idle: 1,
+            in_use: 1,
+            waiting: 0
+        }
+    );
+}
+
+#[test]
+fn connection_expires_at_its_maximum_lifetime_while_in_use() {
+    let mut pool = Pool::new(1);
+    let slot = pool.slot(0);
+    pool.pass(MAX_LIFETIME);
+    assert!(!pool.slots.is_expired(slot, pool.now));
+    pool.pass(MS);
+    assert!(pool.slots.is_expired(slot, pool.now));
+}
+
+#[test]
+fn connection_made_before_affinity_was_enabled_expires() {
+    let mut pool = Pool::with_threshold(2, 1);
+    let old = pool.slot(0);
+    pool.pass(MS);
+    let new = pool.slot(1);
+    assert!(pool.slots.is_expired(old, pool.now));
+    assert!(!pool.slots.is_expired(new, pool.now));
+}
+
+#[test]
+fn connection_with_many_misplaced_checkouts_expires_early() {
+    let mut pool = Pool::with_threshold(2, 4);
+    for tenant in 0..5 {
+        let slot = pool.slot(tenant);
+        pool.check_in(slot);
+    }
+    pool.slot(0);
+    let mut slot = 1;
+    for _ in 0..2 {
+        // Slot 0 has been in use for too long, so its tenants take slot 1.
+        pool.pass(AFFINITY_TIMEOUT);
+        slot = pool.slot(2);
+        assert_eq!(slot, 1);
+        pool.check_in(slot);
+    }
+    pool.pass(MAX_MISPLACED_LIFETIME);
+    assert_eq!(pool.slot(1), slot);
+    assert!(!pool.slots.is_expired(0, pool.now));
+    assert!(pool.slots.is_expired(slot, pool.now));
+}
+
+#[test]
+fn closed_pool_gives_out_nothing() {
+    let mut pool = Pool::new(1);
+    let slot = pool.slot(0);
+    let ticket = pool.wait(0, 9);
+    assert_eq!(pool.slots.close(), [9]);
+    assert!(matches!(pool.slots.poll(ticket, pool.now), Acquired::Closed));
+    assert!(matches!(pool.acquire(0), Acquired::Closed));
+    assert!(pool.slots.is_expired(slot, pool.now));
+    pool.slots.free(slot, pool.now);
+    assert_eq!(pool.slots.counts().open, 0);
+}
