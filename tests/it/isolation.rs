@@ -59,6 +59,7 @@ async fn requests_at_once_over_few_connections_see_their_own_rows() {
     let database = hostile_database().await;
     let settings = PoolSettings {
         database_max_connections: 3,
+        acquire_timeout: Duration::from_secs(30),
         ..PoolSettings::default()
     };
     let service = Service::new(database.database_with(&settings));

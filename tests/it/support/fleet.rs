@@ -106,7 +106,7 @@ impl Lookup {
     /// What a look-up must find on its connection: a search path and whether writing is forbidden.
     fn expected(self) -> [&'static str; 2] {
         match self {
-            Self::Plain => ["\"$user\", public", "off"],
+            Self::Plain => ["pg_catalog,pg_temp", "on"],
             Self::InTransaction => ["pg_catalog, pg_temp", "on"],
         }
     }
@@ -211,10 +211,8 @@ pub(crate) fn statements(lookup: Lookup) -> String {
          DECLARE
              is_looked_up boolean := current_setting('search_path') = '{path}'
                                      AND current_setting('transaction_read_only') = '{read_only}';
-             is_in_tenant boolean := current_setting('search_path') = quote_ident(organization) || ', pg_temp'
-                                     AND current_setting('transaction_read_only') = 'on';
          BEGIN
-             IF NOT (is_looked_up OR is_in_tenant) OR current_user <> session_user
+             IF NOT is_looked_up OR current_user <> session_user
              THEN RAISE EXCEPTION 'POISONED: search path %, read only %, role %',
                   current_setting('search_path'), current_setting('transaction_read_only'), current_user;
              END IF;
