@@ -3,18 +3,18 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /source
 COPY . .
-# Without the embedded PostgreSQL: a container is given a DATABASE_URL.
+# Without the embedded PostgreSQL: a container needs a DATABASE_URL.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     cargo build --release --locked --no-default-features \
     && cp target/release/tenant-orders /usr/local/bin/
 
-# glibc and certificates, no shell, a user that is not root
+# glibc and certificates, no shell, an unprivileged user
 FROM gcr.io/distroless/cc-debian12:nonroot
-# One static program, for the health check alone.
+# A static program, only for the health check.
 COPY --from=busybox:1.37-musl /bin/busybox /usr/bin/wget
 COPY --from=build /usr/local/bin/tenant-orders /usr/local/bin/tenant-orders
-# Beyond loopback it needs a key for tokens (JWT_SECRET, JWT_PUBLIC_KEY_FILE), or ALLOW_UNAUTHENTICATED=true.
+# HOST is not loopback, so a key for tokens (JWT_SECRET, JWT_PUBLIC_KEY_FILE) or ALLOW_UNAUTHENTICATED=true is required.
 ENV HOST=0.0.0.0 \
     PORT=8080 \
     LOG_FORMAT=json
