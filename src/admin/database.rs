@@ -1,7 +1,7 @@
 //! The database as administration sees it.
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, raw_sql};
 
 use crate::config::{DatabaseUrl, RoleSettings};
 use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, connect_options, require_sessions};
@@ -54,9 +54,15 @@ impl AdminDatabase {
         require_sessions(async || self.connect().await).await
     }
 
-    /// Opens a connection. It has no statement timeout.
+    /// Opens a connection. It has no statement timeout. A query whose rows are hidden by row-level security
+    /// fails (SQLSTATE 42501) instead of returning fewer rows.
     pub(crate) async fn connect(&self) -> Result<PgConnection, DatabaseError> {
-        Ok(self.options.connect().await?)
+        let mut connection = self.options.connect().await?;
+        // Not a startup parameter: a pooler may reject those, and `require_sessions` could not report it.
+        raw_sql("SET row_security TO off")
+            .execute(&mut connection)
+            .await?;
+        Ok(connection)
     }
 
     /// Returns whether every transaction is read-only, as on a standby.
