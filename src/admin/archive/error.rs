@@ -48,7 +48,9 @@ pub enum ArchiveError {
     #[error("failed to load the archive's rows")]
     Rows(#[source] DatabaseError),
     /// The keys cannot be created, for example because users are missing.
-    #[error("failed to create the archive's keys; with --without-users, the users of its orders must exist")]
+    #[error(
+        "failed to create the archive's keys; the users of its orders and all other referenced tables must exist"
+    )]
     Keys(#[source] DatabaseError),
     /// Other users have the same ids.
     #[error(

@@ -1,26 +1,17 @@
 //! Creating a tenant from an archive.
 
-use data_encoding::HEXLOWER;
-use serde::Deserialize;
 use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncRead;
 
-use super::format::{
-    ArchivedMigration, CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest, RowDigest,
-    RowsSummary, SUMMARY_FILE, Summary, TABLES_FILE, USERS_FOLDER, checksum_line, rows_file,
-};
+use super::format::{Manifest, RowDigest, RowsSummary, SUMMARY_FILE, Summary, USERS_FOLDER, rows_file};
+use super::preamble::{Preamble, parse_json};
 use super::tar_stream::TarReader;
 use super::{ArchiveContents, ArchiveError, configure_session, grants, users};
-use crate::admin::migrations::TENANT;
 use crate::admin::{
-    advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, history::AppliedMigration, schema,
+    advisory_lock, citus, database::AdminDatabase, generated_sql::GeneratedSql, schema, tenants::roles,
 };
-use crate::admin::{citus, tenants::roles};
 use crate::config::RoleSettings;
 use crate::tenancy::{DatabaseError, SchemaName};
-
-/// Maximum size of a file that is held in memory.
-const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 
 const COPY_STATEMENT: &str = "SELECT format('COPY %I FROM STDIN', $1)";
 
@@ -50,7 +41,6 @@ pub async fn import(
 ) -> Result<ArchiveContents, ArchiveError> {
     let mut tar = TarReader::open(from).await?;
     let preamble = Preamble::read(&mut tar).await?;
-    refuse_unknown_migrations(preamble.manifest.migrations.as_deref().unwrap_or_default())?;
     let tenant = match &options.name {
         Some(name) => name.clone(),
         None => SchemaName::parse(&preamble.manifest.tenant)?,
@@ -76,80 +66,6 @@ pub async fn import(
     transaction.commit().await?;
     connection.close().await?;
     Ok(contents)
-}
-
-/// Files before the rows, with verified checksums.
-struct Preamble {
-    manifest: Manifest,
-    tables: GeneratedSql,
-    keys: GeneratedSql,
-}
-
-#[derive(Deserialize)]
-struct FormatVersion {
-    format: u64,
-}
-
-impl Preamble {
-    async fn read(tar: &mut TarReader<impl AsyncRead + Unpin>) -> Result<Self, ArchiveError> {
-        if tar.path() != Some(CHECKSUMS_FILE) {
-            return Err(ArchiveError::NotAnArchive);
-        }
-        let checksums = parse_text(
-            CHECKSUMS_FILE,
-            tar.read_file(CHECKSUMS_FILE, MAX_FILE_BYTES).await?,
-        )?;
-        let manifest = read_verified(tar, MANIFEST_FILE, &checksums).await?;
-        let FormatVersion { format } = parse_json(MANIFEST_FILE, &manifest)?;
-        if format > FORMAT_VERSION.into() {
-            return Err(ArchiveError::NewerFormat(format));
-        }
-        Ok(Self {
-            manifest: parse_json(MANIFEST_FILE, &manifest)?,
-            tables: GeneratedSql::from_archive(read_verified(tar, TABLES_FILE, &checksums).await?),
-            keys: GeneratedSql::from_archive(read_verified(tar, KEYS_FILE, &checksums).await?),
-        })
-    }
-}
-
-async fn read_verified(
-    tar: &mut TarReader<impl AsyncRead + Unpin>,
-    path: &str,
-    checksums: &str,
-) -> Result<String, ArchiveError> {
-    let content = tar.read_file(path, MAX_FILE_BYTES).await?;
-    if !checksums.contains(&checksum_line(path, &content)) {
-        return Err(ArchiveError::wrong_checksum(path));
-    }
-    parse_text(path, content)
-}
-
-fn parse_text(path: &str, content: Vec<u8>) -> Result<String, ArchiveError> {
-    String::from_utf8(content).map_err(|error| ArchiveError::malformed(path, &error))
-}
-
-fn parse_json<'de, T: Deserialize<'de>>(path: &str, json: &'de str) -> Result<T, ArchiveError> {
-    serde_json::from_str(json).map_err(|error| ArchiveError::malformed(path, &error))
-}
-
-/// Fails if one of the migrations is not compiled in. Failed migrations are accepted, and restored as failed.
-fn refuse_unknown_migrations(migrations: &[ArchivedMigration]) -> Result<(), ArchiveError> {
-    let history: Result<Vec<_>, _> = migrations.iter().map(AppliedMigration::try_from).collect();
-    TENANT.pending(&history?)?;
-    Ok(())
-}
-
-impl TryFrom<&ArchivedMigration> for AppliedMigration {
-    type Error = ArchiveError;
-
-    fn try_from(migration: &ArchivedMigration) -> Result<Self, ArchiveError> {
-        let checksum = HEXLOWER.decode(migration.checksum.as_bytes());
-        Ok(Self {
-            version: migration.version,
-            checksum: checksum.map_err(|error| ArchiveError::malformed(MANIFEST_FILE, &error))?,
-            success: true,
-        })
-    }
 }
 
 /// Restores tables, rows, users, keys and grants into the new schema, which is first in the search path.
@@ -187,12 +103,12 @@ async fn restore(
                 GeneratedSql::fetch_one(transaction, sqlx::query(COPY_STATEMENT).bind(&table.name)).await?,
             ),
         };
-        let loaded = loader.load(
+        let summary = loader.load(
             transaction,
             &table.folder,
             copy.as_ref().map(GeneratedSql::as_str),
         );
-        found.tables.push(loaded.await?);
+        found.tables.push(summary.await?);
     }
     let bytes = loader.finish(&manifest, &found).await?;
     if options.without_users {
@@ -272,10 +188,7 @@ impl<R: AsyncRead + Unpin + Send> RowLoader<R> {
 
     /// Verifies that the archive ends here and that its summary matches `found`. Returns its length in bytes.
     async fn finish(mut self, manifest: &Manifest, found: &Summary) -> Result<u64, ArchiveError> {
-        let summary = parse_text(
-            SUMMARY_FILE,
-            self.tar.read_file(SUMMARY_FILE, MAX_FILE_BYTES).await?,
-        )?;
+        let summary = self.tar.read_text(SUMMARY_FILE).await?;
         if let Some(path) = self.tar.path() {
             return Err(ArchiveError::Damaged(format!(
                 "unexpected file after {SUMMARY_FILE}: {path}"

@@ -13,6 +13,7 @@ mod export;
 mod format;
 mod grants;
 mod import;
+mod preamble;
 mod tar_stream;
 mod users;
 

@@ -10,6 +10,8 @@ use super::ArchiveError;
 
 const BLOCK_BYTES: usize = 512;
 const ZERO_BLOCK: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+/// Maximum size of a file that is read as text.
+const MAX_TEXT_BYTES: usize = 64 * 1024 * 1024;
 /// Maximum size of a chunk that is read into memory.
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -118,19 +120,19 @@ impl<R: AsyncRead + Unpin> TarReader<R> {
         Ok(Some(&self.chunk))
     }
 
-    /// Reads the current file, which must be at `path` and have at most `max_bytes` bytes.
-    pub(super) async fn read_file(&mut self, path: &str, max_bytes: usize) -> Result<Vec<u8>, ArchiveError> {
+    /// Reads the current file, which must be at `path`, as UTF-8.
+    pub(super) async fn read_text(&mut self, path: &str) -> Result<String, ArchiveError> {
         if self.path() != Some(path) {
             return Err(ArchiveError::unexpected_file(self.path(), path));
         }
         let mut content = Vec::new();
         while let Some(chunk) = self.read_chunk().await? {
             content.extend_from_slice(chunk);
-            if content.len() > max_bytes {
+            if content.len() > MAX_TEXT_BYTES {
                 return Err(ArchiveError::Damaged(format!("{path} is too long")));
             }
         }
-        Ok(content)
+        String::from_utf8(content).map_err(|error| ArchiveError::malformed(path, &error))
     }
 
     /// Reads the header of the next file, or the end of the archive.

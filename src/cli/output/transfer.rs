@@ -80,10 +80,10 @@ impl TransferProgress {
     }
 }
 
-/// Prints the contents of an archive, with a warning for each skipped object or grant.
+/// Prints the contents of an archive, with a warning for each object or grant that is left out.
 pub(in crate::cli) fn print_contents(verb: &str, contents: &ArchiveContents) {
     for part in &contents.left_out {
-        tell(format_args!("warning: skipped: {}", shown(part)));
+        tell(format_args!("warning: left out: {}", shown(part)));
     }
     let version = match contents.version {
         Some(version) => format!("at version {version}"),

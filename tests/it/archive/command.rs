@@ -69,7 +69,7 @@ async fn export_and_import_work_with_files_and_pipes() {
     assert_eq!(status, Some(1));
     assert!(
         errors.starts_with(
-            "error: failed to create the archive's keys; with --without-users, the users of its orders must exist\n"
+            "error: failed to create the archive's keys; the users of its orders and all other referenced tables must exist\n"
         ),
         "{errors}"
     );
