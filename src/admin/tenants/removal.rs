@@ -19,7 +19,8 @@ pub(super) async fn table_names(
     schema: &SchemaName,
 ) -> Result<Vec<String>, DatabaseError> {
     let names = sqlx::query_scalar(
-        "SELECT quote_ident(c.relname) FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+        "SELECT pg_catalog.quote_ident(c.relname)
+         FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
          WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.relname",
     )
     .bind(schema.as_str())
@@ -34,7 +35,8 @@ pub(super) async fn extension_names(
     schema: &SchemaName,
 ) -> Result<Vec<String>, DatabaseError> {
     let names = sqlx::query_scalar(
-        "SELECT quote_ident(e.extname) FROM pg_namespace n JOIN pg_extension e ON e.extnamespace = n.oid
+        "SELECT pg_catalog.quote_ident(e.extname)
+         FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_extension e ON e.extnamespace = n.oid
          WHERE n.nspname = $1 ORDER BY e.extname",
     )
     .bind(schema.as_str())
@@ -49,8 +51,8 @@ pub(super) async fn foreign_owner(
     schema: &SchemaName,
 ) -> Result<Option<String>, DatabaseError> {
     let owner = sqlx::query_scalar(
-        "SELECT quote_ident(pg_get_userbyid(nspowner)) FROM pg_namespace
-         WHERE nspname = $1 AND NOT pg_has_role(nspowner, 'USAGE')",
+        "SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(nspowner)) FROM pg_catalog.pg_namespace
+         WHERE nspname = $1 AND NOT pg_catalog.pg_has_role(nspowner, 'USAGE')",
     )
     .bind(schema.as_str())
     .fetch_optional(connection)
@@ -79,17 +81,17 @@ pub(super) async fn drop_some(
     kept: &[&str],
 ) -> Result<bool, DatabaseError> {
     let generator = sqlx::query(
-        "SELECT format('DROP %s IF EXISTS %I.%I CASCADE', CASE c.relkind
+        "SELECT pg_catalog.format('DROP %s IF EXISTS %I.%I CASCADE', CASE c.relkind
                     WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE'
                     WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname)
-         FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+         FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
          WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relname::text <> ALL ($2)
            -- A column's sequence is dropped with the column, a member of an extension only with the extension.
            AND NOT EXISTS (
-               SELECT FROM pg_depend d
-               WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND (
+               SELECT FROM pg_catalog.pg_depend d
+               WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND (
                    d.deptype = 'e'
-                   OR c.relkind = 'S' AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')))
+                   OR c.relkind = 'S' AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i')))
          ORDER BY c.relkind NOT IN ('v', 'm'), c.relkind = 'S', NOT c.relispartition, c.oid DESC LIMIT $3",
     )
     .bind(schema.as_str())
@@ -108,7 +110,8 @@ pub(super) async fn drop_schema(
     transaction: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<(), DatabaseError> {
-    let generator = sqlx::query("SELECT format('DROP SCHEMA %I CASCADE', $1)").bind(schema.as_str());
+    let generator =
+        sqlx::query("SELECT pg_catalog.format('DROP SCHEMA %I CASCADE', $1)").bind(schema.as_str());
     let statement = GeneratedSql::fetch_one(transaction, generator).await?;
     statement.run(transaction).await
 }
