@@ -2,13 +2,33 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, raw_sql};
 
 use crate::config::{DatabaseUrl, RoleSettings};
 use crate::tenancy::{Connector, DatabaseError, InvalidDatabaseUrl, require_sessions};
 
 /// Maximum time for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Settings that administration relies on, which the database or the role may set otherwise. They are not
+/// start-up parameters: a pooler may refuse those, and `require_sessions` could not report it.
+///
+/// With `row_security` off, a query fails (SQLSTATE 42501) if a policy would hide rows from it. Long statements
+/// and transactions are what administration is for: nothing ends them but PostgreSQL's own limits.
+const SESSION_SETTINGS: &str = "\
+SET row_security TO off; \
+SET statement_timeout TO 0; \
+SET lock_timeout TO 0; \
+SET idle_in_transaction_session_timeout TO 0; \
+SET default_transaction_isolation TO 'read committed'; \
+SET standard_conforming_strings TO on; \
+SET quote_all_identifiers TO off; \
+SET array_nulls TO on; \
+SET bytea_output TO hex; \
+SET xmloption TO content; \
+SET DateStyle TO ISO; \
+SET IntervalStyle TO postgres; \
+SET extra_float_digits TO 1";
 
 /// The database for commands that change it. The code that serves requests has no access to it.
 ///
@@ -58,9 +78,11 @@ impl AdminDatabase {
         require_sessions(async || self.connect().await).await
     }
 
-    /// Opens a connection. It has no statement timeout.
+    /// Opens a connection with the settings that administration relies on.
     pub(crate) async fn connect(&self) -> Result<PgConnection, DatabaseError> {
-        Ok(self.connector.connect(CONNECT_TIMEOUT).await?)
+        let mut connection = self.connector.connect(CONNECT_TIMEOUT).await?;
+        raw_sql(SESSION_SETTINGS).execute(&mut connection).await?;
+        Ok(connection)
     }
 
     /// Returns whether every transaction is read-only, as on a standby.

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::adopt::{self, Adopted};
 use super::migrations::{self, SHARED, TENANT};
-use super::{AdminError, citus, roles};
+use super::{AdminError, citus, tenants::roles};
 use crate::admin::history::{self, MigratedSchema};
 use crate::admin::{
     advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, history::AppliedMigration, schema,
@@ -130,7 +130,7 @@ async fn shared_on(connection: &mut PgConnection, patience: Patience) -> Result<
     let mut migrated = Migrated::nothing(&history);
     let pending = SHARED.pending(&history)?;
     apply_all(connection, schema, pending, patience, &mut migrated).await?;
-    citus::share_users(connection).await?;
+    citus::distribute_users(connection).await?;
     Ok(migrated)
 }
 
@@ -293,13 +293,13 @@ async fn apply(
     lock_timeout: Duration,
 ) -> Result<(), AdminError> {
     let table = schema.history();
-    let is_citus = citus::is_there(connection).await?;
+    let is_citus = citus::is_installed(connection).await?;
     let mut transaction = connection.begin().await?;
     history::enter_transaction(&mut transaction, schema, lock_timeout).await?;
     // This also keeps the schema from being dropped, and fails where it is gone.
     transaction.ensure_migrations_table(&table).await?;
     if is_citus {
-        citus::run(&mut transaction, GeneratedSql::of_migration(migration)).await?;
+        citus::run_separately(&mut transaction, GeneratedSql::from_migration(migration)).await?;
         transaction.skip(&table, migration).await?;
     } else {
         transaction.apply(&table, migration).await?;

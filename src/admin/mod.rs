@@ -7,14 +7,11 @@ pub mod archive;
 pub mod check;
 pub mod citus;
 mod database;
-pub mod drop;
 pub mod fleet;
 mod generated_sql;
 mod history;
 pub mod migrate;
 mod migrations;
-mod removal;
-pub mod roles;
 pub(crate) mod schema;
 pub mod shape;
 pub mod survey;
@@ -59,23 +56,6 @@ pub enum AdminError {
     NotAdoptable {
         /// What would have to be otherwise.
         lacks: Vec<String>,
-    },
-    /// The schema has nothing of a tenant's.
-    #[error(
-        "the schema is not a tenant's: it has neither our migration history nor the tables items and orders"
-    )]
-    NotATenant,
-    /// The tenant is still in use.
-    #[error("users who point at it: {users}. Move or delete them first, or use --force")]
-    StillUsed {
-        /// How many users point at it.
-        users: i64,
-    },
-    /// Other schemas hold something that would be dropped too.
-    #[error("other schemas need it: {}. Drop these first", objects.join(", "))]
-    NeededElsewhere {
-        /// What it is, as PostgreSQL describes it; some of it where it is much.
-        objects: Vec<String>,
     },
     /// The tenant cannot have a role, or the one of its name is more than a tenant's role.
     #[error("the tenant cannot have a role of its own: {}", flaws.join("; "))]

@@ -1,14 +1,18 @@
 //! Tenants as a whole: making one, and a list of all.
 
+pub mod drop;
+mod removal;
+pub mod roles;
+
 use std::collections::HashMap;
 
 use serde::Serialize;
 use sqlx::{Connection, Row};
 
 use super::AdminError;
+use super::citus;
 use super::migrate::{self, Patience};
 use super::survey::{History, Tenant, survey};
-use super::{citus, roles};
 use crate::admin::{advisory_lock, database::AdminDatabase, schema};
 use crate::tenancy::SchemaName;
 

@@ -1,4 +1,4 @@
-//! `tenants export` and `tenants import`: files, and what is told about them.
+//! `tenants export` and `tenants import`.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::output::{self, Transfer};
+use super::output::{self, TransferProgress};
 use super::tenants::of_tenant;
 use super::{CommandError, inspect, with_admin_database};
 use crate::admin::AdminDatabase;
-use crate::admin::archive::{self, ArchiveError, Contents, ImportOptions};
+use crate::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
 use crate::config::{DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArguments {
-    /// The tenant
+    /// Name of the tenant
     #[arg(value_name = "NAME")]
     tenant: String,
-    /// Write to this file, which is there when it is whole, and not to standard output
+    /// Write to this file instead of standard output; it is replaced only by a complete archive
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -31,13 +31,13 @@ pub(super) struct ExportArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArguments {
-    /// What `tenants export` wrote; - for standard input
+    /// Archive written by `tenants export`, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The name of the new tenant, if not that of the exported one
+    /// Name of the new tenant [default: the name of the exported tenant]
     #[arg(long = "as", value_name = "NAME")]
     name: Option<String>,
-    /// Leave the users out; those that the tenant's orders belong to must exist
+    /// Skip the users of the archive; the users of its orders must exist
     #[arg(long)]
     without_users: bool,
     #[command(flatten)]
@@ -46,38 +46,38 @@ pub(super) struct ImportArguments {
     roles: RoleSettings,
 }
 
-/// Why an archive was not written or read.
+/// Errors of `tenants export` and `tenants import`.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveCommandError {
-    /// The file cannot be made or opened.
-    #[error("cannot use {}", path.display())]
+    /// The file cannot be created or opened.
+    #[error("failed to open {}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// What is written to would be replaced by a file.
-    #[error("{} is no file: write to it by > instead of --output", .0.display())]
-    NoFile(PathBuf),
-    /// Nobody reads an archive on a terminal.
-    #[error("an archive is not for a terminal: write it to a file by > or --output")]
+    /// The output exists and is not a regular file, so it cannot be replaced.
+    #[error("{} is not a regular file; redirect standard output to it instead of passing --output", .0.display())]
+    NotAFile(PathBuf),
+    /// Standard output is a terminal.
+    #[error("standard output is a terminal; redirect it to a file or pass --output")]
     ToTerminal,
-    /// Nobody types an archive.
-    #[error("an archive does not come from a terminal: name a file, or read one by <")]
+    /// Standard input is a terminal.
+    #[error("stdin is a terminal; name a file or redirect one to stdin")]
     FromTerminal,
-    /// The archive failed.
+    /// The export or import failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
 }
 
 impl ArchiveCommandError {
     pub(super) fn is_usage(&self) -> bool {
-        matches!(self, Self::NoFile(_) | Self::ToTerminal | Self::FromTerminal)
+        matches!(self, Self::NotAFile(_) | Self::ToTerminal | Self::FromTerminal)
     }
 }
 
-/// Exports to the file, or to standard output.
+/// Runs `tenants export`.
 pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let ExportArguments {
         tenant,
@@ -86,16 +86,16 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
     } = arguments;
     let tenant = SchemaName::parse(&tenant)?;
     let contents = if let Some(path) = output {
-        let file = NewFile::beside(path)?;
+        let file = PendingFile::create(path)?;
         let mut content = file.content()?;
         let contents = export_to(&database, signals, &tenant, &mut content).await?;
-        file.keep(content).await?;
+        file.persist(content).await?;
         contents
     } else {
         let stdout = output::standard_output().ok_or(ArchiveCommandError::ToTerminal)?;
         export_to(&database, signals, &tenant, stdout).await?
     };
-    output::transferred("exported", &contents);
+    output::print_contents("exported", &contents);
     Ok(())
 }
 
@@ -104,9 +104,9 @@ async fn export_to(
     signals: &StopSignals,
     tenant: &SchemaName,
     to: impl AsyncWrite + Unpin + Send,
-) -> Result<Contents, CommandError> {
-    let progress = Transfer::new("exported", None);
-    let to = progress.to(to);
+) -> Result<ArchiveContents, CommandError> {
+    let progress = TransferProgress::new("exported", None);
+    let to = progress.wrap_writer(to);
     let work = async |database: &AdminDatabase| {
         let exported = archive::export(database, tenant, to).await;
         exported.map_err(|error| match error {
@@ -114,40 +114,43 @@ async fn export_to(
             error => ArchiveCommandError::from(error).into(),
         })
     };
-    progress.during(Box::pin(inspect(database, signals, work))).await
+    progress
+        .show_during(Box::pin(inspect(database, signals, work)))
+        .await
 }
 
-/// A file that has its name when it is whole. Dropped before, it leaves nothing.
-struct NewFile {
+/// A temporary file that replaces `path` once it is complete. It is deleted on drop.
+struct PendingFile {
     path: PathBuf,
-    /// For our eyes only: an archive holds what `public.users` does.
+    /// Readable by its owner only: an archive holds all columns of `public.users`.
     temporary: NamedTempFile,
 }
 
-impl NewFile {
-    /// Makes it in the folder where it is to be, which only a file may be replaced in.
-    fn beside(path: PathBuf) -> Result<Self, ArchiveCommandError> {
-        // Where it is a link, what it leads to is replaced.
+impl PendingFile {
+    /// Creates the temporary file in the folder of `path`.
+    fn create(path: PathBuf) -> Result<Self, ArchiveCommandError> {
+        // If `path` is a symbolic link, its target is replaced.
         let path = path.canonicalize().unwrap_or(path);
         if path.exists() && !path.is_file() {
-            return Err(ArchiveCommandError::NoFile(path));
+            return Err(ArchiveCommandError::NotAFile(path));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let made = NamedTempFile::with_prefix_in(".tenant-orders-", folder.unwrap_or(Path::new(".")));
-        match made {
+        let created = NamedTempFile::with_prefix_in(".tenant-orders-", folder.unwrap_or(Path::new(".")));
+        match created {
             Ok(temporary) => Ok(Self { path, temporary }),
             Err(source) => Err(ArchiveCommandError::File { path, source }),
         }
     }
 
+    /// Opens the temporary file for writing.
     fn content(&self) -> Result<File, ArchiveCommandError> {
         let content = self.temporary.as_file().try_clone();
-        content.map(File::from_std).map_err(|source| self.failed(source))
+        content.map(File::from_std).map_err(|source| self.error(source))
     }
 
-    /// Gives it its name, once `content` is on the disk.
-    async fn keep(self, content: File) -> Result<(), ArchiveCommandError> {
-        content.sync_all().await.map_err(|source| self.failed(source))?;
+    /// Renames the file to `path` after its content is on disk.
+    async fn persist(self, content: File) -> Result<(), ArchiveCommandError> {
+        content.sync_all().await.map_err(|source| self.error(source))?;
         let path = self.path;
         match self.temporary.persist(&path) {
             Ok(_) => Ok(()),
@@ -157,13 +160,13 @@ impl NewFile {
         }
     }
 
-    fn failed(&self, source: io::Error) -> ArchiveCommandError {
+    fn error(&self, source: io::Error) -> ArchiveCommandError {
         let path = self.path.clone();
         ArchiveCommandError::File { path, source }
     }
 }
 
-/// Imports from the file, or from standard input.
+/// Runs `tenants import`.
 pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let ImportArguments {
         file: path,
@@ -188,7 +191,7 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
         let length = file.metadata().await.map_err(failed)?.len();
         import_from(&database, &roles, signals, file, Some(length), &options).await?
     };
-    output::transferred("imported", &contents);
+    output::print_contents("imported", &contents);
     Ok(())
 }
 
@@ -199,14 +202,14 @@ async fn import_from(
     from: impl AsyncRead + Unpin + Send,
     length: Option<u64>,
     options: &ImportOptions,
-) -> Result<Contents, CommandError> {
-    let progress = Transfer::new("imported", length);
-    let from = progress.from(from);
+) -> Result<ArchiveContents, CommandError> {
+    let progress = TransferProgress::new("imported", length);
+    let from = progress.wrap_reader(from);
     let work = async |database: &AdminDatabase| {
         let imported = archive::import(&database.with_roles(roles), from, options).await;
         imported.map_err(|error| ArchiveCommandError::from(error).into())
     };
     progress
-        .during(Box::pin(with_admin_database(database, signals, work)))
+        .show_during(Box::pin(with_admin_database(database, signals, work)))
         .await
 }

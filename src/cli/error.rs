@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::archive::ArchiveCommandError;
 use super::database::SourceError;
 use crate::admin::AdminError;
+use crate::admin::tenants::drop::DropError;
 use crate::authentication::InvalidKeys;
 use crate::seed::SeedError;
 use crate::server::ServeError;
@@ -74,6 +75,14 @@ pub enum CommandError {
         /// Why.
         source: AdminError,
     },
+    /// A tenant was not dropped.
+    #[error("tenant {name:?}: {source}")]
+    Drop {
+        /// Name of its schema.
+        name: String,
+        /// The reason.
+        source: DropError,
+    },
     /// Tenants are not what they should be.
     #[error("{drifted} of {of} tenants differ from what the migrations make")]
     Drift {
@@ -82,8 +91,8 @@ pub enum CommandError {
         /// How many were checked.
         of: usize,
     },
-    /// There is nobody to ask whether to go on.
-    #[error("this is asked before it is done: confirm it with --yes, since there is no terminal to ask on")]
+    /// Confirmation is required, and stdin is not a terminal.
+    #[error("confirmation required, but stdin is not a terminal; pass --yes to proceed")]
     Unconfirmed,
     /// The user does not want it.
     #[error("nothing was done")]

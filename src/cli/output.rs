@@ -16,8 +16,8 @@ use serde::Serialize;
 use crate::error_chain;
 
 pub(super) use fleet::FleetOutput;
-pub(super) use relocation::MoveOutput;
-pub(super) use transfer::{Transfer, standard_output, transferred};
+pub(super) use relocation::MoveProgressOutput;
+pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 
 /// Tells why the process fails, with all causes.
 pub fn failure(error: &dyn Error) {

@@ -1,4 +1,4 @@
-//! `tenants distribute` and `tenants move`: on which node of a Citus cluster a tenant lies.
+//! `tenants distribute` and `tenants move`: placement of tenants in a Citus cluster.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::migrate::run_fleet;
-use super::output::{self, FleetOutput, MoveOutput};
+use super::output::{self, FleetOutput, MoveProgressOutput};
 use super::report::shown;
 use super::tenants::of_tenant;
 use super::{
@@ -22,15 +22,15 @@ use crate::config::{self, DatabaseSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
-/// Between two looks at how far a move has come.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Interval between two queries of a move's progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(super) struct DistributeArguments {
     /// Only these tenants
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// How long it waits for a table that is in use; who needs the table meanwhile waits too
+    /// Maximum wait for the lock of a table; other statements queue behind it meanwhile
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::duration)]
     lock_timeout: Duration,
     #[command(flatten)]
@@ -39,20 +39,20 @@ pub(super) struct DistributeArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct MoveArguments {
-    /// The tenant
+    /// Name of the tenant
     #[arg(value_name = "NAME")]
     tenant: String,
-    /// The node to move it to: its host, or host:port
+    /// Target node: host or host:port
     #[arg(value_name = "NODE")]
     node: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
     database: DatabaseSettings,
 }
 
-/// Puts tenants on nodes, and what all share on all of them first.
+/// Runs `tenants distribute`. The shared tables are migrated and distributed first.
 pub(super) async fn distribute(
     arguments: DistributeArguments,
     signals: &StopSignals,
@@ -60,7 +60,7 @@ pub(super) async fn distribute(
     let only = schemas(&arguments.names)?;
     let options = FleetOptions {
         task: FleetTask::Distribute,
-        // Each locks the users, who are everybody's.
+        // Each tenant's distribution locks `public.users`, so more jobs would only wait.
         jobs: Some(NonZeroUsize::MIN),
         patience: Patience {
             lock_timeout: arguments.lock_timeout,
@@ -91,7 +91,7 @@ pub(super) async fn distribute(
     .await
 }
 
-/// Moves a tenant, after it was told what that takes.
+/// Runs `tenants move`: prints the plan, asks for confirmation, and moves the tenant.
 pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let tenant = SchemaName::parse(&arguments.tenant)?;
     if !arguments.yes && !confirm::can_ask() {
@@ -100,11 +100,11 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
     with_admin_database(&arguments.database, signals, async |database| {
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
         let relocation = planned.map_err(|error| of_tenant(&tenant, error))?;
-        output::step(&told(&relocation));
-        if !arguments.yes && !confirm::ask("Move it?").await {
+        output::step(&describe(&relocation));
+        if !arguments.yes && !confirm::ask("Move the tenant?").await {
             return Err(CommandError::Declined);
         }
-        let moved = run(database, &relocation).await;
+        let moved = run_with_progress(database, &relocation).await;
         let duration = moved.map_err(|error| of_tenant(&tenant, error))?;
         output::step(&format!(
             "{}: moved to {} in {:.1} s",
@@ -117,49 +117,49 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
     .await
 }
 
-/// Moves it, and tells meanwhile how far that is.
-async fn run(
+/// Moves the tenant, and prints the progress meanwhile.
+async fn run_with_progress(
     database: &AdminDatabase,
     relocation: &Relocation,
 ) -> Result<Duration, crate::admin::AdminError> {
-    let mut output = MoveOutput::new();
-    let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut output = MoveProgressOutput::new();
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     let mut moving = std::pin::pin!(relocation::run(database, relocation));
     loop {
         tokio::select! {
             biased;
             moved = &mut moving => {
-                output.end();
+                output.finish();
                 return moved;
             }
-            _ = looks.tick() => {
-                // That nobody tells how far it is does not stop it.
+            _ = ticks.tick() => {
+                // Errors are ignored: the move continues without progress output.
                 if let Ok(Some(progress)) = relocation::progress(database, &relocation.tenant).await {
-                    output.progress(progress);
+                    output.update(progress);
                 }
             }
         }
     }
 }
 
-/// What a move takes, before it begins.
-fn told(relocation: &Relocation) -> String {
+/// Describes a move and its effect on requests.
+fn describe(relocation: &Relocation) -> String {
     let size = relocation.size_bytes.map_or_else(
-        || "of unknown size".to_owned(),
+        || "unknown size".to_owned(),
         |bytes| HumanBytes(bytes.try_into().unwrap_or_default()).to_string(),
     );
-    let how = match relocation.mode {
+    let method = match relocation.mode {
         TransferMode::Logical => {
-            "by logical replication: it is read and written meanwhile, but for the last moments, mostly less \
-             than a second, in which writes wait"
+            "by logical replication; reads and writes continue, and writes wait briefly at the end, usually for less \
+             than a second"
         }
         TransferMode::BlockWrites => {
-            "by a copy: it is read meanwhile, but writes wait until the copy is done, mostly some seconds for \
-             each 100 MiB, since a node's wal_level is not logical or a table has no replica identity"
+            "by a copy, since wal_level is not logical on every node or a table has no replica identity; reads \
+             continue, and writes wait until the copy is done, usually a few seconds per 100 MiB"
         }
     };
     format!(
-        "{} ({size}) goes from {} to {} {how}",
+        "{} ({size}) moves from {} to {} {method}",
         shown(relocation.tenant.as_str()),
         shown(&relocation.from),
         shown(&relocation.to.name()),

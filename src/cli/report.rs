@@ -7,9 +7,9 @@ use console::{Alignment, measure_text_width, pad_str};
 use indicatif::HumanBytes;
 
 use crate::admin::check::CheckedTenant;
-use crate::admin::drop::Contents;
-use crate::admin::roles::RoleFate;
 use crate::admin::shape::{Difference, DifferenceKind};
+use crate::admin::tenants::drop::TenantContents;
+use crate::admin::tenants::roles::RoleRemoval;
 use crate::admin::tenants::{ListedTenant, TenantState};
 
 /// Names that are told where there are many.
@@ -108,21 +108,25 @@ fn state(state: TenantState) -> &'static str {
     }
 }
 
-/// What is dropped with a tenant.
-pub(super) fn contents(contents: &Contents) -> String {
+/// Describes the contents of a tenant that is dropped.
+pub(super) fn contents(contents: &TenantContents) -> String {
     let names = names(contents.tables.iter().map(String::as_str));
     let tables = match contents.tables.len() {
         1 => format!("1 table ({names})"),
         count => format!("{count} tables ({names})"),
     };
-    let role = match contents.role {
-        RoleFate::Dropped => ", its role",
-        RoleFate::None | RoleFate::Kept(_) => "",
-    };
-    match contents.size_bytes {
-        Some(bytes) => format!("{tables}, {}{role}", size(bytes)),
-        None => format!("{tables}{role}"),
+    let mut parts = vec![tables];
+    parts.extend(contents.size_bytes.map(|bytes| size(bytes).to_string()));
+    parts.extend(
+        contents
+            .extensions
+            .iter()
+            .map(|name| format!("extension {}", shown(name))),
+    );
+    if contents.role == RoleRemoval::Dropped {
+        parts.push("its role".to_owned());
     }
+    parts.join(", ")
 }
 
 fn size(bytes: i64) -> HumanBytes {

@@ -5,9 +5,9 @@ use clap::{Args, Subcommand};
 use super::archive::{self, ExportArguments, ImportArguments};
 use super::placement::{self, DistributeArguments, MoveArguments};
 use super::{CommandError, confirm, inspect, output, report, schemas, with_admin_database};
-use crate::admin::drop::PointingUsers;
-use crate::admin::roles::RoleFate;
-use crate::admin::{AdminError, check, drop, tenants};
+use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
+use crate::admin::tenants::roles::RoleRemoval;
+use crate::admin::{AdminError, check, tenants};
 use crate::config::{DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
@@ -26,10 +26,10 @@ pub(super) enum TenantsCommand {
     /// points at, which is a remark and no difference. Where a difference can be mended without harm, the
     /// SQL is told. Nothing is changed.
     Check(CheckArguments),
-    /// Drop a tenant: its schema with all that is in it, for good
+    /// Permanently drop a tenant: its schema with everything in it
     ///
-    /// Refused where it is not a tenant, where users point at it, and where other schemas need something
-    /// of it. A drop that was cut off is finished by another one.
+    /// Asks for confirmation. Fails, and changes nothing, if the schema is not a tenant, if users still
+    /// belong to it, or if objects outside the schema depend on it. Run it again after an interruption.
     Drop(DropArguments),
     /// Put tenants on the nodes of a Citus cluster, where they are not yet
     ///
@@ -93,10 +93,10 @@ pub(super) struct DropArguments {
     /// The name of its schema
     #[arg(value_name = "NAME")]
     name: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// Drop it though users point at it: they stay, and are answered that their tenant is unavailable
+    /// Drop the tenant although users belong to it; they remain, and get 503 tenant-unavailable
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -176,31 +176,35 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
         return Err(CommandError::Unconfirmed);
     }
     let users = if arguments.force {
-        PointingUsers::Abandon
+        RemainingUsers::Orphan
     } else {
-        PointingUsers::Keep
+        RemainingUsers::Refuse
     };
     let name = report::shown(schema.as_str());
+    let not_dropped = |source: DropError| CommandError::Drop {
+        name: schema.as_str().to_owned(),
+        source,
+    };
     with_admin_database(&arguments.database, signals, async |database| {
         if !arguments.yes {
             let contents = drop::inspect(database, &schema, users)
                 .await
-                .map_err(|error| of_tenant(&schema, error))?;
-            let question = format!("Drop tenant {name} for good: {}?", report::contents(&contents));
+                .map_err(not_dropped)?;
+            let question = format!("Permanently drop tenant {name}: {}?", report::contents(&contents));
             if !confirm::ask(&question).await {
                 return Err(CommandError::Declined);
             }
         }
         let dropped = drop::drop_tenant(database, &schema, users)
             .await
-            .map_err(|error| of_tenant(&schema, error))?;
+            .map_err(not_dropped)?;
         output::step(&format!("{name}: dropped {}", report::contents(&dropped)));
-        if let RoleFate::Kept(reason) = &dropped.role {
-            output::step(&format!("the role {name} stays: {}", report::shown(reason)));
+        if let RoleRemoval::Kept(reason) = &dropped.role {
+            output::step(&format!("role {name} was not dropped: {}", report::shown(reason)));
         }
         if dropped.users > 0 {
             output::step(&format!(
-                "users who still point at it, and are answered that their tenant is unavailable: {}",
+                "users that still belong to it, and get 503 tenant-unavailable: {}",
                 dropped.users
             ));
         }

@@ -1,24 +1,24 @@
-//! What a tenant's tables are, out of the catalog.
+//! Definitions of a tenant's tables, read from the catalog.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::ArchiveError;
-use super::format::{Column, Migration, Table, table_folder};
+use super::format::{ArchivedColumn, ArchivedMigration, ArchivedTable, table_folder};
 use crate::admin::history::{self, MigratedSchema};
 use crate::tenancy::SchemaName;
 
-/// In definitions.sql, what is before the data.
+/// Last step of definitions.sql that runs before the rows are loaded.
 const LAST_STEP_BEFORE_DATA: i32 = 2;
 
-/// The statements that make the tables, and those that make their keys and the like, both without the
-/// schema's name. The search path has to name the schema, for PostgreSQL to leave the name out.
-pub(super) async fn statements(
+/// Returns the statements that create the tables, and those that create keys, indexes and the like. Names are
+/// unqualified, which requires the schema in the search path.
+pub(super) async fn read_statements(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<(String, String), ArchiveError> {
     let (mut tables, mut keys) = (String::new(), String::new());
-    for row in rows(connection, include_str!("definitions.sql"), tenant).await? {
+    for row in fetch_rows(connection, include_str!("definitions.sql"), tenant).await? {
         let script = match row.try_get(0)? {
             ..=LAST_STEP_BEFORE_DATA => &mut tables,
             _ => &mut keys,
@@ -28,48 +28,48 @@ pub(super) async fn statements(
     Ok((tables, keys))
 }
 
-/// What would keep the tenant from being imported again.
-pub(super) async fn obstacles(
+/// Returns descriptions of objects that an import could not restore although the data depends on them.
+pub(super) async fn unsupported_objects(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Vec<String>, ArchiveError> {
-    texts(&rows(connection, include_str!("obstacles.sql"), tenant).await?)
+    texts(&fetch_rows(connection, include_str!("unsupported.sql"), tenant).await?)
 }
 
-/// What does not come along, without being missed by the data.
-pub(super) async fn left_out(
+/// Returns descriptions of objects that an archive does not hold, and that the data does not need.
+pub(super) async fn left_out_objects(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Vec<String>, ArchiveError> {
-    texts(&rows(connection, include_str!("left_out.sql"), tenant).await?)
+    texts(&fetch_rows(connection, include_str!("left_out.sql"), tenant).await?)
 }
 
-/// The tenant's tables, by their names.
-pub(super) async fn tables(
+/// Returns the tenant's tables, ordered by name.
+pub(super) async fn read_tables(
     connection: &mut PgConnection,
     tenant: &SchemaName,
-) -> Result<Vec<Table>, ArchiveError> {
+) -> Result<Vec<ArchivedTable>, ArchiveError> {
     let statement = "
         SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND c.relkind = 'r' ORDER BY c.relname";
-    let names = texts(&rows(connection, statement, tenant).await?)?;
+    let names = texts(&fetch_rows(connection, statement, tenant).await?)?;
     let mut tables = Vec::with_capacity(names.len());
     for (name, number) in names.into_iter().zip(1..) {
-        tables.push(Table {
+        tables.push(ArchivedTable {
             folder: table_folder(number, &name),
-            columns: columns(connection, tenant.as_str(), &name).await?,
+            columns: read_columns(connection, tenant.as_str(), &name).await?,
             name,
         });
     }
     Ok(tables)
 }
 
-/// The columns that COPY writes: generated ones are computed again.
-pub(super) async fn columns(
+/// Returns the columns that COPY writes. Generated columns are excluded: PostgreSQL recomputes them.
+pub(super) async fn read_columns(
     connection: &mut PgConnection,
     schema: &str,
     table: &str,
-) -> Result<Vec<Column>, ArchiveError> {
+) -> Result<Vec<ArchivedColumn>, ArchiveError> {
     let rows = sqlx::query(
         "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -82,7 +82,7 @@ pub(super) async fn columns(
     .fetch_all(connection)
     .await?;
     let columns = rows.iter().map(|row| {
-        Ok(Column {
+        Ok(ArchivedColumn {
             name: row.try_get(0)?,
             data_type: row.try_get(1)?,
         })
@@ -90,20 +90,22 @@ pub(super) async fn columns(
     columns.collect()
 }
 
-/// The migration history, if there is one.
-pub(super) async fn migrations(
+/// Returns the migration history, or `None` if the tenant has none.
+pub(super) async fn read_migrations(
     connection: &mut PgConnection,
     tenant: &SchemaName,
-) -> Result<Option<Vec<Migration>>, ArchiveError> {
+) -> Result<Option<Vec<ArchivedMigration>>, ArchiveError> {
     let schema = MigratedSchema::Tenant(tenant);
     if !history::exists(connection, schema).await? {
         return Ok(None);
     }
     let histories = history::read(connection, [schema]).await?;
-    Ok(Some(histories.iter().flatten().map(Migration::from).collect()))
+    Ok(Some(
+        histories.iter().flatten().map(ArchivedMigration::from).collect(),
+    ))
 }
 
-async fn rows(
+async fn fetch_rows(
     connection: &mut PgConnection,
     statement: &'static str,
     tenant: &SchemaName,

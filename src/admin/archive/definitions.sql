@@ -1,5 +1,5 @@
--- The statements that make the tables of the schema $1 again, rows of (when, statement): 1 and 2 before
--- the data, the others behind it. The search path names the schema, so that no statement has to.
+-- Statements that recreate the tables of the schema $1: rows of (step, statement). Steps 1 and 2 run before the rows are
+-- loaded, the others after. Names are unqualified, since the search path names the schema.
 WITH tables AS (
     SELECT c.oid, c.relname
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -16,7 +16,7 @@ sequences AS (
     FROM pg_sequence s
     JOIN pg_class c ON c.oid = s.seqrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    -- The column that it belongs to: by OWNED BY, or as that column's identity.
+    -- The column that owns the sequence, by OWNED BY or as an identity column.
     LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
         AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
     WHERE n.nspname = $1
@@ -54,9 +54,9 @@ indexes AS (
         SELECT FROM pg_constraint k
         WHERE k.conrelid = t.oid AND k.conindid = i.oid AND k.contype IN ('p', 'u', 'x'))
 )
-SELECT time, statement
+SELECT step, statement
 FROM (
-    SELECT 1 AS time, relname AS name,
+    SELECT 1 AS step, relname AS name,
            format('CREATE SEQUENCE %I AS %s %s;', relname, type, options) AS statement
     FROM sequences WHERE NOT is_identity
   UNION ALL
@@ -64,13 +64,13 @@ FROM (
         SELECT string_agg(E'\n    ' || definition, ',' ORDER BY attnum) FROM columns WHERE attrelid = oid))
     FROM tables
   UNION ALL
-    -- A foreign key may refer to what a unique index makes unique.
+    -- Foreign keys follow the indexes: a foreign key can reference a unique index.
     SELECT CASE k.contype WHEN 'f' THEN 5 ELSE 3 END, k.conname,
            format('ALTER TABLE %I ADD CONSTRAINT %I %s;', t.relname, k.conname, pg_get_constraintdef(k.oid))
     FROM pg_constraint k JOIN tables t ON t.oid = k.conrelid
     WHERE k.contype IN ('p', 'u', 'x', 'c', 'f')
   UNION ALL
-    -- PostgreSQL names the schema in front of the table: what is behind that is taken.
+    -- pg_get_indexdef qualifies the table: its prefix is replaced by an unqualified one.
     SELECT 4, relname, format('CREATE %sINDEX %I ON %I%s;', uniqueness, relname, table_name, substr(
         definition, 1 + length(format('CREATE %sINDEX %I ON %I.%I', uniqueness, relname, $1, table_name))))
     FROM indexes
@@ -84,4 +84,4 @@ FROM (
     SELECT 7, relname, format('SELECT pg_catalog.setval(%L, %s);', quote_ident(relname), last_value)
     FROM sequences WHERE last_value IS NOT NULL
 ) AS statements
-ORDER BY time, name
+ORDER BY step, name

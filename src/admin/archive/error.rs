@@ -1,85 +1,86 @@
-//! Why a tenant was not exported or imported.
+//! Errors of export and import.
 
 use std::io;
 
 use crate::admin::AdminError;
 use crate::tenancy::{DatabaseError, InvalidSchemaName};
 
-/// Why a tenant was not exported or imported. What was exported so far is no archive; of an import
-/// nothing is left.
+/// A failed export or import. A partial export is not a valid archive; a failed import leaves nothing behind.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A statement failed, there is no such schema, or migrations do not fit.
+    /// A statement failed, the schema does not exist, or the migrations are unknown.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// The tenant has what would not come back.
+    /// The tenant has objects that an import could not restore.
     #[error("an archive cannot hold: {}", .0.join("; "))]
-    Obstacles(Vec<String>),
-    /// Tables came or went while they were being locked.
-    #[error("the tenant's tables were just being changed: try again")]
-    BeingChanged,
+    Unsupported(Vec<String>),
+    /// Tables were created or dropped while the export locked them.
+    #[error("the tenant's tables changed while they were being locked; try again")]
+    TablesChanged,
     /// The archive cannot be written.
-    #[error("the archive cannot be written")]
+    #[error("failed to write the archive")]
     Write(#[source] io::Error),
     /// The archive cannot be read.
-    #[error("the archive cannot be read")]
+    #[error("failed to read the archive")]
     Read(#[source] io::Error),
-    /// It does not begin as archives do.
-    #[error("this is no archive of a tenant")]
-    NoArchive,
-    /// Its end is missing.
-    #[error("the archive is cut short: its end is missing")]
-    CutShort,
-    /// It is not as it was written.
+    /// The file does not begin like an archive.
+    #[error("the file is not an archive of a tenant")]
+    NotAnArchive,
+    /// The end of the archive is missing.
+    #[error("the archive is truncated")]
+    Truncated,
+    /// The archive was modified.
     #[error("the archive is damaged: {0}")]
     Damaged(String),
-    /// A newer program wrote it.
-    #[error("the archive has format {0}, which only a newer version of this program reads")]
+    /// A newer version of this program wrote the archive.
+    #[error("unsupported archive format: {0}; import it with a newer version of this program")]
     NewerFormat(u64),
-    /// The name to import as is none.
+    /// The name of the new tenant is invalid.
     #[error(transparent)]
     Name(#[from] InvalidSchemaName),
-    /// There is something already where the tenant is to be.
-    #[error("the schema {0:?} exists already: nothing is overwritten")]
-    Exists(String),
-    /// The tables cannot be made, as where a type is missing.
-    #[error("the archive's tables cannot be made in this database")]
+    /// A schema with the tenant's name exists.
+    #[error("schema {0:?} already exists; import under another name with --as")]
+    SchemaExists(String),
+    /// The tables cannot be created, for example because a type is missing.
+    #[error("failed to create the archive's tables")]
     Tables(#[source] DatabaseError),
-    /// The database does not take the rows, as where its encoding lacks a character.
-    #[error("the archive's rows cannot be stored in this database")]
+    /// The database rejected the rows, for example because its encoding lacks a character.
+    #[error("failed to load the archive's rows")]
     Rows(#[source] DatabaseError),
-    /// The keys cannot be made, as where users are missing.
-    #[error("the archive's keys cannot be made in this database, as where users are missing")]
-    Keys(#[source] DatabaseError),
-    /// There are other users of the same ids.
+    /// The keys cannot be created, for example because users are missing.
     #[error(
-        "{count} of the archive's users exist already and are not the same: {}. --without-users leaves all out",
-        some.join(", ")
+        "failed to create the archive's keys; the users of its orders and all other referenced tables must exist"
     )]
-    UsersExist {
-        /// How many.
+    Keys(#[source] DatabaseError),
+    /// Other users have the same ids.
+    #[error(
+        "{count} of the archive's users already exist with different data: {}; pass --without-users to skip all users",
+        ids.join(", ")
+    )]
+    UserConflicts {
+        /// Number of users.
         count: i64,
-        /// The ids of the first ones.
-        some: Vec<String>,
+        /// Ids of the first users.
+        ids: Vec<String>,
     },
 }
 
 impl ArchiveError {
-    /// The checksum of `part` is not what it was.
+    /// Reports that the checksum of `part` does not match.
     pub(super) fn wrong_checksum(part: &str) -> Self {
         Self::Damaged(format!("the checksum of {part} does not match"))
     }
 
-    /// `path` is not of the kind that it should be.
-    pub(super) fn unintelligible(path: &str, error: &dyn std::error::Error) -> Self {
-        Self::Damaged(format!("{path} makes no sense: {error}"))
+    /// Reports that the file at `path` cannot be parsed.
+    pub(super) fn malformed(path: &str, error: &dyn std::error::Error) -> Self {
+        Self::Damaged(format!("{path} is malformed: {error}"))
     }
 
-    /// The file `found` is where `expected` should be.
-    pub(super) fn unexpected(found: Option<&str>, expected: &str) -> Self {
+    /// Reports that the file `found` is in the place of `expected`.
+    pub(super) fn unexpected_file(found: Option<&str>, expected: &str) -> Self {
         Self::Damaged(match found {
-            Some(found) => format!("{found} is where {expected} should be"),
-            None => format!("it has no {expected}"),
+            Some(found) => format!("expected {expected}, found {found}"),
+            None => format!("{expected} is missing"),
         })
     }
 }

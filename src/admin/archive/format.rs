@@ -1,4 +1,4 @@
-//! What stands in an archive: docs/archive.md tells it to people.
+//! Files of an archive. docs/archive.md documents the format.
 
 use data_encoding::HEXLOWER;
 use memchr::memchr_iter;
@@ -7,22 +7,22 @@ use sha2::{Digest, Sha256};
 
 use crate::admin::history::AppliedMigration;
 
-/// The format that is written, and the newest that is read.
-pub(super) const FORMAT: u32 = 1;
+/// Version of the format that is written, and the newest that is read.
+pub(super) const FORMAT_VERSION: u32 = 1;
 
-/// The checksums of the three files behind it, which are known before anything else.
-pub(super) const CHECKSUMS: &str = "SHA256SUMS";
-pub(super) const MANIFEST: &str = "manifest.json";
-/// What makes the tables, before the data.
-pub(super) const TABLES: &str = "tables.sql";
-/// What makes keys, indexes and the like, behind the data.
-pub(super) const KEYS: &str = "keys.sql";
-/// The folder of the users' rows.
-pub(super) const USERS: &str = "users";
-/// What the data must come to: the last file.
-pub(super) const SUMMARY: &str = "summary.json";
+/// Checksums of the next three files. The first file of an archive.
+pub(super) const CHECKSUMS_FILE: &str = "SHA256SUMS";
+pub(super) const MANIFEST_FILE: &str = "manifest.json";
+/// Statements that create the tables, run before the rows are loaded.
+pub(super) const TABLES_FILE: &str = "tables.sql";
+/// Statements that create keys, indexes and the like, run after the rows are loaded.
+pub(super) const KEYS_FILE: &str = "keys.sql";
+/// Folder of the users' rows.
+pub(super) const USERS_FOLDER: &str = "users";
+/// Row counts and checksums. The last file of an archive.
+pub(super) const SUMMARY_FILE: &str = "summary.json";
 
-/// What an archive is of.
+/// Description of the archive.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) format: u32,
@@ -30,30 +30,30 @@ pub(super) struct Manifest {
     pub(super) exported_at: String,
     pub(super) postgresql: String,
     pub(super) tenant: String,
-    /// The migration history; none where the tenant has none.
-    pub(super) migrations: Option<Vec<Migration>>,
-    pub(super) users: Vec<Column>,
-    pub(super) tables: Vec<Table>,
+    /// Migration history; `None` if the tenant has none.
+    pub(super) migrations: Option<Vec<ArchivedMigration>>,
+    pub(super) users: Vec<ArchivedColumn>,
+    pub(super) tables: Vec<ArchivedTable>,
     pub(super) grants: Vec<Grant>,
     pub(super) left_out: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Migration {
+pub(super) struct ArchivedMigration {
     pub(super) version: i64,
-    /// In hexadecimal.
+    /// Hexadecimal.
     pub(super) checksum: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Table {
+pub(super) struct ArchivedTable {
     pub(super) name: String,
     pub(super) folder: String,
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<ArchivedColumn>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Column {
+pub(super) struct ArchivedColumn {
     pub(super) name: String,
     #[serde(rename = "type")]
     pub(super) data_type: String,
@@ -62,31 +62,31 @@ pub(super) struct Column {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Grant {
     pub(super) kind: String,
-    /// None for the schema itself.
+    /// `None` for the schema itself.
     pub(super) name: Option<String>,
-    /// None for everybody.
+    /// `None` for `PUBLIC`.
     pub(super) grantee: Option<String>,
     pub(super) privileges: String,
 }
 
-/// What the data comes to.
+/// Row counts and checksums of all rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Summary {
-    pub(super) users: Sums,
+    pub(super) users: RowsSummary,
     /// In the order of the manifest.
-    pub(super) tables: Vec<Sums>,
+    pub(super) tables: Vec<RowsSummary>,
 }
 
-/// What the rows of one table come to, in all its files.
+/// Size and checksum of the rows of one table, over all its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sums {
+pub(super) struct RowsSummary {
     pub(super) rows: u64,
     pub(super) bytes: u64,
     pub(super) sha256: String,
 }
 
-/// Adds up rows in the text format of COPY, in which only the end of a row is a newline (PostgreSQL
-/// manual, COPY, "Text Format").
+/// Counts and hashes rows in the text format of COPY. A newline occurs only at the end of a row (PostgreSQL manual,
+/// COPY, "Text Format").
 #[derive(Default)]
 pub(super) struct RowDigest {
     rows: u64,
@@ -95,14 +95,14 @@ pub(super) struct RowDigest {
 }
 
 impl Manifest {
-    /// The version of the last migration.
+    /// Returns the version of the last migration.
     pub(super) fn version(&self) -> Option<i64> {
         let versions = self.migrations.iter().flatten();
         versions.map(|migration| migration.version).max()
     }
 }
 
-impl From<&AppliedMigration> for Migration {
+impl From<&AppliedMigration> for ArchivedMigration {
     fn from(applied: &AppliedMigration) -> Self {
         Self {
             version: applied.version,
@@ -112,14 +112,14 @@ impl From<&AppliedMigration> for Migration {
 }
 
 impl RowDigest {
-    pub(super) fn add(&mut self, data: &[u8]) {
+    pub(super) fn update(&mut self, data: &[u8]) {
         self.rows += memchr_iter(b'\n', data).count() as u64;
         self.bytes += data.len() as u64;
         self.sha256.update(data);
     }
 
-    pub(super) fn sums(self) -> Sums {
-        Sums {
+    pub(super) fn finish(self) -> RowsSummary {
+        RowsSummary {
             rows: self.rows,
             bytes: self.bytes,
             sha256: HEXLOWER.encode(&self.sha256.finalize()),
@@ -127,20 +127,20 @@ impl RowDigest {
     }
 }
 
-/// The line of `sha256sum` for a file.
+/// Returns the line that `sha256sum` prints for a file.
 pub(super) fn checksum_line(path: &str, content: &[u8]) -> String {
     format!("{}  {path}\n", HEXLOWER.encode(&Sha256::digest(content)))
 }
 
-/// The folder of a table's rows. Any name may be a table's: what might mean something to a file system
-/// is left out, and the number makes it one of a kind.
+/// Returns the folder of a table's rows. Characters of the name that could be special to a file system are removed,
+/// and the number makes the folder unique.
 pub(super) fn table_folder(number: usize, name: &str) -> String {
-    let is_plain = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
-    let plain: String = name.chars().filter(is_plain).collect();
-    format!("tables/{number}-{plain}")
+    let is_safe = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    let safe: String = name.chars().filter(is_safe).collect();
+    format!("tables/{number}-{safe}")
 }
 
-/// A file of rows. The order of their names is the order of the rows.
+/// Returns the path of a file of rows. The order of the paths is the order of the rows.
 pub(super) fn rows_file(folder: &str, number: u32) -> String {
     format!("{folder}/{number:06}.copy")
 }

@@ -1,4 +1,4 @@
-//! What others than its owner may do with a tenant.
+//! Privileges of other roles on a tenant's schema.
 
 use sqlx::{PgConnection, Row};
 
@@ -7,8 +7,8 @@ use super::format::{Grant, Manifest};
 use crate::admin::generated_sql::GeneratedSql;
 use crate::tenancy::{DatabaseError, SchemaName};
 
-/// What others may do with the tenant's schema, tables and sequences.
-pub(super) async fn read(
+/// Returns the privileges on the tenant's schema, tables and sequences, except the owner's.
+pub(super) async fn read_grants(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Vec<Grant>, ArchiveError> {
@@ -27,12 +27,12 @@ pub(super) async fn read(
     grants.collect()
 }
 
-/// Grants the same on what is `tenant` now. Some roles may not exist here: what was to be theirs comes
-/// back.
+/// Grants the archived privileges on `tenant`. Returns descriptions of the grants to roles that do not exist in
+/// this database.
 ///
-/// A role that has the name of the tenant is its own. Under another name the tenant has another role, and
-/// the old one, which may still have a tenant, gets nothing.
-pub(super) async fn grant(
+/// A role with the name of the exported tenant is that tenant's role. If the tenant is imported under another
+/// name, its new role gets the privileges instead.
+pub(super) async fn restore_grants(
     connection: &mut PgConnection,
     tenant: &SchemaName,
     manifest: &Manifest,
@@ -40,7 +40,7 @@ pub(super) async fn grant(
     let mut not_granted = Vec::new();
     for grant in &manifest.grants {
         let grantee = match grant.grantee.as_deref() {
-            Some(own) if own == manifest.tenant => Some(tenant.as_str()),
+            Some(role) if role == manifest.tenant => Some(tenant.as_str()),
             grantee => grantee,
         };
         let object = grant.name.as_deref().unwrap_or(tenant.as_str());

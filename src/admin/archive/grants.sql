@@ -1,5 +1,4 @@
--- Who else than its owner may do what with the schema $1, its tables and its sequences. A grant to
--- everybody has no grantee.
+-- Privileges on the schema $1, its tables and its sequences, except the owner's. A grant to PUBLIC has no grantee.
 WITH grants AS (
     SELECT 'SCHEMA' AS kind, NULL AS name, n.nspowner AS owner, a.grantee, a.privilege_type
     FROM pg_namespace n, aclexplode(n.nspacl) a

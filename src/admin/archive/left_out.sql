@@ -1,4 +1,4 @@
--- What in the schema $1, or at its tables, is neither data nor needed for it, and stays behind.
+-- Objects in the schema $1, or of its tables, that an archive does not hold and that the data does not need.
 WITH schema AS (
     SELECT oid FROM pg_namespace WHERE nspname = $1
 ),
@@ -6,11 +6,14 @@ tables AS (
     SELECT * FROM pg_class WHERE relnamespace = (SELECT oid FROM schema) AND relkind = 'r'
 ),
 parts AS (
-    -- All that is in the schema by itself, such as views, functions and types.
+    -- Direct members of the schema, such as views, functions and types.
     SELECT d.classid, d.objid
     FROM pg_depend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = (SELECT oid FROM schema)
       AND COALESCE(c.relkind NOT IN ('r', 'S'), true)
+      -- An extension stands for its members.
+      AND NOT EXISTS (
+          SELECT FROM pg_depend m WHERE m.classid = d.classid AND m.objid = d.objid AND m.deptype = 'e')
   UNION ALL
     SELECT 'pg_trigger'::regclass, oid FROM pg_trigger
     WHERE tgrelid IN (SELECT oid FROM tables) AND NOT tgisinternal

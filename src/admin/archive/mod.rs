@@ -1,13 +1,11 @@
-//! One tenant as a file, and back again: its tables with their rows, its migration history and its
-//! users. docs/archive.md describes the file.
+//! Export of a tenant to a file, and import from it: the tables with their rows, the migration history and the
+//! users. docs/archive.md describes the format.
 //!
-//! An archive is of one snapshot, and streams both ways: neither side ever holds more than a few
-//! megabytes of it, or one row where that is larger. How many rows there are, and their checksum, is
-//! therefore known behind them alone, and what an import has done until then is undone where they do
-//! not fit.
+//! An archive holds one snapshot. Both directions stream, and hold a few megabytes in memory, or one row if that
+//! is larger. Row counts and checksums therefore follow the rows, and an import rolls back if they do not match.
 //!
-//! The tables come back as they were, and not as the migrations make them: whatever somebody has added
-//! or changed is part of what was exported.
+//! An import restores the tables as they were exported, with local changes, and not as the migrations create
+//! them.
 
 mod definition;
 mod error;
@@ -15,6 +13,7 @@ mod export;
 mod format;
 mod grants;
 mod import;
+mod preamble;
 mod tar_stream;
 mod users;
 
@@ -27,26 +26,27 @@ use sqlx::{PgConnection, raw_sql};
 use crate::tenancy::{DatabaseError, SchemaName};
 use format::{Manifest, Summary};
 
-/// What was exported or imported.
+/// Contents of an archive that was exported or imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contents {
+pub struct ArchiveContents {
     /// The name of the tenant's schema.
     pub tenant: String,
-    /// The version of its last migration; none where it has no record of them.
+    /// Version of the last migration; `None` if the tenant has no migration history.
     pub version: Option<i64>,
-    /// The names of its tables, and how many rows each has.
+    /// Names of the tables, with their row counts.
     pub tables: Vec<(String, u64)>,
-    /// How many users it has.
+    /// Number of users.
     pub users: u64,
-    /// How long the archive is.
+    /// Length of the archive in bytes.
     pub bytes: u64,
-    /// What does not come along, such as views, as PostgreSQL describes it.
+    /// PostgreSQL's descriptions of objects that an archive does not hold, such as views, and of grants that were not
+    /// restored.
     pub left_out: Vec<String>,
 }
 
-impl Contents {
+impl ArchiveContents {
     fn new(tenant: &SchemaName, manifest: Manifest, summary: &Summary, bytes: u64) -> Self {
-        let rows = summary.tables.iter().map(|sums| sums.rows);
+        let rows = summary.tables.iter().map(|table| table.rows);
         Self {
             tenant: tenant.as_str().to_owned(),
             version: manifest.version(),
@@ -63,12 +63,11 @@ impl Contents {
     }
 }
 
-/// Sets the session up for moving data as it is, as `pg_dump` does: no rows hidden by row security but
-/// an error instead, no style that another session would read otherwise, rows in the order in which they
-/// are stored, no time limits.
-async fn prepare(connection: &mut PgConnection) -> Result<(), DatabaseError> {
+/// Configures the session for copying data unchanged, as `pg_dump` does: an interval style that every session
+/// reads alike, rows in the order in which they are stored, and no time limits.
+async fn configure_session(connection: &mut PgConnection) -> Result<(), DatabaseError> {
     raw_sql(
-        "SET row_security TO off; SET IntervalStyle TO postgres; SET synchronize_seqscans TO off;
+        "SET IntervalStyle TO postgres; SET synchronize_seqscans TO off;
          SET statement_timeout TO 0; SET lock_timeout TO 0; SET idle_in_transaction_session_timeout TO 0",
     )
     .execute(connection)

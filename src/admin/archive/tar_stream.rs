@@ -1,5 +1,5 @@
-//! The tar around an archive's files, written and read as it streams (POSIX, pax, "ustar Interchange
-//! Format"). Of each byte that is read it is clear what it must be, or the files' checksums cover it.
+//! Streaming reader and writer of the tar format (POSIX, pax, "ustar Interchange Format"). The reader verifies every
+//! byte that the files' checksums do not cover.
 
 use std::io;
 
@@ -8,12 +8,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::ArchiveError;
 
-const BLOCK: usize = 512;
-const ZEROS: [u8; BLOCK] = [0; BLOCK];
-/// Of a file that is read no more than this is in memory.
-const PIECE: usize = 256 * 1024;
+const BLOCK_BYTES: usize = 512;
+const ZERO_BLOCK: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+/// Maximum size of a file that is read as text.
+const MAX_TEXT_BYTES: usize = 64 * 1024 * 1024;
+/// Maximum size of a chunk that is read into memory.
+const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Writes files one after the other.
+/// Writes files to a tar stream.
 pub(super) struct TarWriter<W> {
     inner: W,
     modified: u64,
@@ -21,7 +23,7 @@ pub(super) struct TarWriter<W> {
 }
 
 impl<W: AsyncWrite + Unpin> TarWriter<W> {
-    /// All files are said to be of the time `modified`, in seconds since 1970.
+    /// Creates a writer that gives all files the modification time `modified`, in seconds since 1970.
     pub(super) fn new(inner: W, modified: u64) -> Self {
         Self {
             inner,
@@ -32,17 +34,17 @@ impl<W: AsyncWrite + Unpin> TarWriter<W> {
 
     pub(super) async fn append(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
         let length = content.len() as u64;
-        let header = header(path, length, self.modified)?;
+        let header = create_header(path, length, self.modified)?;
         self.write(header.as_bytes()).await?;
         self.write(content).await?;
-        let padding = ZEROS.get(..padding(length)).unwrap_or_default();
+        let padding = ZERO_BLOCK.get(..padding(length)).unwrap_or_default();
         self.write(padding).await
     }
 
-    /// Ends the archive; its length.
+    /// Ends the archive, and returns its length in bytes.
     pub(super) async fn finish(mut self) -> io::Result<u64> {
-        self.write(&ZEROS).await?;
-        self.write(&ZEROS).await?;
+        self.write(&ZERO_BLOCK).await?;
+        self.write(&ZERO_BLOCK).await?;
         self.inner.flush().await?;
         Ok(self.bytes)
     }
@@ -53,118 +55,118 @@ impl<W: AsyncWrite + Unpin> TarWriter<W> {
     }
 }
 
-/// Reads files one after the other.
+/// Reads files from a tar stream.
 pub(super) struct TarReader<R> {
     inner: R,
-    file: Option<File>,
-    piece: Vec<u8>,
+    file: Option<TarEntry>,
+    chunk: Vec<u8>,
     bytes: u64,
 }
 
-struct File {
+struct TarEntry {
     path: String,
     length: u64,
     left: u64,
 }
 
 impl<R: AsyncRead + Unpin> TarReader<R> {
-    /// Reads as far as to the first file.
+    /// Opens an archive, and reads the header of the first file.
     pub(super) async fn open(inner: R) -> Result<Self, ArchiveError> {
         let mut reader = Self {
             inner,
             file: None,
-            piece: Vec::with_capacity(PIECE),
+            chunk: Vec::with_capacity(CHUNK_BYTES),
             bytes: 0,
         };
-        match reader.next().await {
-            Err(ArchiveError::Damaged(_)) => Err(ArchiveError::NoArchive),
+        match reader.read_header().await {
+            Err(ArchiveError::Damaged(_)) => Err(ArchiveError::NotAnArchive),
             read => read.map(|()| reader),
         }
     }
 
-    /// The path of the file that is to be read next; none behind the last.
+    /// Returns the path of the current file, or `None` after the last one.
     pub(super) fn path(&self) -> Option<&str> {
         self.file.as_ref().map(|file| file.path.as_str())
     }
 
-    /// How much was read.
+    /// Returns the number of bytes that were read.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The next piece of the file. None at its end: then the next file is the one to be read.
-    pub(super) async fn piece(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
+    /// Returns the next chunk of the current file. At its end, returns `None` and advances to the next file.
+    pub(super) async fn read_chunk(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
         let Some(file) = self.file.as_mut() else {
             return Ok(None);
         };
         if file.left == 0 {
             let padding = padding(file.length);
-            self.zeros(padding).await?;
-            self.next().await?;
+            self.expect_zeros(padding).await?;
+            self.read_header().await?;
             return Ok(None);
         }
-        let most = file.left.min(PIECE as u64);
-        self.piece.clear();
-        let mut limited = (&mut self.inner).take(most);
+        let limit = file.left.min(CHUNK_BYTES as u64);
+        self.chunk.clear();
+        let mut limited = (&mut self.inner).take(limit);
         let read = limited
-            .read_buf(&mut self.piece)
+            .read_buf(&mut self.chunk)
             .await
             .map_err(ArchiveError::Read)? as u64;
         if read == 0 {
-            return Err(ArchiveError::CutShort);
+            return Err(ArchiveError::Truncated);
         }
         file.left -= read;
         self.bytes += read;
-        Ok(Some(&self.piece))
+        Ok(Some(&self.chunk))
     }
 
-    /// The whole of a file, which must be the next one and have at most `most` bytes.
-    pub(super) async fn whole(&mut self, path: &str, most: usize) -> Result<Vec<u8>, ArchiveError> {
+    /// Reads the current file, which must be at `path`, as UTF-8.
+    pub(super) async fn read_text(&mut self, path: &str) -> Result<String, ArchiveError> {
         if self.path() != Some(path) {
-            return Err(ArchiveError::unexpected(self.path(), path));
+            return Err(ArchiveError::unexpected_file(self.path(), path));
         }
         let mut content = Vec::new();
-        while let Some(piece) = self.piece().await? {
-            content.extend_from_slice(piece);
-            if content.len() > most {
+        while let Some(chunk) = self.read_chunk().await? {
+            content.extend_from_slice(chunk);
+            if content.len() > MAX_TEXT_BYTES {
                 return Err(ArchiveError::Damaged(format!("{path} is too long")));
             }
         }
-        Ok(content)
+        String::from_utf8(content).map_err(|error| ArchiveError::malformed(path, &error))
     }
 
-    /// Reads the header of the next file, or what ends the archive.
-    async fn next(&mut self) -> Result<(), ArchiveError> {
+    /// Reads the header of the next file, or the end of the archive.
+    async fn read_header(&mut self) -> Result<(), ArchiveError> {
         let mut block = Header::new_old();
         self.fill(block.as_mut_bytes()).await?;
-        if *block.as_bytes() == ZEROS {
+        if *block.as_bytes() == ZERO_BLOCK {
             self.file = None;
-            self.zeros(BLOCK).await?;
-            let mut behind = [0];
-            let more = self.inner.read(&mut behind).await.map_err(ArchiveError::Read)?;
-            return match more {
+            self.expect_zeros(BLOCK_BYTES).await?;
+            let mut trailing = [0];
+            let read = self.inner.read(&mut trailing).await.map_err(ArchiveError::Read)?;
+            return match read {
                 0 => Ok(()),
-                _ => Err(ArchiveError::Damaged("something is behind its end".to_owned())),
+                _ => Err(ArchiveError::Damaged("unexpected data after its end".to_owned())),
             };
         }
-        self.file = Some(File::of(&block).ok_or_else(|| {
+        self.file = Some(TarEntry::parse(&block).ok_or_else(|| {
             ArchiveError::Damaged(format!(
-                "no file of an archive begins at byte {}",
-                self.bytes - BLOCK as u64
+                "invalid file header at byte {}",
+                self.bytes - BLOCK_BYTES as u64
             ))
         })?);
         Ok(())
     }
 
-    async fn zeros(&mut self, count: usize) -> Result<(), ArchiveError> {
-        let mut block = ZEROS;
+    async fn expect_zeros(&mut self, count: usize) -> Result<(), ArchiveError> {
+        let mut block = ZERO_BLOCK;
         let zeros = block.get_mut(..count).unwrap_or_default();
         self.fill(zeros).await?;
-        if block == ZEROS {
+        if block == ZERO_BLOCK {
             Ok(())
         } else {
             Err(ArchiveError::Damaged(
-                "there is something between its files".to_owned(),
+                "unexpected data between its files".to_owned(),
             ))
         }
     }
@@ -172,19 +174,21 @@ impl<R: AsyncRead + Unpin> TarReader<R> {
     async fn fill(&mut self, block: &mut [u8]) -> Result<(), ArchiveError> {
         match self.inner.read_exact(block).await {
             Ok(read) => self.bytes += read as u64,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(ArchiveError::CutShort),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(ArchiveError::Truncated);
+            }
             Err(error) => return Err(ArchiveError::Read(error)),
         }
         Ok(())
     }
 }
 
-impl File {
-    /// What the header says, where each byte of it is as it is written here.
-    fn of(block: &Header) -> Option<Self> {
+impl TarEntry {
+    /// Parses a header. Returns `None` if a byte differs from the header that [`TarWriter`] writes.
+    fn parse(block: &Header) -> Option<Self> {
         let path = String::from_utf8(block.path_bytes().into_owned()).ok()?;
         let length = block.entry_size().ok()?;
-        let same = header(&path, length, block.mtime().ok()?).ok()?;
+        let same = create_header(&path, length, block.mtime().ok()?).ok()?;
         (same.as_bytes() == block.as_bytes()).then_some(Self {
             path,
             length,
@@ -193,11 +197,11 @@ impl File {
     }
 }
 
-fn header(path: &str, length: u64, modified: u64) -> io::Result<Header> {
+fn create_header(path: &str, length: u64, modified: u64) -> io::Result<Header> {
     let mut header = Header::new_ustar();
     header.set_path(path)?;
     header.set_entry_type(EntryType::Regular);
-    header.set_mode(0o600); // users' passwords may be inside
+    header.set_mode(0o600); // users can include password hashes
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(modified);
@@ -206,8 +210,8 @@ fn header(path: &str, length: u64, modified: u64) -> io::Result<Header> {
     Ok(header)
 }
 
-/// What is missing to whole blocks.
+/// Returns the number of bytes that fill the last block of a file.
 fn padding(length: u64) -> usize {
-    let over = usize::try_from(length % BLOCK as u64).unwrap_or_default();
-    (BLOCK - over) % BLOCK
+    let over = usize::try_from(length % BLOCK_BYTES as u64).unwrap_or_default();
+    (BLOCK_BYTES - over) % BLOCK_BYTES
 }

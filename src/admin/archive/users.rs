@@ -1,68 +1,76 @@
-//! A tenant's users, who are rows of a table that all tenants share.
+//! A tenant's users: rows of `public.users`, which all tenants share.
 
 use sqlx::{PgConnection, Row, raw_sql};
 
 use super::ArchiveError;
-use super::format::Column;
+use super::format::ArchivedColumn;
 use crate::admin::generated_sql::GeneratedSql;
 use crate::tenancy::{DatabaseError, SchemaName};
 
-/// Copies into the table that [`stage`] makes.
+/// Copies rows into the table that [`create_staging_table`] creates.
 pub(super) const COPY_IN: &str = "COPY _archived_users FROM STDIN";
 
-/// The statement that copies the rows of the tenant's users.
-pub(super) async fn copy_out(
+/// Returns the COPY statement that reads the tenant's users.
+pub(super) async fn copy_out_statement(
     connection: &mut PgConnection,
     tenant: &SchemaName,
-    columns: &[Column],
+    columns: &[ArchivedColumn],
 ) -> Result<GeneratedSql, DatabaseError> {
-    let generator = sqlx::query(
-        "SELECT format('COPY (SELECT %s FROM public.users WHERE organization_id = %L) TO STDOUT',
-                       string_agg(quote_ident(name), ', ' ORDER BY number), $2)
-         FROM unnest($1) WITH ORDINALITY AS columns (name, number)",
-    );
-    GeneratedSql::fetch_one(connection, generator.bind(names(columns)).bind(tenant.as_str())).await
+    let template = "COPY (SELECT %1$s FROM public.users WHERE organization_id = %2$L) TO STDOUT";
+    format_statement(connection, template, columns, tenant).await
 }
 
-/// Makes a table, in the schema that the search path names, for users of an archive. It has the columns
-/// of the archive, which must be there, and their types in this database.
-pub(super) async fn stage(connection: &mut PgConnection, columns: &[Column]) -> Result<(), DatabaseError> {
-    let generator = sqlx::query(
-        "SELECT format('CREATE TABLE _archived_users AS SELECT %s FROM public.users WITH NO DATA',
-                       string_agg(quote_ident(name), ', ' ORDER BY number))
-         FROM unnest($1) WITH ORDINALITY AS columns (name, number)",
-    );
-    let statement = GeneratedSql::fetch_one(connection, generator.bind(names(columns))).await?;
+/// Creates a table for the users of an archive in `tenant`, the first schema of the search path. It has the
+/// columns of the archive, which must exist in `public.users`, with their types in this database.
+pub(super) async fn create_staging_table(
+    connection: &mut PgConnection,
+    tenant: &SchemaName,
+    columns: &[ArchivedColumn],
+) -> Result<(), DatabaseError> {
+    let template = "CREATE TABLE _archived_users AS SELECT %1$s FROM public.users WITH NO DATA";
+    let statement = format_statement(connection, template, columns, tenant).await?;
     statement.run(connection).await
 }
 
-/// Makes those users `tenant`'s. They may be there already, but only as the same.
-pub(super) async fn take_over(
+/// Inserts the staged users as users of `tenant`. Identical users can exist already.
+pub(super) async fn insert_staged(
     connection: &mut PgConnection,
     tenant: &SchemaName,
-    columns: &[Column],
+    columns: &[ArchivedColumn],
 ) -> Result<(), ArchiveError> {
     sqlx::query("UPDATE _archived_users SET organization_id = $1 WHERE organization_id <> $1")
         .bind(tenant.as_str())
         .execute(&mut *connection)
         .await?;
-    refuse_others(connection).await?;
-    let generator = sqlx::query(
-        "SELECT format('INSERT INTO public.users (%1$s) OVERRIDING SYSTEM VALUE
-                        SELECT %1$s FROM _archived_users a
-                        WHERE NOT EXISTS (SELECT FROM public.users u WHERE u.id = a.id)',
-                       string_agg(quote_ident(name), ', ' ORDER BY number))
-         FROM unnest($1) WITH ORDINALITY AS columns (name, number)",
-    );
-    let statement = GeneratedSql::fetch_one(connection, generator.bind(names(columns))).await?;
+    refuse_conflicts(connection).await?;
+    let template = "INSERT INTO public.users (%1$s) OVERRIDING SYSTEM VALUE
+                    SELECT %1$s FROM _archived_users a
+                    WHERE NOT EXISTS (SELECT FROM public.users u WHERE u.id = a.id)";
+    let statement = format_statement(connection, template, columns, tenant).await?;
     statement.run(connection).await?;
     raw_sql("DROP TABLE _archived_users").execute(connection).await?;
     Ok(())
 }
 
-/// Refuses users who have the id of another. Columns that the archive lacks do not count.
-async fn refuse_others(connection: &mut PgConnection) -> Result<(), ArchiveError> {
-    let others = sqlx::query(
+/// Replaces `%1$s` in `template` by the quoted names of the columns, and `%2$L` by the quoted name of the tenant.
+async fn format_statement(
+    connection: &mut PgConnection,
+    template: &str,
+    columns: &[ArchivedColumn],
+    tenant: &SchemaName,
+) -> Result<GeneratedSql, DatabaseError> {
+    let names: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
+    let generator = sqlx::query(
+        "SELECT format($1, string_agg(quote_ident(name), ', ' ORDER BY number), $3)
+         FROM unnest($2) WITH ORDINALITY AS columns (name, number)",
+    );
+    let generator = generator.bind(template).bind(names).bind(tenant.as_str());
+    GeneratedSql::fetch_one(connection, generator).await
+}
+
+/// Fails if another user has the id of a staged one. Columns that the archive lacks are not compared.
+async fn refuse_conflicts(connection: &mut PgConnection) -> Result<(), ArchiveError> {
+    let conflicts = sqlx::query(
         "SELECT u.id::text, count(*) OVER ()
          FROM _archived_users a JOIN public.users u ON u.id = a.id
          WHERE to_jsonb(a) <> (SELECT jsonb_object_agg(key, value) FROM jsonb_each(to_jsonb(u))
@@ -71,14 +79,10 @@ async fn refuse_others(connection: &mut PgConnection) -> Result<(), ArchiveError
     )
     .fetch_all(connection)
     .await?;
-    let Some(first) = others.first() else {
+    let Some(first) = conflicts.first() else {
         return Ok(());
     };
     let count: i64 = first.try_get(1)?;
-    let some: Result<_, sqlx::Error> = others.iter().map(|row| row.try_get(0)).collect();
-    Err(ArchiveError::UsersExist { count, some: some? })
-}
-
-fn names(columns: &[Column]) -> Vec<&str> {
-    columns.iter().map(|column| column.name.as_str()).collect()
+    let ids: Result<_, sqlx::Error> = conflicts.iter().map(|row| row.try_get(0)).collect();
+    Err(ArchiveError::UserConflicts { count, ids: ids? })
 }

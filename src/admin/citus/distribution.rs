@@ -1,4 +1,4 @@
-//! Spreading tenants that lie beside one another over the nodes of a Citus cluster.
+//! Distribution of existing tenants to the nodes of a Citus cluster.
 
 use std::collections::HashSet;
 
@@ -12,30 +12,30 @@ use crate::admin::survey::{self, History};
 use crate::admin::{database::AdminDatabase, generated_sql::GeneratedSql, schema};
 use crate::tenancy::SchemaName;
 
-/// Locks what distributing a schema does, but in the order in which the orders statement does: so whoever
-/// came first is waited for, and nobody meets in a deadlock. A foreign key is dropped on the way, for which
-/// PostgreSQL locks `public.users` as well.
-const LOCK: &str = "
+/// Takes the locks of `citus_schema_distribute` in the order of the orders statement, to avoid deadlocks with
+/// requests. They include `public.users`, since Citus drops a foreign key that references it.
+const LOCK_STATEMENT: &str = "
     SELECT pg_catalog.format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', pg_catalog.concat_ws(
         ', ', 'public.users', pg_catalog.string_agg(
             c.oid::regclass::text, ', ' ORDER BY c.relname <> 'orders', c.relname <> 'items', c.relname)))
     FROM pg_catalog.pg_class c
     WHERE c.relkind IN ('r', 'p') AND c.relnamespace = pg_catalog.quote_ident($1)::regnamespace";
 
-/// What is to be done.
+/// Tenants to distribute.
 #[derive(Debug)]
 pub struct DistributionPlan {
-    /// How many tenants are on a node already.
+    /// Number of tenants that are distributed already.
     pub distributed: usize,
-    /// The others.
+    /// Tenants that are not distributed.
     pub pending: Vec<SchemaName>,
 }
 
-/// Finds out which tenants are on no node, of all or of those that are named. Nothing is written.
+/// Finds the tenants that are not distributed, among those in `only`, or all if it is empty. Writes nothing.
 ///
 /// # Errors
 ///
-/// [`CitusError`] where there is no Citus cluster, and others where the catalog cannot be read.
+/// [`CitusError`] if the database is not the coordinator of a Citus cluster, and [`AdminError`] if the catalog
+/// cannot be read.
 pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<DistributionPlan, AdminError> {
     let mut connection = database.connect().await?;
     require_coordinator(&mut connection).await?;
@@ -46,26 +46,27 @@ pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<Distr
     .fetch_all(&mut connection)
     .await?;
     connection.close().await?;
-    let distributed: HashSet<_> = distributed.into_iter().collect();
+    let placed: HashSet<_> = distributed.into_iter().collect();
     let survey = survey::survey(database, only).await?;
     let tenants = survey
         .tenants
         .into_iter()
         .filter(|tenant| !only.is_empty() || (tenant.is_certain() && tenant.history != History::NoSchema))
         .map(|tenant| tenant.schema);
-    let (done, pending): (Vec<_>, Vec<_>) = tenants.partition(|schema| distributed.contains(schema.as_str()));
+    let (distributed, pending): (Vec<_>, Vec<_>) =
+        tenants.partition(|schema| placed.contains(schema.as_str()));
     Ok(DistributionPlan {
-        distributed: done.len(),
+        distributed: distributed.len(),
         pending,
     })
 }
 
-/// Tries once to put a tenant on a node, on a connection that has locked it: all of it or nothing. Whoever
-/// reads or writes it, or the users, waits meanwhile. The node that it is on now; none where it was on one before.
+/// Tries once to distribute a tenant in one transaction, on a connection that holds its advisory lock. Meanwhile,
+/// reads and writes of the tenant and of the users wait. Returns its node, or `None` if it was distributed before.
 ///
 /// # Errors
 ///
-/// [`CitusError::Refused`] where it has what cannot be distributed, and others.
+/// [`CitusError::Rejected`] if the tenant has objects that cannot be distributed, and other [`AdminError`]s.
 pub(in crate::admin) async fn attempt(
     connection: &mut PgConnection,
     schema: &SchemaName,
@@ -74,7 +75,7 @@ pub(in crate::admin) async fn attempt(
     if !schema::exists(connection, schema).await? {
         return Err(AdminError::NoSuchSchema);
     }
-    if node(connection, schema).await?.is_some() {
+    if find_node(connection, schema).await?.is_some() {
         return Ok(None);
     }
     let mut transaction = connection.begin().await?;
@@ -87,29 +88,29 @@ pub(in crate::admin) async fn attempt(
     raw_sql("SET LOCAL client_min_messages TO warning")
         .execute(&mut *transaction)
         .await?;
-    let lock = sqlx::query(LOCK).bind(schema.as_str());
+    let lock = sqlx::query(LOCK_STATEMENT).bind(schema.as_str());
     let lock = GeneratedSql::fetch_one(&mut transaction, lock).await?;
     lock.run(&mut transaction).await?;
     let distribute = "SELECT pg_catalog.citus_schema_distribute(pg_catalog.quote_ident($1)::regnamespace)";
-    // The rows that were copied to the node are left here too, where nobody reads them any more.
-    let clear = "SELECT pg_catalog.truncate_local_data_after_distributing_table(c.oid)
+    // Citus leaves the original rows in the coordinator's tables, where no query reads them.
+    let truncate = "SELECT pg_catalog.truncate_local_data_after_distributing_table(c.oid)
                  FROM pg_catalog.pg_class c WHERE c.relkind = 'r'
                  AND c.relnamespace = pg_catalog.quote_ident($1)::regnamespace";
-    for statement in [distribute, clear] {
+    for statement in [distribute, truncate] {
         sqlx::query(statement)
             .bind(schema.as_str())
             .execute(&mut *transaction)
             .await
-            .map_err(CitusError::of)?;
+            .map_err(CitusError::from_function)?;
     }
-    let node = node(&mut transaction, schema).await?;
+    let node = find_node(&mut transaction, schema).await?;
     transaction.commit().await?;
     Ok(node)
 }
 
-/// The node of a tenant; none where it is not distributed. One that has no tables lies on no node yet: then
-/// the name is empty.
-async fn node(connection: &mut PgConnection, schema: &SchemaName) -> Result<Option<String>, AdminError> {
+/// Returns the node of a tenant, or `None` if it is not distributed. The name is empty if the tenant has no tables,
+/// and therefore no node yet.
+async fn find_node(connection: &mut PgConnection, schema: &SchemaName) -> Result<Option<String>, AdminError> {
     let node = sqlx::query_scalar(
         "SELECT COALESCE((
              SELECT pg_catalog.format('%s:%s', d.nodename, d.nodeport)

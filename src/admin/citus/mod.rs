@@ -1,8 +1,8 @@
-//! Citus: what administration does otherwise where PostgreSQL is a cluster of it.
+//! Administration of a Citus cluster.
 //!
-//! Each tenant's schema lies on one node, and `public.users` on all of them, as a reference table, so that
-//! what is asked of a tenant is asked of its node alone (Citus manual, "Schema-based sharding"). On plain
-//! PostgreSQL all that this takes is a look for the extension.
+//! Each tenant's schema is on one node, and `public.users` is a reference table on all nodes, so that a query
+//! over a tenant runs on its node alone (Citus manual, "Schema-based sharding"). On plain PostgreSQL the only cost
+//! is a query for the extension.
 
 pub mod distribution;
 pub mod relocation;
@@ -16,58 +16,58 @@ use super::AdminError;
 use crate::admin::{generated_sql::GeneratedSql, schema};
 use crate::tenancy::{DatabaseError, SchemaName};
 
-/// The first version that distributes schemas.
-const OLDEST: u32 = 12;
+/// First major version that distributes schemas.
+const MIN_MAJOR_VERSION: u32 = 12;
 
-/// What cannot be done with Citus, or without it.
+/// Errors of Citus, or of its absence.
 #[derive(Debug, thiserror::Error)]
 pub enum CitusError {
-    /// It does not distribute schemas.
-    #[error("the database has Citus {0}: version 12 or newer is needed, which distributes schemas")]
+    /// This version of Citus cannot distribute schemas.
+    #[error("Citus {0} cannot distribute schemas; upgrade to version 12 or newer")]
     TooOld(String),
     /// The database is plain PostgreSQL.
-    #[error("the database is not of a Citus cluster: there are no nodes for tenants to lie on")]
-    NotThere,
-    /// Only the coordinator changes schemas.
-    #[error("this is a worker of the Citus cluster: name its coordinator in DATABASE_URL")]
+    #[error("the database is not part of a Citus cluster")]
+    NotInstalled,
+    /// Only the coordinator can change schemas.
+    #[error("the database is a worker of the Citus cluster; set DATABASE_URL to its coordinator")]
     NotCoordinator,
-    /// Tenants' tables could not refer to the users from their nodes.
-    #[error("public.users is not on all nodes of the Citus cluster yet: run migrate first, which sees to it")]
+    /// Tenants' tables cannot reference the users from their nodes.
+    #[error("public.users is not a reference table of the Citus cluster; run migrate first")]
     UsersNotShared,
-    /// The tenant lies beside all that was never distributed.
-    #[error("the tenant is not on a node of its own yet: tenants distribute puts it on one")]
+    /// The tenant's schema is not distributed.
+    #[error("the tenant is not distributed to a node; run tenants distribute first")]
     NotDistributed,
-    /// No such node takes tenants.
-    #[error("no node that takes tenants is called {asked:?}; there are {}", nodes.join(", "))]
+    /// No node of that name can hold tenants.
+    #[error("no node that can hold tenants is named {requested:?}; available: {}", nodes.join(", "))]
     NoSuchNode {
-        /// What it was called.
-        asked: String,
-        /// What nodes are called.
+        /// The name that was given.
+        requested: String,
+        /// Names of the nodes that can hold tenants.
         nodes: Vec<String>,
     },
-    /// There is nothing to move.
-    #[error("the tenant is on this node already")]
+    /// The tenant is already on the target node.
+    #[error("the tenant is already on this node")]
     SameNode,
-    /// Citus itself tells why it does not do it.
-    #[error("Citus refuses it{}", detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default())]
-    Refused {
-        /// What of the tenant it is about, where Citus tells.
+    /// Citus rejected the statement.
+    #[error("Citus rejected it{}", detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default())]
+    Rejected {
+        /// DETAIL of Citus's error message.
         detail: Option<String>,
-        /// Its sentence.
+        /// The error message.
         source: sqlx::Error,
     },
 }
 
 impl CitusError {
-    /// What came of asking Citus for something that it does or refuses, without an SQLSTATE of its own.
-    fn of(error: sqlx::Error) -> AdminError {
-        let refusal = error
+    /// Converts the error of a Citus function. Citus reports most rejections under general SQLSTATEs.
+    fn from_function(error: sqlx::Error) -> AdminError {
+        let rejection = error
             .as_database_error()
             .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-        match refusal {
+        match rejection {
             // internal_error, feature_not_supported
-            Some(refusal) if matches!(refusal.code(), "XX000" | "0A000") => Self::Refused {
-                detail: refusal.detail().map(str::to_owned),
+            Some(rejection) if matches!(rejection.code(), "XX000" | "0A000") => Self::Rejected {
+                detail: rejection.detail().map(str::to_owned),
                 source: error,
             }
             .into(),
@@ -76,21 +76,21 @@ impl CitusError {
     }
 }
 
-/// Where a tenant lies.
+/// Node and size of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placement {
-    /// The node, as `host:port`.
+    /// Node as `host:port`.
     pub(super) node: String,
-    /// Bytes that its tables take up with their indexes; none where the node does not tell.
+    /// Bytes of the tables with their indexes; `None` if the node does not report them.
     pub(super) size_bytes: Option<i64>,
 }
 
-/// Whether the database is of a Citus cluster.
+/// Returns `true` if the database is part of a Citus cluster.
 ///
 /// # Errors
 ///
 /// [`CitusError::TooOld`].
-pub(super) async fn is_there(connection: &mut PgConnection) -> Result<bool, AdminError> {
+pub(super) async fn is_installed(connection: &mut PgConnection) -> Result<bool, AdminError> {
     let version: Option<String> =
         sqlx::query_scalar("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'citus'")
             .fetch_optional(connection)
@@ -99,18 +99,18 @@ pub(super) async fn is_there(connection: &mut PgConnection) -> Result<bool, Admi
         return Ok(false);
     };
     match version.split(['.', '-']).next().map(str::parse::<u32>) {
-        Some(Ok(major)) if major < OLDEST => Err(CitusError::TooOld(version).into()),
+        Some(Ok(major)) if major < MIN_MAJOR_VERSION => Err(CitusError::TooOld(version).into()),
         _ => Ok(true),
     }
 }
 
-/// Whether the database is of a Citus cluster, whose schemas are to be changed.
+/// Returns `true` if the database is the coordinator of a Citus cluster, and `false` on plain PostgreSQL.
 ///
 /// # Errors
 ///
-/// [`CitusError::NotCoordinator`], as well as those of [`is_there`].
+/// [`CitusError::NotCoordinator`] if the database is a worker, and the errors of [`is_installed`].
 async fn is_coordinator(connection: &mut PgConnection) -> Result<bool, AdminError> {
-    if !is_there(connection).await? {
+    if !is_installed(connection).await? {
         return Ok(false);
     }
     let is_coordinator: bool = sqlx::query_scalar("SELECT groupid = 0 FROM pg_catalog.pg_dist_local_group")
@@ -123,16 +123,16 @@ async fn is_coordinator(connection: &mut PgConnection) -> Result<bool, AdminErro
     }
 }
 
-/// Fails where there is no Citus cluster, or another node than its coordinator.
+/// Fails unless the database is the coordinator of a Citus cluster.
 async fn require_coordinator(connection: &mut PgConnection) -> Result<(), AdminError> {
     if is_coordinator(connection).await? {
         Ok(())
     } else {
-        Err(CitusError::NotThere.into())
+        Err(CitusError::NotInstalled.into())
     }
 }
 
-async fn users_are_shared(connection: &mut PgConnection) -> Result<bool, AdminError> {
+async fn is_users_distributed(connection: &mut PgConnection) -> Result<bool, AdminError> {
     let found = sqlx::query(
         "SELECT FROM pg_catalog.pg_dist_partition
          WHERE logicalrelid = 'public.users'::regclass AND partmethod = 'n' AND repmodel = 't'",
@@ -142,13 +142,12 @@ async fn users_are_shared(connection: &mut PgConnection) -> Result<bool, AdminEr
     Ok(found.is_some())
 }
 
-/// Puts `public.users` on all nodes, where there is Citus.
+/// Makes `public.users` a reference table on all nodes of a Citus cluster. Does nothing on plain PostgreSQL.
 ///
-/// Tables of tenants that are not distributed stay as they are, though they refer to it: Citus would make
-/// tables of its own of all of them, in this one transaction, whose locks might outgrow the server's. What
-/// they refer to is checked all the same.
-pub(super) async fn share_users(connection: &mut PgConnection) -> Result<(), AdminError> {
-    if !is_coordinator(connection).await? || users_are_shared(connection).await? {
+/// Tables of tenants that are not distributed remain local tables. Otherwise Citus would convert all of them in
+/// this transaction, and its locks could exceed the server's lock table. Their foreign keys are still checked.
+pub(super) async fn distribute_users(connection: &mut PgConnection) -> Result<(), AdminError> {
+    if !is_coordinator(connection).await? || is_users_distributed(connection).await? {
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
@@ -161,13 +160,12 @@ pub(super) async fn share_users(connection: &mut PgConnection) -> Result<(), Adm
     sqlx::query("SELECT pg_catalog.create_reference_table('public.users')")
         .execute(&mut *transaction)
         .await
-        .map_err(CitusError::of)?;
+        .map_err(CitusError::from_function)?;
     transaction.commit().await?;
     Ok(())
 }
 
-/// Creates `schema`, which must not exist, in the transaction that is open; on one of the nodes where there
-/// is Citus.
+/// Creates `schema`, which must not exist, in the current transaction. In a Citus cluster, Citus chooses a node.
 ///
 /// # Errors
 ///
@@ -177,7 +175,7 @@ pub(super) async fn create_schema(
     schema: &SchemaName,
 ) -> Result<(), AdminError> {
     if is_coordinator(transaction).await? {
-        if !users_are_shared(transaction).await? {
+        if !is_users_distributed(transaction).await? {
             return Err(CitusError::UsersNotShared.into());
         }
         raw_sql("SET LOCAL citus.enable_schema_based_sharding TO on")
@@ -187,23 +185,23 @@ pub(super) async fn create_schema(
     Ok(schema::create(transaction, schema).await?)
 }
 
-/// Runs statements one by one: Citus hands a node the whole text that a statement came in.
-pub(super) async fn run(
+/// Executes each statement as a separate message, since Citus forwards the whole message text to a node.
+pub(super) async fn run_separately(
     connection: &mut PgConnection,
     statements: GeneratedSql,
 ) -> Result<(), DatabaseError> {
-    for statement in statements.one_by_one() {
+    for statement in statements.split() {
         statement.run(connection).await?;
     }
     Ok(())
 }
 
-/// Where each tenant lies that is on a node, of those that have tables; nothing where there is no Citus.
+/// Returns the placements of distributed tenants that have tables. Empty on plain PostgreSQL.
 pub(super) async fn placements(
     connection: &mut PgConnection,
 ) -> Result<HashMap<String, Placement>, AdminError> {
     let mut placements = HashMap::new();
-    if !is_there(connection).await? {
+    if !is_installed(connection).await? {
         return Ok(placements);
     }
     let rows = sqlx::query(

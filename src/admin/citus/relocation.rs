@@ -1,4 +1,4 @@
-//! Moving a tenant from one node of a Citus cluster to another, while it is served.
+//! Moving a tenant to another node of a Citus cluster, without downtime for reads.
 
 use std::time::{Duration, Instant};
 
@@ -9,22 +9,22 @@ use crate::admin::AdminError;
 use crate::admin::{advisory_lock, database::AdminDatabase, schema};
 use crate::tenancy::SchemaName;
 
-/// A tenant that is to be moved.
+/// A planned move of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relocation {
     /// The tenant.
     pub tenant: SchemaName,
-    /// The node that it is on, as `host:port`.
+    /// Current node, as `host:port`.
     pub from: String,
-    /// The node that it is to be on.
+    /// Target node.
     pub to: Node,
-    /// How its rows get there.
+    /// Method of transfer.
     pub mode: TransferMode,
-    /// Bytes of its tables with their indexes; none where its node does not tell.
+    /// Bytes of the tables with their indexes; `None` if the node does not report them.
     pub size_bytes: Option<i64>,
 }
 
-/// A node that takes tenants.
+/// A node that can hold tenants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     host: String,
@@ -32,38 +32,37 @@ pub struct Node {
 }
 
 impl Node {
-    /// As it is named: `host:port`.
+    /// Returns the name, `host:port`.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }
 
-/// How rows get from node to node (Citus manual, `citus_schema_move`). Reading goes on in either.
+/// Method of transferring rows between nodes (Citus manual, `citus_schema_move`). Reads continue with either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferMode {
-    /// By logical replication: writing goes on too, and waits for the last moments alone.
+    /// Logical replication. Writes wait only at the end.
     Logical,
-    /// By a copy, and writing waits until it is done: a node has another `wal_level` than `logical`, or a
-    /// table has neither a primary key nor another replica identity.
+    /// A copy, during which writes wait. Used if `wal_level` of a node is not `logical`, or if a table has no replica
+    /// identity.
     BlockWrites,
 }
 
-/// How far a move has come.
+/// Progress of a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MoveProgress {
-    /// Bytes on the new node.
+    /// Bytes on the target node.
     pub moved_bytes: i64,
-    /// Bytes on the old one.
-    pub of_bytes: i64,
+    /// Bytes on the source node.
+    pub total_bytes: i64,
 }
 
-/// Finds out what moving the tenant to `node` would be. Nothing is written. A node is named by its host, or
-/// by `host:port`.
+/// Plans the move of the tenant to `node`, a host or `host:port`. Writes nothing.
 ///
 /// # Errors
 ///
-/// [`CitusError`] where it cannot be moved there.
+/// [`CitusError`] if the tenant cannot be moved there.
 pub async fn plan(
     database: &AdminDatabase,
     tenant: &SchemaName,
@@ -91,7 +90,7 @@ pub async fn plan(
     })
 }
 
-async fn find_node(connection: &mut PgConnection, asked: &str) -> Result<Node, AdminError> {
+async fn find_node(connection: &mut PgConnection, requested: &str) -> Result<Node, AdminError> {
     let rows = sqlx::query(
         "SELECT nodename, nodeport FROM pg_catalog.pg_dist_node
          WHERE noderole = 'primary' AND isactive AND shouldhaveshards ORDER BY nodename, nodeport",
@@ -107,11 +106,11 @@ async fn find_node(connection: &mut PgConnection, asked: &str) -> Result<Node, A
     let nodes = nodes.collect::<Result<Vec<_>, sqlx::Error>>()?;
     let mut named = nodes
         .iter()
-        .filter(|node| node.host == asked || node.name() == asked);
+        .filter(|node| node.host == requested || node.name() == requested);
     match (named.next(), named.next()) {
         (Some(node), None) => Ok(node.clone()),
         _ => Err(CitusError::NoSuchNode {
-            asked: asked.to_owned(),
+            requested: requested.to_owned(),
             nodes: nodes.iter().map(Node::name).collect(),
         }
         .into()),
@@ -141,13 +140,13 @@ async fn transfer_mode(
     })
 }
 
-/// Moves the tenant, and tells how long that took. Its migrations wait meanwhile.
+/// Moves the tenant, and returns the duration. Its migrations wait meanwhile.
 ///
-/// Dropped half-way it lets go of a move that goes on at the server.
+/// If the future is dropped, the move continues on the server.
 ///
 /// # Errors
 ///
-/// [`AdminError`]; then it is where it was.
+/// [`AdminError`] if the move failed. The tenant is then still on its old node.
 pub async fn run(database: &AdminDatabase, relocation: &Relocation) -> Result<Duration, AdminError> {
     let mut connection = database.connect().await?;
     advisory_lock::lock(&mut connection, relocation.tenant.as_str()).await?;
@@ -166,14 +165,13 @@ pub async fn run(database: &AdminDatabase, relocation: &Relocation) -> Result<Du
     .bind(mode)
     .execute(&mut connection)
     .await
-    .map_err(CitusError::of)?;
+    .map_err(CitusError::from_function)?;
     let duration = begin.elapsed();
     connection.close().await?;
     Ok(duration)
 }
 
-/// How far a move of the tenant that is under way has come; none where none is, or where it has not begun
-/// to copy.
+/// Returns the progress of a running move of the tenant, or `None` if no move is copying rows.
 ///
 /// # Errors
 ///
@@ -196,6 +194,6 @@ pub async fn progress(
     let Some(row) = row else { return Ok(None) };
     Ok(Some(MoveProgress {
         moved_bytes: row.try_get::<Option<i64>, _>(0)?.unwrap_or_default(),
-        of_bytes: row.try_get(1)?,
+        total_bytes: row.try_get(1)?,
     }))
 }

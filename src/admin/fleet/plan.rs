@@ -11,8 +11,8 @@ use crate::admin::adopt;
 use crate::admin::database::AdminDatabase;
 use crate::admin::migrate::{self, Migrated};
 use crate::admin::migrations::TENANT;
-use crate::admin::roles::{self, Shortcoming};
 use crate::admin::survey::{self, History, Tenant};
+use crate::admin::tenants::roles::{self, Shortcoming};
 use crate::tenancy::SchemaName;
 
 /// What is to be done.

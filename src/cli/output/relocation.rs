@@ -1,4 +1,4 @@
-//! How far the move of a tenant has come.
+//! Progress output of a tenant's move.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,16 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use super::tell;
 use crate::admin::citus::relocation::MoveProgress;
 
-/// Between two lines where there is no terminal.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Interval between two lines if standard error is not a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A bar on a terminal, a line now and then elsewhere.
-pub(in crate::cli) struct MoveOutput {
+/// Prints progress as a bar on a terminal, and as lines elsewhere.
+pub(in crate::cli) struct MoveProgressOutput {
     bar: ProgressBar,
-    told: Instant,
+    last_line: Instant,
 }
 
-impl MoveOutput {
+impl MoveProgressOutput {
     pub(in crate::cli) fn new() -> Self {
         let bar = ProgressBar::new(0);
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} moved") {
@@ -24,22 +24,26 @@ impl MoveOutput {
         }
         Self {
             bar,
-            told: Instant::now(),
+            last_line: Instant::now(),
         }
     }
 
-    pub(in crate::cli) fn progress(&mut self, progress: MoveProgress) {
-        let [moved, of] =
-            [progress.moved_bytes, progress.of_bytes].map(|bytes| bytes.try_into().unwrap_or(0));
-        self.bar.set_length(of);
+    pub(in crate::cli) fn update(&mut self, progress: MoveProgress) {
+        let [moved, total] =
+            [progress.moved_bytes, progress.total_bytes].map(|bytes| bytes.try_into().unwrap_or(0));
+        self.bar.set_length(total);
         self.bar.set_position(moved);
-        if self.bar.is_hidden() && self.told.elapsed() >= PAUSE {
-            self.told = Instant::now();
-            tell(format_args!("{} of {} moved", HumanBytes(moved), HumanBytes(of)));
+        if self.bar.is_hidden() && self.last_line.elapsed() >= LINE_INTERVAL {
+            self.last_line = Instant::now();
+            tell(format_args!(
+                "{} of {} moved",
+                HumanBytes(moved),
+                HumanBytes(total)
+            ));
         }
     }
 
-    pub(in crate::cli) fn end(&self) {
+    pub(in crate::cli) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -1,4 +1,4 @@
-//! How far an archive has come, and what it held.
+//! Progress and result output of export and import.
 
 use std::convert::Infallible;
 use std::io::{IsTerminal, stdout};
@@ -8,22 +8,22 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tell;
-use crate::admin::archive::Contents;
+use crate::admin::archive::ArchiveContents;
 use crate::cli::report::shown;
 
-/// Between two lines where there is no terminal.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Interval between two lines if standard error is not a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Standard output, to be written to by bytes; none where it is a terminal.
+/// Returns standard output for binary data, or `None` if it is a terminal.
 pub(in crate::cli) fn standard_output() -> Option<impl AsyncWrite + Unpin + Send> {
     (!stdout().is_terminal()).then(tokio::io::stdout)
 }
 
-/// How many bytes have gone by: a bar on a terminal, a line now and then elsewhere.
-pub(in crate::cli) struct Transfer(ProgressBar);
+/// Counts transferred bytes, and prints them as a bar on a terminal and as lines elsewhere.
+pub(in crate::cli) struct TransferProgress(ProgressBar);
 
-impl Transfer {
-    /// Of `length` bytes, where that is known.
+impl TransferProgress {
+    /// Creates the output of a transfer of `length` bytes, if known.
     pub(in crate::cli) fn new(what: &'static str, length: Option<u64>) -> Self {
         let (bar, template) = match length {
             Some(length) => (
@@ -42,33 +42,33 @@ impl Transfer {
         Self(bar)
     }
 
-    pub(in crate::cli) fn to<W: AsyncWrite + Unpin + Send>(
+    pub(in crate::cli) fn wrap_writer<W: AsyncWrite + Unpin + Send>(
         &self,
         writer: W,
     ) -> impl AsyncWrite + Unpin + Send + use<W> {
         self.0.wrap_async_write(writer)
     }
 
-    pub(in crate::cli) fn from<R: AsyncRead + Unpin + Send>(
+    pub(in crate::cli) fn wrap_reader<R: AsyncRead + Unpin + Send>(
         &self,
         reader: R,
     ) -> impl AsyncRead + Unpin + Send + use<R> {
         self.0.wrap_async_read(reader)
     }
 
-    /// Does `work`, and tells meanwhile how far it is.
-    pub(in crate::cli) async fn during<T>(self, work: impl Future<Output = T>) -> T {
+    /// Runs `work`, and prints the progress meanwhile.
+    pub(in crate::cli) async fn show_during<T>(self, work: impl Future<Output = T>) -> T {
         let done = tokio::select! {
             done = work => done,
-            never = self.lines() => match never {},
+            never = self.print_lines() => match never {},
         };
         self.0.finish_and_clear();
         done
     }
 
-    async fn lines(&self) -> Infallible {
+    async fn print_lines(&self) -> Infallible {
         loop {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(LINE_INTERVAL).await;
             if self.0.is_hidden() {
                 let (bytes, what) = (HumanBytes(self.0.position()), self.0.message());
                 match self.0.length() {
@@ -80,8 +80,8 @@ impl Transfer {
     }
 }
 
-/// Tells what an archive holds, and what it does not hold.
-pub(in crate::cli) fn transferred(what: &str, contents: &Contents) {
+/// Prints the contents of an archive, with a warning for each object or grant that is left out.
+pub(in crate::cli) fn print_contents(verb: &str, contents: &ArchiveContents) {
     for part in &contents.left_out {
         tell(format_args!("warning: left out: {}", shown(part)));
     }
@@ -89,19 +89,19 @@ pub(in crate::cli) fn transferred(what: &str, contents: &Contents) {
         Some(version) => format!("at version {version}"),
         None => "without a migration history".to_owned(),
     };
-    let mut counts = vec![counted(contents.users, "user")];
+    let mut counts = vec![count(contents.users, "user")];
     for (table, rows) in &contents.tables {
-        counts.push(format!("{} in {}", counted(*rows, "row"), shown(table)));
+        counts.push(format!("{} in {}", count(*rows, "row"), shown(table)));
     }
     tell(format_args!(
-        "{what} {} {version}: {} ({})",
+        "{verb} {} {version}: {} ({})",
         shown(&contents.tenant),
         counts.join(", "),
-        counted(contents.bytes, "byte"),
+        count(contents.bytes, "byte"),
     ));
 }
 
-fn counted(count: u64, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
+fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }

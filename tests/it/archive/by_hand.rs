@@ -1,4 +1,4 @@
-//! What docs/archive.md tells people to do without this program.
+//! Restoring an archive with tar and psql, as docs/archive.md describes.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use super::{dump, export, forget};
 use crate::support::{TestDatabase, shared_cluster};
 
 #[tokio::test]
-async fn a_tenant_is_restored_by_tar_and_psql_as_the_documentation_says() {
+async fn documented_commands_restore_a_tenant_without_this_program() {
     let database = TestDatabase::demo().await;
     let before = dump(&database, "client1");
     let (_, file) = export(&database, "client1").await.unwrap();
@@ -18,7 +18,7 @@ async fn a_tenant_is_restored_by_tar_and_psql_as_the_documentation_says() {
     let (_, block) = documentation.split_once("<!-- by hand -->\n```sh\n").unwrap();
     let (commands, _) = block.split_once("```").unwrap();
     let psql = shared_cluster().program("psql");
-    let done = Command::new("bash")
+    let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c"])
         .arg(format!(
             "PATH=\"{}:$PATH\"\n{commands}",
@@ -30,6 +30,10 @@ async fn a_tenant_is_restored_by_tar_and_psql_as_the_documentation_says() {
         .env("PGDATABASE", database.name())
         .output()
         .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(dump(&database, "client1"), before);
 }

@@ -1,4 +1,4 @@
-//! The commands: files, standard input and output, exit statuses.
+//! `tenants export` and `tenants import`: files, standard input and output, exit statuses.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +10,10 @@ use super::{command, export, forget};
 use crate::existing_database::everything;
 use crate::support::{ServiceProcess, TestDatabase, finished};
 
-const TOLD: &str =
+const CONTENTS: &str =
     "client1 at version 2: 1 user, 2 rows in _sqlx_migrations, 2 rows in items, 2 rows in orders";
 
-fn names_in(folder: &tempfile::TempDir) -> Vec<String> {
+fn file_names(folder: &tempfile::TempDir) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<_> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -23,7 +23,7 @@ fn names_in(folder: &tempfile::TempDir) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_tenant_goes_through_files_and_pipes() {
+async fn export_and_import_work_with_files_and_pipes() {
     let database = TestDatabase::demo().await;
     let folder = tempfile::tempdir().unwrap();
     let before = everything(&database).await;
@@ -33,31 +33,35 @@ async fn a_tenant_goes_through_files_and_pipes() {
         &["export", "client1", "--output", "a.tar"],
     ));
     assert_eq!((status, output.as_str()), (Some(0), ""), "{errors}");
-    assert!(errors.starts_with(&format!("exported {TOLD} (")), "{errors}");
-    assert_eq!(names_in(&folder), ["a.tar"]);
+    assert!(errors.starts_with(&format!("exported {CONTENTS} (")), "{errors}");
+    assert_eq!(file_names(&folder), ["a.tar"]);
     let file = fs::metadata(folder.path().join("a.tar")).unwrap();
-    assert_eq!(file.permissions().mode() & 0o777, 0o600, "it holds passwords");
+    assert_eq!(
+        file.permissions().mode() & 0o777,
+        0o600,
+        "an archive holds passwords"
+    );
     assert_eq!(everything(&database).await, before);
 
-    let written = command(&database, &folder, &["export", "client1"])
+    let export = command(&database, &folder, &["export", "client1"])
         .stdout(File::create(folder.path().join("b.tar")).unwrap())
         .status()
         .unwrap();
-    assert_eq!(written.code(), Some(0));
+    assert_eq!(export.code(), Some(0));
     let [a, b] = ["a.tar", "b.tar"].map(|file| fs::metadata(folder.path().join(file)).unwrap().len());
     assert_eq!(a, b);
 
     forget(&database, "client1").await;
-    let read = command(&database, &folder, &["import", "-"])
+    let import = command(&database, &folder, &["import", "-"])
         .stdin(File::open(folder.path().join("b.tar")).unwrap())
         .output()
         .unwrap();
-    assert_eq!(read.status.code(), Some(0));
-    assert!(read.stdout.is_empty());
+    assert_eq!(import.status.code(), Some(0));
+    assert!(import.stdout.is_empty());
     assert!(
-        String::from_utf8(read.stderr)
+        String::from_utf8(import.stderr)
             .unwrap()
-            .starts_with(&format!("imported {TOLD} ("))
+            .starts_with(&format!("imported {CONTENTS} ("))
     );
     forget(&database, "client1").await;
     let import = ["import", "a.tar", "--as", "a\"b", "--without-users"];
@@ -65,7 +69,7 @@ async fn a_tenant_goes_through_files_and_pipes() {
     assert_eq!(status, Some(1));
     assert!(
         errors.starts_with(
-            "error: the archive's keys cannot be made in this database, as where users are missing\n"
+            "error: failed to create the archive's keys; the users of its orders and all other referenced tables must exist\n"
         ),
         "{errors}"
     );
@@ -82,20 +86,20 @@ async fn a_tenant_goes_through_files_and_pipes() {
 }
 
 #[tokio::test]
-async fn whatever_fails_is_told_and_leaves_no_file() {
+async fn failures_are_reported_and_leave_no_file() {
     let database = TestDatabase::demo().await;
     let folder = tempfile::tempdir().unwrap();
     let nowhere = "postgres://127.0.0.1:1/x";
-    database.execute("CREATE ROLE archive_nobody LOGIN").await;
-    let nobody = database.url_as("archive_nobody");
+    database.execute("CREATE ROLE archive_unprivileged LOGIN").await;
+    let unprivileged = database.url_as("archive_unprivileged");
     let (_, archive) = export(&database, "client1").await.unwrap();
     fs::write(folder.path().join("cut.tar"), &archive[..archive.len() - 1]).unwrap();
     fs::write(folder.path().join("whole.tar"), &archive).unwrap();
     let before = everything(&database).await;
     let url = database.url();
-    for (arguments, url, code, told) in [
+    for (arguments, url, code, message) in [
         (
-            &["export", "nobody", "--output", "x.tar"][..],
+            &["export", "missing", "--output", "x.tar"][..],
             &*url,
             1,
             "there is no schema of this name",
@@ -108,7 +112,7 @@ async fn whatever_fails_is_told_and_leaves_no_file() {
         ),
         (
             &["export", "client1", "--output", "x.tar"],
-            &nobody,
+            &unprivileged,
             1,
             "permission denied for",
         ),
@@ -116,30 +120,35 @@ async fn whatever_fails_is_told_and_leaves_no_file() {
             &["export", "client1", "--output", "no/x.tar"],
             &url,
             1,
-            "cannot use no/x.tar",
+            "failed to open no/x.tar",
         ),
         (
             &["export", "client1", "--output", "/dev/null"],
             &url,
             2,
-            "/dev/null is no file",
+            "/dev/null is not a regular file",
         ),
         (&["export", "public"], &url, 1, "it is reserved"),
         (&["export"], &url, 2, "<NAME>"),
-        (&["import", "none.tar"], &url, 1, "cannot use none.tar"),
-        (&["import", "."], &url, 1, "the archive cannot be read"),
-        (&["import", "cut.tar", "--as", "x"], &url, 1, "cut short"),
+        (&["import", "none.tar"], &url, 1, "failed to open none.tar"),
+        (&["import", "."], &url, 1, "failed to read the archive"),
+        (
+            &["import", "cut.tar", "--as", "x"],
+            &url,
+            1,
+            "the archive is truncated",
+        ),
         (
             &["import", "whole.tar"],
             &url,
             1,
-            "the schema \"client1\" exists already",
+            "schema \"client1\" already exists",
         ),
         (
             &["import", "whole.tar", "--as", "x"],
             &url,
             1,
-            "1 of the archive's users exist already and are not the same: 1",
+            "1 of the archive's users already exist with different data: 1",
         ),
         (
             &["import", "whole.tar", "--as", "x"],
@@ -149,7 +158,7 @@ async fn whatever_fails_is_told_and_leaves_no_file() {
         ),
         (
             &["import", "whole.tar", "--as", "x"],
-            &nobody,
+            &unprivileged,
             1,
             "permission denied for database",
         ),
@@ -167,35 +176,34 @@ async fn whatever_fails_is_told_and_leaves_no_file() {
             (Some(code), ""),
             "{arguments:?}: {errors}"
         );
-        assert!(errors.contains(told), "{arguments:?}: {errors}");
+        assert!(errors.contains(message), "{arguments:?}: {errors}");
     }
-    assert_eq!(names_in(&folder), ["cut.tar", "whole.tar"]);
+    assert_eq!(file_names(&folder), ["cut.tar", "whole.tar"]);
     assert_eq!(everything(&database).await, before);
 }
 
 #[tokio::test]
-async fn a_file_is_replaced_by_a_whole_one_alone() {
+async fn stopped_export_keeps_the_previous_file() {
     let database = TestDatabase::demo().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tar");
-    fs::write(&path, "the last one").unwrap();
+    fs::write(&path, "previous").unwrap();
     let export = ["export", "client1", "--output", "a.tar"];
     let lock = database.lock("client1.items").await;
     let mut stopped = ServiceProcess::spawn(&mut command(&database, &folder, &export));
     database.service_is_blocked().await;
-    assert_eq!(names_in(&folder).len(), 2);
+    assert_eq!(file_names(&folder).len(), 2);
     assert_eq!(stopped.stop(Signal::SIGTERM).code(), Some(1));
     lock.release().await;
-    assert_eq!(names_in(&folder), ["a.tar"]);
-    assert_eq!(fs::read_to_string(&path).unwrap(), "the last one");
+    assert_eq!(file_names(&folder), ["a.tar"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "previous");
     let (status, _, errors) = finished(&mut command(&database, &folder, &export));
     assert_eq!(status, Some(0), "{errors}");
     assert!(fs::read(&path).unwrap().starts_with(b"SHA256SUMS"));
 }
 
-/// A pipe whose writer has more to write, some day.
 #[tokio::test]
-async fn an_import_ends_at_a_signal_though_its_input_does_not() {
+async fn import_stops_at_a_signal_while_its_input_is_open() {
     let database = TestDatabase::demo().await;
     let (_, archive) = export(&database, "client1").await.unwrap();
     forget(&database, "client1").await;
@@ -230,19 +238,19 @@ async fn an_import_ends_at_a_signal_though_its_input_does_not() {
 }
 
 #[tokio::test]
-async fn an_export_that_nobody_reads_fails() {
+async fn export_to_a_closed_pipe_fails() {
     let database = TestDatabase::demo().await;
     let folder = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let done = command(&database, &folder, &["export", "client1"])
+    let output = command(&database, &folder, &["export", "client1"])
         .stdout(writer)
         .output()
         .unwrap();
-    assert_eq!(done.status.code(), Some(1));
-    let errors = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
     assert!(
-        errors.starts_with("error: the archive cannot be written\n"),
+        errors.starts_with("error: failed to write the archive\n"),
         "{errors}"
     );
 }

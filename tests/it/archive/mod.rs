@@ -1,4 +1,4 @@
-//! A tenant as a file: that it comes back as it was, from one moment, whole or not at all.
+//! Export and import: archives restore a tenant completely, from one snapshot, or not at all.
 
 mod by_hand;
 mod command;
@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 use tempfile::TempDir;
 use tenant_orders::admin::AdminDatabase;
-use tenant_orders::admin::archive::{self, ArchiveError, Contents, ImportOptions};
+use tenant_orders::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
 use tenant_orders::config::DatabaseUrl;
 use tenant_orders::tenancy::SchemaName;
 
 use crate::support::{ServiceProcess, TestDatabase, shared_cluster};
 
-pub(crate) fn administration(database: &TestDatabase) -> AdminDatabase {
+pub(crate) fn admin_database(database: &TestDatabase) -> AdminDatabase {
     AdminDatabase::new(&DatabaseUrl::from(database.url())).unwrap()
 }
 
@@ -29,14 +29,14 @@ pub(crate) fn name(tenant: &str) -> SchemaName {
 pub(crate) async fn export(
     database: &TestDatabase,
     tenant: &str,
-) -> Result<(Contents, Vec<u8>), ArchiveError> {
+) -> Result<(ArchiveContents, Vec<u8>), ArchiveError> {
     let mut file = Vec::new();
-    let contents = archive::export(&administration(database), &name(tenant), &mut file).await?;
+    let contents = archive::export(&admin_database(database), &name(tenant), &mut file).await?;
     Ok((contents, file))
 }
 
-pub(crate) async fn import(database: &TestDatabase, file: &[u8]) -> Result<Contents, ArchiveError> {
-    archive::import(&administration(database), file, &ImportOptions::default()).await
+pub(crate) async fn import(database: &TestDatabase, file: &[u8]) -> Result<ArchiveContents, ArchiveError> {
+    archive::import(&admin_database(database), file, &ImportOptions::default()).await
 }
 
 async fn import_as(
@@ -44,15 +44,15 @@ async fn import_as(
     file: &[u8],
     tenant: &str,
     without_users: bool,
-) -> Result<Contents, ArchiveError> {
+) -> Result<ArchiveContents, ArchiveError> {
     let options = ImportOptions {
         name: Some(name(tenant)),
         without_users,
     };
-    archive::import(&administration(database), file, &options).await
+    archive::import(&admin_database(database), file, &options).await
 }
 
-/// Removes the tenant and its users, as if neither had ever been.
+/// Removes the tenant and its users.
 pub(crate) async fn forget(database: &TestDatabase, tenant: &str) {
     drop_schema(database, tenant).await;
     let users = format!(
@@ -67,9 +67,9 @@ async fn drop_schema(database: &TestDatabase, tenant: &str) {
     database.execute(drop).await;
 }
 
-/// All that `pg_dump` knows of a schema and of the users, privileges included.
+/// Returns the output of `pg_dump` for a schema and for the users, with privileges.
 fn dump(database: &TestDatabase, tenant: &str) -> String {
-    let of = |arguments: &[&str]| {
+    let pg_dump = |arguments: &[&str]| {
         let dumped = Command::new(shared_cluster().program("pg_dump"))
             .args(arguments)
             .arg(format!("--dbname={}", database.url()))
@@ -82,12 +82,12 @@ fn dump(database: &TestDatabase, tenant: &str) -> String {
         );
         String::from_utf8(dumped.stdout).unwrap()
     };
-    let tenant = of(&["--strict-names", "--schema", &name(tenant).quoted()]);
-    let users = of(&["--table=public.users"]);
-    // The order of rows in a shared table is nobody's.
+    let tenant = pg_dump(&["--strict-names", "--schema", &name(tenant).quoted()]);
+    let users = pg_dump(&["--table=public.users"]);
+    // The order of the rows in the shared table is undefined.
     let mut users: Vec<_> = users.lines().collect();
     users.sort_unstable();
-    // A key that is made anew for each dump, against text that psql would take for a command.
+    // pg_dump writes `\restrict` with a random key.
     let lines = tenant
         .lines()
         .chain(users)
@@ -95,7 +95,7 @@ fn dump(database: &TestDatabase, tenant: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The files in an archive.
+/// Returns the paths and contents of the files in an archive.
 fn files(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut archive = Archive::new(archive);
     let entries = archive.entries().unwrap();
@@ -112,8 +112,8 @@ fn files(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// An archive of these files, with checksums that fit what is in front of the data.
-fn archive_of(mut files: Vec<(String, Vec<u8>)>) -> Vec<u8> {
+/// Returns an archive of these files, with correct checksums of the files before the rows.
+fn build_archive(mut files: Vec<(String, Vec<u8>)>) -> Vec<u8> {
     let lines = files[1..4].iter().map(|(path, content)| {
         let checksum = data_encoding::HEXLOWER.encode(&Sha256::digest(content));
         format!("{checksum}  {path}\n")
@@ -135,17 +135,17 @@ fn archive_of(mut files: Vec<(String, Vec<u8>)>) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// The same archive with another text in one of its files.
-fn changed(archive: &[u8], path: &str, from: &str, to: &str) -> Vec<u8> {
+/// Returns the archive with `from` replaced by `to` in one of its files.
+fn replace_in(archive: &[u8], path: &str, from: &str, to: &str) -> Vec<u8> {
     let mut files = files(archive);
     let (_, content) = files.iter_mut().find(|(file, _)| file == path).unwrap();
     let text = String::from_utf8(content.clone()).unwrap();
     assert!(text.contains(from), "{text}");
     *content = text.replace(from, to).into_bytes();
-    archive_of(files)
+    build_archive(files)
 }
 
-/// The program, in a folder of its own.
+/// Returns a `tenants` command that runs in `folder`.
 fn command(database: &TestDatabase, folder: &TempDir, arguments: &[&str]) -> Command {
     let mut command = ServiceProcess::command();
     command

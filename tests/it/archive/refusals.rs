@@ -1,19 +1,19 @@
-//! What is not exported, what is not imported, and that nothing is left of either.
+//! Exports and imports that fail, and leave nothing behind.
 
 use tenant_orders::admin::AdminError;
 use tenant_orders::admin::archive::ArchiveError;
 
-use super::{archive_of, changed, export, files, forget, import, import_as};
+use super::{build_archive, export, files, forget, import, import_as, replace_in};
 use crate::existing_database::everything;
 use crate::support::TestDatabase;
 
 #[tokio::test]
-async fn what_an_archive_cannot_hold_is_refused_by_name() {
+async fn export_names_unsupported_objects() {
     let database = TestDatabase::demo().await;
     database
         .execute("CREATE TYPE public.elsewhere AS ENUM ('a')")
         .await;
-    for (statements, named) in [
+    for (statements, objects) in [
         (
             "CREATE TABLE client1.p (i int) PARTITION BY LIST (i); CREATE TABLE client1.p1 PARTITION OF client1.p DEFAULT",
             "partitioned table p; table p1, which inherits or is inherited from",
@@ -36,7 +36,7 @@ async fn what_an_archive_cannot_hold_is_refused_by_name() {
         ),
         (
             "CREATE TYPE client1.made_of AS (a int); CREATE TABLE client1.typed OF client1.made_of",
-            "table typed, which is made of a type",
+            "table typed, which needs type made_of; typed table typed",
         ),
         (
             "CREATE FUNCTION client1.f(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1';
@@ -51,14 +51,14 @@ async fn what_an_archive_cannot_hold_is_refused_by_name() {
         ),
         (
             "CREATE TABLE client1.pg_class (i int)",
-            "pg_class, whose name is a system table's",
+            "pg_class, which has the name of a system catalog",
         ),
     ] {
         let database = TestDatabase::demo().await;
         database.execute(statements).await;
         let refused = export(&database, "client1").await.unwrap_err();
-        let told = format!("an archive cannot hold: {named}");
-        assert!(refused.to_string().starts_with(&told), "{refused}\n{told}");
+        let message = format!("an archive cannot hold: {objects}");
+        assert!(refused.to_string().starts_with(&message), "{refused}\n{message}");
     }
     database
         .execute(
@@ -80,7 +80,7 @@ async fn what_an_archive_cannot_hold_is_refused_by_name() {
         "7"
     );
 
-    // Where what it needs is missing, nothing is left of the attempt.
+    // The type is missing in the other database: the import fails and leaves nothing behind.
     let other = TestDatabase::demo().await;
     forget(&other, "client1").await;
     let before = everything(&other).await;
@@ -90,7 +90,7 @@ async fn what_an_archive_cannot_hold_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn what_has_no_rows_is_left_out_and_told_by_both_sides() {
+async fn export_and_import_report_skipped_objects() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -102,10 +102,12 @@ async fn what_has_no_rows_is_left_out_and_told_by_both_sides() {
              CREATE POLICY own ON client1.orders USING (true);
              ALTER TABLE client1.orders ENABLE ROW LEVEL SECURITY;
              GRANT SELECT (id) ON client1.items TO PUBLIC;
-             CREATE RULE ignored AS ON UPDATE TO client1.items DO INSTEAD NOTHING",
+             CREATE RULE ignored AS ON UPDATE TO client1.items DO INSTEAD NOTHING;
+             CREATE EXTENSION citext SCHEMA client1",
         )
         .await;
     let left_out = [
+        "extension citext",
         "function audit()",
         "materialized view counted",
         "policy own on table orders",
@@ -124,9 +126,8 @@ async fn what_has_no_rows_is_left_out_and_told_by_both_sides() {
     assert_eq!(exported.left_out, Vec::<String>::new());
 }
 
-/// Rows that a policy hides are no reason to leave them out without a word.
 #[tokio::test]
-async fn rows_that_are_hidden_from_the_role_are_not_left_out_but_an_error() {
+async fn export_fails_if_row_level_security_hides_rows() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -146,7 +147,7 @@ async fn rows_that_are_hidden_from_the_role_are_not_left_out_but_an_error() {
 }
 
 #[tokio::test]
-async fn what_is_there_is_not_overwritten() {
+async fn import_never_overwrites_a_schema() {
     let database = TestDatabase::demo().await;
     let (_, file) = export(&database, "client1").await.unwrap();
     let before = everything(&database).await;
@@ -154,10 +155,13 @@ async fn what_is_there_is_not_overwritten() {
         import(&database, &file).await,
         import_as(&database, &file, "client2", true).await,
     ] {
-        assert!(matches!(refused, Err(ArchiveError::Exists(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ArchiveError::SchemaExists(_))),
+            "{refused:?}"
+        );
     }
     assert_eq!(everything(&database).await, before);
-    let missing = export(&database, "nobody").await;
+    let missing = export(&database, "missing").await;
     assert!(
         matches!(missing, Err(ArchiveError::Admin(AdminError::NoSuchSchema))),
         "{missing:?}"
@@ -165,7 +169,7 @@ async fn what_is_there_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn what_a_newer_program_wrote_or_somebody_changed_is_refused_by_name() {
+async fn import_rejects_newer_and_damaged_archives() {
     let database = TestDatabase::demo().await;
     let (_, file) = export(&database, "client1").await.unwrap();
     forget(&database, "client1").await;
@@ -174,26 +178,26 @@ async fn what_a_newer_program_wrote_or_somebody_changed_is_refused_by_name() {
     let one = String::from_utf8(one).unwrap();
     let (_, checksum) = one.split_once("\"checksum\": \"").unwrap();
     let checksum = &checksum[..96];
-    for (changed, told) in [
+    for (archive, message) in [
         (
-            changed(
+            replace_in(
                 &file,
                 "manifest.json",
                 "\"format\": 1",
                 "\"what\": \"is new\", \"format\": 2",
             ),
-            "the archive has format 2, which only a newer version of this program reads",
+            "unsupported archive format: 2; import it with a newer version of this program",
         ),
         (
-            changed(&file, "manifest.json", "\"version\": 2", "\"version\": 9000"),
+            replace_in(&file, "manifest.json", "\"version\": 2", "\"version\": 9000"),
             "migration 9000 was applied by a newer version of this program",
         ),
         (
-            changed(&file, "manifest.json", checksum, &"0".repeat(96)),
+            replace_in(&file, "manifest.json", checksum, &"0".repeat(96)),
             "migration 1 (items and orders) was changed after it had been applied",
         ),
         (
-            changed(
+            replace_in(
                 &file,
                 "manifest.json",
                 "\"tenant\": \"client1\"",
@@ -202,56 +206,59 @@ async fn what_a_newer_program_wrote_or_somebody_changed_is_refused_by_name() {
             "the schema name \"pg_catalog\" is not a tenant's: it is reserved",
         ),
         (
-            changed(&file, "manifest.json", "\"grants\"", "\"grunts\""),
-            "the archive is damaged: manifest.json makes no sense: missing field `grants`",
+            replace_in(&file, "manifest.json", "\"grants\"", "\"grunts\""),
+            "the archive is damaged: manifest.json is malformed: missing field `grants`",
         ),
         (
-            changed(&file, "tables/2-items/000001.copy", "2\t\\N\tHuawei\t2000\n", ""),
-            "the archive is damaged: tables/2-items has 1 rows where 2 were written",
+            replace_in(&file, "tables/2-items/000001.copy", "2\t\\N\tHuawei\t2000\n", ""),
+            "the archive is damaged: tables/2-items has 1 rows, expected 2",
         ),
         (
-            changed(&file, "tables/2-items/000001.copy", "Huawei", "Hawaii"),
+            replace_in(&file, "tables/2-items/000001.copy", "Huawei", "Hawaii"),
             "the archive is damaged: the checksum of tables/2-items does not match",
         ),
         (
-            changed(&file, "users/000001.copy", "rich_dude\t", "rich_dude"),
+            replace_in(&file, "users/000001.copy", "rich_dude\t", "rich_dude"),
             "the archive is damaged: the checksum of users does not match",
         ),
         (
-            archive_of(
+            build_archive(
                 files(&file)
                     .into_iter()
                     .filter(|(path, _)| path != "users/000001.copy")
                     .collect(),
             ),
-            "the archive is damaged: users has 0 rows where 1 were written",
+            "the archive is damaged: users has 0 rows, expected 1",
         ),
         (
-            archive_of(
+            build_archive(
                 files(&file)
                     .into_iter()
                     .filter(|(path, _)| path != "summary.json")
                     .collect(),
             ),
-            "the archive is damaged: it has no summary.json",
+            "the archive is damaged: summary.json is missing",
         ),
         (
             [&file[..], b"\n"].concat(),
-            "the archive is damaged: something is behind its end",
+            "the archive is damaged: unexpected data after its end",
         ),
-        (b"SHA256SUMS".repeat(100), "this is no archive of a tenant"),
-        (archive_of_one(), "this is no archive of a tenant"),
-        (Vec::new(), "the archive is cut short: its end is missing"),
+        (
+            b"SHA256SUMS".repeat(100),
+            "the file is not an archive of a tenant",
+        ),
+        (other_tar(), "the file is not an archive of a tenant"),
+        (Vec::new(), "the archive is truncated"),
     ] {
-        let refused = import(&database, &changed).await.unwrap_err();
-        assert!(refused.to_string().starts_with(told), "{refused}\n{told}");
+        let refused = import(&database, &archive).await.unwrap_err();
+        assert!(refused.to_string().starts_with(message), "{refused}\n{message}");
     }
     assert_eq!(everything(&database).await, before);
     import(&database, &file).await.unwrap();
 }
 
-/// A tar of something else.
-fn archive_of_one() -> Vec<u8> {
+/// Returns a tar file that is not an archive of a tenant.
+fn other_tar() -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_size(1);
@@ -260,9 +267,8 @@ fn archive_of_one() -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// An encoding may lack what the archive holds: then it is not the archive that is damaged.
 #[tokio::test]
-async fn a_database_that_cannot_hold_the_rows_is_told_as_the_reason() {
+async fn import_reports_an_encoding_that_lacks_a_character() {
     let database = TestDatabase::demo().await;
     database
         .execute("UPDATE client1.items SET description = '名前'")

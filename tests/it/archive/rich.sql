@@ -1,4 +1,4 @@
--- A tenant with all that an archive can hold, on top of the demo's client1.
+-- Extends the demo's client1 with everything that an archive can hold.
 DO $$ BEGIN CREATE ROLE archive_reader; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 GRANT USAGE ON SCHEMA client1 TO archive_reader;
 GRANT SELECT ON client1.items, client1.orders TO archive_reader;
@@ -41,7 +41,7 @@ CREATE TABLE client1.empty (at date);
 CREATE TABLE client1.without_columns ();
 INSERT INTO client1.without_columns DEFAULT VALUES;
 INSERT INTO client1.without_columns DEFAULT VALUES;
--- A key to what an index alone makes unique.
+-- A foreign key that references a unique index.
 CREATE UNIQUE INDEX orders_item_and_id ON client1.orders (item_id, id);
 CREATE TABLE client1.parcels (item_id varchar, order_id varchar,
     FOREIGN KEY (item_id, order_id) REFERENCES client1.orders (item_id, id));

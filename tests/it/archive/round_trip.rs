@@ -1,4 +1,4 @@
-//! What comes back is what was exported.
+//! An import restores what was exported.
 
 use tenant_orders::admin::archive::ArchiveError;
 
@@ -6,7 +6,7 @@ use super::{drop_schema, dump, export, files, forget, import, import_as};
 use crate::support::fleet;
 use crate::support::{Service, TestDatabase};
 
-/// A tenant with all that an archive can hold.
+/// Returns a database with a tenant that has everything that an archive can hold.
 async fn rich() -> TestDatabase {
     let database = TestDatabase::demo().await;
     database.execute(include_str!("rich.sql")).await;
@@ -14,17 +14,17 @@ async fn rich() -> TestDatabase {
 }
 
 #[tokio::test]
-async fn a_tenant_comes_back_as_pg_dump_and_the_service_saw_it() {
+async fn import_restores_what_pg_dump_and_the_service_see() {
     let database = rich().await;
     let service = Service::over(&database);
-    let answers = async || {
-        let mut answers = Vec::new();
+    let responses = async || {
+        let mut responses = Vec::new();
         for path in ["/users/1/orders", "/users/1/orders?limit=1", "/users/u2/orders"] {
-            answers.push(service.get(path).await.ok());
+            responses.push(service.get(path).await.ok());
         }
-        answers
+        responses
     };
-    let (dump_before, answers_before) = (dump(&database, "client1"), answers().await);
+    let (dump_before, responses_before) = (dump(&database, "client1"), responses().await);
 
     let (exported, file) = export(&database, "client1").await.unwrap();
     forget(&database, "client1").await;
@@ -32,8 +32,8 @@ async fn a_tenant_comes_back_as_pg_dump_and_the_service_saw_it() {
     let imported = import(&database, &file).await.unwrap();
 
     assert_eq!(dump(&database, "client1"), dump_before);
-    assert_eq!(answers().await, answers_before);
-    assert_eq!(answers_before[0]["total_due"], "60000.00");
+    assert_eq!(responses().await, responses_before);
+    assert_eq!(responses_before[0]["total_due"], "60000.00");
     assert_eq!(imported, exported);
     assert_eq!((exported.version, exported.users), (Some(2), 3));
     assert_eq!(exported.bytes, file.len() as u64);
@@ -58,7 +58,7 @@ async fn a_tenant_comes_back_as_pg_dump_and_the_service_saw_it() {
 }
 
 #[tokio::test]
-async fn an_archive_moves_a_tenant_to_another_database_under_another_name() {
+async fn import_works_in_another_database_under_another_name() {
     let (database, other) = (rich().await, TestDatabase::demo().await);
     let (_, file) = export(&database, "client1").await.unwrap();
     forget(&other, "client1").await;
@@ -92,7 +92,7 @@ fn sorted_lines(text: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn any_name_that_an_identifier_may_have_is_exported_and_imported() {
+async fn hostile_names_are_exported_and_imported() {
     let database = TestDatabase::demo().await;
     let (_, mut file) = export(&database, "client1").await.unwrap();
     let items = |file: &[u8]| {
@@ -104,7 +104,6 @@ async fn any_name_that_an_identifier_may_have_is_exported_and_imported() {
     for tenant in fleet::tenants().map(|tenant| tenant.name) {
         forget_users_of_archive(&database).await;
         import_as(&database, &file, tenant, false).await.unwrap();
-        // From one of these names to the next.
         let (exported, next) = export(&database, tenant).await.unwrap();
         assert_eq!((exported.tenant.as_str(), exported.users), (tenant, 1));
         assert_eq!(items(&next), original, "{tenant}");
@@ -120,7 +119,7 @@ async fn forget_users_of_archive(database: &TestDatabase) {
 }
 
 #[tokio::test]
-async fn a_tenant_that_this_program_did_not_make_comes_back_as_it_was() {
+async fn unmigrated_tenant_is_restored_unchanged() {
     let database = TestDatabase::existing().await;
     let before = dump(&database, "client2");
     let (exported, file) = export(&database, "client2").await.unwrap();
@@ -133,7 +132,7 @@ async fn a_tenant_that_this_program_did_not_make_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn users_who_were_left_are_taken_as_they_are_and_others_of_the_same_id_are_refused() {
+async fn import_keeps_identical_users_and_rejects_conflicts() {
     let database = TestDatabase::demo().await;
     database
         .execute("ALTER TABLE public.users ADD COLUMN settings json; UPDATE public.users SET settings = '{}'")
@@ -145,7 +144,7 @@ async fn users_who_were_left_are_taken_as_they_are_and_others_of_the_same_id_are
 
     drop_schema(&database, "client1").await;
     for change in [
-        "SET name = 'somebody else'",
+        "SET name = 'other'",
         "SET name = 'rich_dude', organization_id = 'client2'",
         "SET organization_id = 'client1', settings = '{\"a\": 1}'",
     ] {
@@ -153,14 +152,14 @@ async fn users_who_were_left_are_taken_as_they_are_and_others_of_the_same_id_are
             .execute(format!("UPDATE public.users {change} WHERE id = '1'"))
             .await;
         match import(&database, &file).await {
-            Err(ArchiveError::UsersExist { count: 1, some }) => assert_eq!(some, ["1"]),
+            Err(ArchiveError::UserConflicts { count: 1, ids }) => assert_eq!(ids, ["1"]),
             other => panic!("{change}: {other:?}"),
         }
         let schemas = "SELECT count(*)::text FROM pg_namespace WHERE nspname = 'client1'";
         assert_eq!(database.text(schemas).await, "0");
     }
 
-    // A column that is only here says nothing about who somebody is.
+    // A column that the archive lacks is not compared.
     database
         .execute("UPDATE public.users SET settings = '{}' WHERE id = '1'; ALTER TABLE public.users ADD COLUMN here int DEFAULT 1")
         .await;
@@ -168,12 +167,12 @@ async fn users_who_were_left_are_taken_as_they_are_and_others_of_the_same_id_are
 }
 
 #[tokio::test]
-async fn a_copy_beside_the_original_leaves_the_users_out() {
+async fn import_without_users_copies_a_tenant() {
     let database = TestDatabase::demo().await;
     let (_, file) = export(&database, "client1").await.unwrap();
     let refused = import_as(&database, &file, "copy", false).await;
     assert!(
-        matches!(refused, Err(ArchiveError::UsersExist { .. })),
+        matches!(refused, Err(ArchiveError::UserConflicts { .. })),
         "{refused:?}"
     );
     let contents = import_as(&database, &file, "copy", true).await.unwrap();
@@ -190,7 +189,7 @@ async fn a_copy_beside_the_original_leaves_the_users_out() {
         "client1"
     );
 
-    // Their orders need them.
+    // The orders reference users that no longer exist.
     drop_schema(&database, "copy").await;
     forget(&database, "client1").await;
     let refused = import_as(&database, &file, "copy", true).await;
@@ -198,7 +197,7 @@ async fn a_copy_beside_the_original_leaves_the_users_out() {
 }
 
 #[tokio::test]
-async fn privileges_come_back_where_the_roles_are_and_are_told_where_not() {
+async fn import_restores_grants_and_reports_missing_roles() {
     let database = rich().await;
     let (_, file) = export(&database, "client1").await.unwrap();
     import_as(&database, &file, "archive_owner", true).await.unwrap();
@@ -211,7 +210,7 @@ async fn privileges_come_back_where_the_roles_are_and_are_told_where_not() {
         database.text(&may).await == "true"
     };
 
-    // A tenant's own role is not that of a copy, which nobody has made.
+    // The grants of a tenant's own role go to the role of the copy, which does not exist.
     let contents = import_as(&database, &file, "archive_copy", false).await.unwrap();
     assert_eq!(
         contents.left_out,
@@ -234,7 +233,7 @@ async fn privileges_come_back_where_the_roles_are_and_are_told_where_not() {
 }
 
 #[tokio::test]
-async fn rows_that_fill_many_files_and_one_that_fills_several_come_back() {
+async fn rows_larger_than_a_file_are_restored() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -246,15 +245,15 @@ async fn rows_that_fill_many_files_and_one_that_fills_several_come_back() {
     let digest = "SELECT md5(string_agg(md5(i::text), '' ORDER BY id)) FROM client1.items i";
     let before = database.text(digest).await;
     let (_, file) = export(&database, "client1").await.unwrap();
-    let of_items = files(&file)
+    let items = files(&file)
         .into_iter()
         .filter(|(path, _)| path.starts_with("tables/2-items/"));
-    let (paths, contents): (Vec<_>, Vec<_>) = of_items.unzip();
+    let (paths, contents): (Vec<_>, Vec<_>) = items.unzip();
     assert!(paths.len() >= 3, "{paths:?}");
     assert!(paths.is_sorted());
     assert!(
         contents.iter().all(|content| content.ends_with(b"\n")),
-        "files end with a row"
+        "every file ends with a complete row"
     );
     drop(contents);
     forget(&database, "client1").await;
@@ -262,9 +261,8 @@ async fn rows_that_fill_many_files_and_one_that_fills_several_come_back() {
     assert_eq!(database.text(digest).await, before);
 }
 
-/// A session's settings decide how some values are written, and how they are read.
 #[tokio::test]
-async fn settings_of_either_database_change_no_value() {
+async fn session_settings_do_not_change_values() {
     let (database, other) = (rich().await, TestDatabase::demo().await);
     for (database, style) in [(&database, "sql_standard"), (&other, "iso_8601")] {
         database

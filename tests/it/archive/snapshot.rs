@@ -1,27 +1,27 @@
-//! An archive is of one moment, whatever others do meanwhile.
+//! An archive holds one snapshot, whatever other sessions do meanwhile.
 
 use std::time::Duration;
 
 use sqlx::{Connection, Executor, PgConnection};
-use tenant_orders::admin::archive::{self, ArchiveError, Contents};
+use tenant_orders::admin::archive::{self, ArchiveContents, ArchiveError};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
-use super::{administration, export, forget, import, name};
+use super::{admin_database, export, forget, import, name};
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
-/// An export that goes on when it is read from.
+/// An export that advances only while its output is read.
 struct SlowExport {
     file: Vec<u8>,
     rest: DuplexStream,
-    export: JoinHandle<Result<Contents, ArchiveError>>,
+    export: JoinHandle<Result<ArchiveContents, ArchiveError>>,
 }
 
 impl SlowExport {
-    /// Begins, as far as to the first bytes: the moment that it is of lies before them.
-    async fn begin(database: &TestDatabase) -> Self {
+    /// Starts an export and reads its first byte, which follows the snapshot.
+    async fn start(database: &TestDatabase) -> Self {
         let (mut to, mut rest) = duplex(64);
-        let database = administration(database);
+        let database = admin_database(database);
         let export = tokio::spawn(async move { archive::export(&database, &name("client1"), &mut to).await });
         let mut first = [0];
         rest.read_exact(&mut first).await.unwrap();
@@ -39,7 +39,7 @@ impl SlowExport {
     }
 }
 
-/// All rows of the tenant's own tables.
+/// Returns all rows of the tenant's tables.
 async fn rows(database: &TestDatabase) -> String {
     let rows = "SELECT (SELECT string_agg(i::text, ' ' ORDER BY id) FROM client1.items i) || ' ' ||
                        (SELECT string_agg(o::text, ' ' ORDER BY id) FROM client1.orders o)";
@@ -47,10 +47,10 @@ async fn rows(database: &TestDatabase) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_write_meanwhile_is_not_in_it() {
+async fn export_excludes_concurrent_writes() {
     let database = TestDatabase::demo().await;
     let before = rows(&database).await;
-    let export = SlowExport::begin(&database).await;
+    let export = SlowExport::start(&database).await;
     database
         .execute(
             "INSERT INTO client1.items VALUES ('new'); INSERT INTO client1.orders VALUES ('new', NULL, 1, '1', 'new');
@@ -65,7 +65,7 @@ async fn what_others_write_meanwhile_is_not_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn migrations_wait_for_it_and_nobody_waits_for_them() {
+async fn migrations_wait_for_an_export_without_blocking_requests() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -74,7 +74,7 @@ async fn migrations_wait_for_it_and_nobody_waits_for_them() {
         )
         .await;
     let before = rows(&database).await;
-    let export = SlowExport::begin(&database).await;
+    let export = SlowExport::start(&database).await;
     let url = database.url();
     let migration = std::thread::spawn(move || {
         finished(
@@ -106,7 +106,7 @@ async fn migrations_wait_for_it_and_nobody_waits_for_them() {
     assert_eq!(rows(&database).await, before);
 }
 
-/// Runs `statements` in a transaction, and an export that begins before its end.
+/// Exports while a transaction with `statements` is open, and commits it once the export waits.
 async fn export_during(database: &TestDatabase, statements: &str) -> Result<Vec<u8>, ArchiveError> {
     let mut other: PgConnection = database.connect().await;
     let mut transaction = other.begin().await.unwrap();
@@ -121,9 +121,9 @@ async fn export_during(database: &TestDatabase, statements: &str) -> Result<Vec<
     exported.map(|(_, file)| file)
 }
 
-/// In a snapshot from before the rewrite the table would be empty.
+/// In a snapshot from before the rewrite, the table would be empty.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_somebody_rewrites_is_in_it_with_all_its_rows() {
+async fn export_contains_all_rows_of_a_rewritten_table() {
     let database = TestDatabase::demo().await;
     let file = export_during(
         &database,
@@ -142,11 +142,11 @@ async fn a_table_that_somebody_rewrites_is_in_it_with_all_its_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_comes_while_others_are_being_locked_is_not_missed() {
+async fn export_detects_a_table_created_while_locking() {
     let database = TestDatabase::demo().await;
     let exported = export_during(&database, "LOCK client1.items; CREATE TABLE client1.added ()").await;
     assert!(
-        matches!(exported, Err(ArchiveError::BeingChanged)),
+        matches!(exported, Err(ArchiveError::TablesChanged)),
         "{exported:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Databases of a real Citus cluster, which `CITUS_URL` names.
+//! Test databases on the Citus cluster that `CITUS_URL` names.
 
 use std::fmt::Write;
 use std::str::FromStr;
@@ -16,29 +16,32 @@ use crate::support::{Service, ServiceProcess, finished};
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
-/// Citus makes the roles on a node that is added, and fails where it does so twice at once.
-static REGISTERING: Mutex<()> = Mutex::const_new(());
+/// Serializes the registration of nodes: Citus creates roles on the nodes, and fails if it does so concurrently.
+static REGISTRATION: Mutex<()> = Mutex::const_new(());
 
-/// A database of a test's own, on the coordinator and all workers. That of a test that failed stays.
+/// A database of one test, on the coordinator and all workers. It remains if the test fails.
 pub(super) struct CitusDatabase {
     name: String,
     coordinator: PgConnectOptions,
     pub(super) workers: Vec<Worker>,
 }
 
-/// A worker of the cluster.
+/// A worker node.
 pub(super) struct Worker {
     options: PgConnectOptions,
-    /// As Citus knows it: `host:port`.
+    /// Citus's name of the node, `host:port`.
     pub(super) name: String,
 }
 
 impl CitusDatabase {
-    /// With nothing in it. Where no cluster is named there is nothing to test, which is told.
+    /// Creates an empty database. Returns `None`, and prints that the test is skipped, if `CITUS_URL` is not set.
     pub(super) async fn empty() -> Option<Self> {
-        #[expect(clippy::disallowed_methods, reason = "it is no setting of the service's")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "CITUS_URL is a setting of the tests, not of the service"
+        )]
         let Ok(url) = std::env::var("CITUS_URL") else {
-            println!("skipped: CITUS_URL names no coordinator of a Citus cluster");
+            println!("skipped: CITUS_URL is not set");
             return None;
         };
         let given = PgConnectOptions::from_str(&url)
@@ -86,27 +89,27 @@ impl CitusDatabase {
                 .collect(),
             name,
         };
-        let registering = REGISTERING.lock().await;
+        let registering = REGISTRATION.lock().await;
         database.execute(&register).await;
         drop(registering);
         Some(database)
     }
 
-    /// With the demo in it.
+    /// Creates a database with the demo data.
     pub(super) async fn demo() -> Option<Self> {
         let database = Self::empty().await?;
-        tenant_orders::seed::demo(&database.administration())
+        tenant_orders::seed::demo(&database.admin_database())
             .await
             .unwrap();
         Some(database)
     }
 
-    /// As the superuser, at the coordinator.
+    /// Returns the coordinator's URL, as superuser.
     pub(super) fn url(&self) -> String {
         self.coordinator.to_url_lossy().to_string()
     }
 
-    /// At the coordinator, and at each worker.
+    /// Returns the URLs of the coordinator and each worker.
     pub(super) fn urls(&self) -> Vec<String> {
         let workers = self
             .workers
@@ -115,21 +118,21 @@ impl CitusDatabase {
         [self.url()].into_iter().chain(workers).collect()
     }
 
-    pub(super) fn administration(&self) -> AdminDatabase {
+    pub(super) fn admin_database(&self) -> AdminDatabase {
         AdminDatabase::new(&DatabaseUrl::from(self.url())).unwrap()
     }
 
-    /// The service over this database, in process.
+    /// Returns an in-process service over this database.
     pub(super) fn service(&self) -> Service {
         service_over(self.url())
     }
 
-    /// Runs statements as the superuser, at the coordinator.
+    /// Executes statements as superuser at the coordinator.
     pub(super) async fn execute(&self, statements: &str) {
         execute(&self.coordinator, statements).await;
     }
 
-    /// What one row of one text column says.
+    /// Returns the text in the only row and column of a query.
     pub(super) async fn text(&self, statement: &str) -> String {
         let mut connection = self.coordinator.connect().await.unwrap();
         let text = sqlx::query_scalar(sqlx::AssertSqlSafe(statement.to_owned()))
@@ -140,7 +143,7 @@ impl CitusDatabase {
         text
     }
 
-    /// Runs a command: its exit status, standard output and standard error.
+    /// Runs a command. Returns the exit status, standard output and standard error.
     pub(super) fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         finished(
             ServiceProcess::command()
@@ -149,42 +152,42 @@ impl CitusDatabase {
         )
     }
 
-    /// Runs a command that must succeed, and tells its standard output.
-    pub(super) fn done(&self, arguments: &[&str]) -> String {
+    /// Runs a command that must succeed. Returns standard output.
+    pub(super) fn run_ok(&self, arguments: &[&str]) -> String {
         let (status, output, errors) = self.run(arguments);
         assert_eq!(status, Some(0), "{arguments:?}: {output}{errors}");
         output
     }
 
-    /// Runs a command that must be refused for `reason`.
-    pub(super) fn refused(&self, arguments: &[&str], reason: &str) {
+    /// Runs a command that must fail with `reason`.
+    pub(super) fn assert_refused(&self, arguments: &[&str], reason: &str) {
         let (status, output, errors) = self.run(arguments);
         assert_eq!(status, Some(1), "{arguments:?}: {output}{errors}");
         assert!(errors.contains(reason), "{arguments:?}: {errors}");
     }
 
-    /// The node that a tenant lies on; none where it is not distributed.
+    /// Returns the node of a tenant, or `None` if it is not distributed.
     pub(super) fn node(&self, tenant: &str) -> Option<String> {
-        let listed = self.done(&["tenants", "list", "--json"]);
+        let listed = self.run_ok(&["tenants", "list", "--json"]);
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         let listed = listed.as_array().unwrap();
         let tenant = listed.iter().find(|listed| listed["name"] == tenant).unwrap();
         Some(tenant["node"].as_str()?.to_owned())
     }
 
-    /// Another worker than the one that a tenant lies on.
+    /// Returns a worker that does not hold the tenant.
     pub(super) fn other_worker(&self, tenant: &str) -> &Worker {
         let node = self.node(tenant).unwrap();
         self.workers.iter().find(|worker| worker.name != node).unwrap()
     }
 
-    /// The worker that a tenant lies on.
+    /// Returns the worker that holds the tenant.
     pub(super) fn worker_of(&self, tenant: &str) -> &Worker {
         let node = self.node(tenant).unwrap();
         self.workers.iter().find(|worker| worker.name == node).unwrap()
     }
 
-    /// Whether `worker` takes connections to this database: where not, those that are there are cut off.
+    /// Allows or forbids connections of `worker` to this database. Forbidding also terminates open ones.
     pub(super) async fn set_reachable(&self, worker: &Worker, is_reachable: bool) {
         let name = &self.name;
         execute(
@@ -198,7 +201,7 @@ impl CitusDatabase {
         .await;
     }
 
-    /// Removes it from all nodes.
+    /// Drops the database on all nodes.
     pub(super) async fn drop(self) {
         for options in [&self.coordinator]
             .into_iter()

@@ -1,41 +1,41 @@
-//! `tenants distribute`: tenants that were there before the database became a Citus cluster.
+//! `tenants distribute`: tenants that existed before the Citus cluster.
 
-use super::{Asking, CitusDatabase};
+use super::{CitusDatabase, Load};
 use crate::support::{ServiceProcess, TestDatabase, finished};
 
-/// Tenants as they are before there is Citus, made by somebody else.
+/// Tenants that this program did not create.
 const EXISTING: &str = include_str!("../support/existing.sql");
 
 #[tokio::test]
-async fn tenants_that_were_there_before_are_put_on_nodes_by_one_command() {
+async fn distribute_places_existing_tenants() {
     let Some(citus) = CitusDatabase::empty().await else {
         return;
     };
     citus.execute(EXISTING).await;
     let service = citus.service();
     let before = service.get("/users/1/orders").await.ok();
-    citus.done(&["tenants", "distribute", "client1"]);
+    citus.run_ok(&["tenants", "distribute", "client1"]);
     assert_eq!(
         (citus.node("client2"), citus.node("client1").is_some()),
         (None, true)
     );
-    // Which is how a run that was cut off leaves it.
+    // This is the state after an interrupted run.
     assert_eq!(service.get("/users/1/orders").await.ok(), before);
     assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
-    let output = citus.done(&["tenants", "distribute"]);
+    let output = citus.run_ok(&["tenants", "distribute"]);
     let node = citus.node("client2").unwrap();
     assert_eq!(output, format!("client2: on {node}\n1 on a node already\n"));
-    assert_eq!(citus.done(&["tenants", "distribute"]), "2 on a node already\n");
+    assert_eq!(citus.run_ok(&["tenants", "distribute"]), "2 on a node already\n");
     assert_eq!(service.get("/users/1/orders").await.ok(), before);
     assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
-    citus.done(&["migrate", "--adopt"]);
+    citus.run_ok(&["migrate", "--adopt"]);
     assert_eq!(service.get("/users/1/orders").await.ok(), before);
-    citus.done(&["tenants", "check", "--ignore-extra"]);
+    citus.run_ok(&["tenants", "check", "--ignore-extra"]);
     citus.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_tenants_are_put_on_nodes_no_answer_is_wrong() {
+async fn distribute_never_causes_wrong_responses() {
     let Some(citus) = CitusDatabase::empty().await else {
         return;
     };
@@ -47,16 +47,16 @@ async fn while_tenants_are_put_on_nodes_no_answer_is_wrong() {
              FROM generate_series(1, 5000) AS n",
         )
         .await;
-    // Only the coordinator knows of tenants that are not distributed.
-    citus.done(&["migrate", "--adopt"]);
-    let asking = Asking::at_coordinator(&citus, &["/users/1/orders?limit=3", "/users/2/orders"]);
-    citus.done(&["tenants", "distribute"]);
-    assert!(asking.end().await > 0);
+    // Only the coordinator can read tenants that are not distributed.
+    citus.run_ok(&["migrate", "--adopt"]);
+    let load = Load::at_coordinator(&citus, &["/users/1/orders?limit=3", "/users/2/orders"]);
+    citus.run_ok(&["tenants", "distribute"]);
+    assert!(load.stop().await > 0);
     citus.drop().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_put_on_a_node_is_told_and_the_others_are() {
+async fn distribute_reports_tenants_that_citus_rejects() {
     let Some(citus) = CitusDatabase::empty().await else {
         return;
     };
@@ -72,25 +72,25 @@ async fn what_cannot_be_put_on_a_node_is_told_and_the_others_are() {
         .await;
     let (status, output, errors) = citus.run(&["tenants", "distribute"]);
     assert_eq!(status, Some(1), "{output}{errors}");
-    for sentence in [
-        "client1: error: Citus refuses it",
-        "client3: error: Citus refuses it",
+    for message in [
+        "client1: error: Citus rejected it",
+        "client3: error: Citus rejected it",
         "foreign keys from distributed schemas can only point to",
         "error: 2 of 3 tenants failed: client1, client3",
     ] {
-        assert!(errors.contains(sentence), "{errors}");
+        assert!(errors.contains(message), "{errors}");
     }
     assert!(citus.node("client2").is_some());
     let service = citus.service();
     for (user, total_due) in [("1", "60000.00"), ("2", "10500.00")] {
-        let answer = service.get(&format!("/users/{user}/orders")).await.ok();
-        assert_eq!(answer["total_due"], total_due);
+        let response = service.get(&format!("/users/{user}/orders")).await.ok();
+        assert_eq!(response["total_due"], total_due);
     }
     citus.drop().await;
 }
 
 #[tokio::test]
-async fn what_is_about_nodes_is_refused_where_there_are_none() {
+async fn distribute_and_move_require_citus() {
     let database = TestDatabase::demo().await;
     for arguments in [
         ["tenants", "distribute"].as_slice(),
@@ -102,6 +102,6 @@ async fn what_is_about_nodes_is_refused_where_there_are_none() {
                 .env("DATABASE_URL", database.url()),
         );
         assert_eq!(status, Some(1), "{errors}");
-        assert!(errors.contains("not of a Citus cluster"), "{errors}");
+        assert!(errors.contains("not part of a Citus cluster"), "{errors}");
     }
 }

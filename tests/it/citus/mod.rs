@@ -1,11 +1,11 @@
-//! A real Citus cluster: a coordinator and at least two workers, which `CITUS_URL` names.
+//! Tests on a real Citus cluster: `CITUS_URL` names the coordinator, and there are at least two workers.
 
-mod asking;
 mod cluster;
 mod distribution;
+mod load;
 mod managed;
 mod moving;
 mod served;
 
-use asking::Asking;
 use cluster::{CitusDatabase, service_over};
+use load::Load;

@@ -1,12 +1,12 @@
-//! `tenants move`: a tenant goes from node to node while it is served.
+//! `tenants move`, during requests.
 
-use super::{Asking, CitusDatabase};
+use super::{CitusDatabase, Load};
 
-/// Moves there, and back.
-const ROUNDS: usize = 2;
+/// Number of moves: to another node and back.
+const MOVES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_tenant_is_moved_there_and_back_no_answer_is_wrong() {
+async fn move_never_causes_wrong_responses() {
     let Some(citus) = CitusDatabase::demo().await else {
         return;
     };
@@ -17,49 +17,49 @@ async fn while_a_tenant_is_moved_there_and_back_no_answer_is_wrong() {
              FROM generate_series(1, 20000) AS n",
         )
         .await;
-    let asking = Asking::at_all_nodes(&citus, &["/users/1/orders?limit=3", "/users/2/orders"]);
+    let load = Load::at_all_nodes(&citus, &["/users/1/orders?limit=3", "/users/2/orders"]);
     let first = citus.node("client1").unwrap();
-    for _ in 0..ROUNDS {
+    for _ in 0..MOVES {
         let to = citus.other_worker("client1").name.clone();
-        let (status, _, told) = citus.run(&["tenants", "move", "client1", &to, "--yes"]);
-        assert_eq!(status, Some(0), "{told}");
-        let (before, after) = told.split_once('\n').unwrap();
+        let (status, _, errors) = citus.run(&["tenants", "move", "client1", &to, "--yes"]);
+        assert_eq!(status, Some(0), "{errors}");
+        let (before, after) = errors.split_once('\n').unwrap();
         assert!(
-            before.contains("in which writes wait") || before.contains("writes wait until"),
-            "{told}"
+            before.contains("writes wait briefly at the end") || before.contains("writes wait until"),
+            "{errors}"
         );
-        assert!(after.contains(&format!("client1: moved to {to} in ")), "{told}");
+        assert!(after.contains(&format!("client1: moved to {to} in ")), "{errors}");
         assert_eq!(citus.node("client1"), Some(to));
     }
     assert_eq!(citus.node("client1"), Some(first));
-    assert!(asking.end().await > 0);
-    // What was left on the node before is gone when the last of the moves is cleaned up after.
+    assert!(load.stop().await > 0);
+    // Citus removes the shards on the old node lazily.
     citus.execute("CALL citus_cleanup_orphaned_resources()").await;
-    citus.done(&["tenants", "check"]);
+    citus.run_ok(&["tenants", "check"]);
     let answer = citus.service().get("/users/2/orders").await.ok();
     assert_eq!(answer["total_due"], "10500.00");
     citus.drop().await;
 }
 
 #[tokio::test]
-async fn a_move_that_cannot_be_is_refused_before_it_begins() {
+async fn impossible_moves_are_refused() {
     let Some(citus) = CitusDatabase::demo().await else {
         return;
     };
     let node = citus.node("client1").unwrap();
     let names: Vec<_> = citus.workers.iter().map(|worker| worker.name.as_str()).collect();
-    citus.refused(
+    citus.assert_refused(
         &["tenants", "move", "client1", "nowhere:1", "--yes"],
         &format!(
-            "no node that takes tenants is called \"nowhere:1\"; there are {}",
+            "no node that can hold tenants is named \"nowhere:1\"; available: {}",
             names.join(", ")
         ),
     );
-    citus.refused(
+    citus.assert_refused(
         &["tenants", "move", "client1", &node, "--yes"],
-        "the tenant is on this node already",
+        "the tenant is already on this node",
     );
-    citus.refused(
+    citus.assert_refused(
         &["tenants", "move", "client9", &node, "--yes"],
         "there is no schema of this name",
     );
@@ -68,17 +68,17 @@ async fn a_move_that_cannot_be_is_refused_before_it_begins() {
             "CREATE SCHEMA plain; CREATE TABLE plain.items (id varchar); CREATE TABLE plain.orders (id varchar)",
         )
         .await;
-    citus.refused(
+    citus.assert_refused(
         &["tenants", "move", "plain", &node, "--yes"],
-        "tenants distribute puts it on one",
+        "run tenants distribute first",
     );
-    citus.refused(&["tenants", "move", "client1", &node], "confirm it with --yes");
+    citus.assert_refused(&["tenants", "move", "client1", &node], "pass --yes to proceed");
     assert_eq!(citus.node("client1"), Some(node));
     citus.drop().await;
 }
 
 #[tokio::test]
-async fn a_table_without_a_key_is_moved_by_a_copy_which_is_told_before() {
+async fn table_without_a_key_is_moved_by_a_copy() {
     let Some(citus) = CitusDatabase::demo().await else {
         return;
     };
@@ -86,9 +86,9 @@ async fn a_table_without_a_key_is_moved_by_a_copy_which_is_told_before() {
         .execute("CREATE TABLE client1.notes (note text); INSERT INTO client1.notes VALUES ('here')")
         .await;
     let to = citus.other_worker("client1").name.clone();
-    let (status, _, told) = citus.run(&["tenants", "move", "client1", &to, "--yes"]);
-    assert_eq!(status, Some(0), "{told}");
-    assert!(told.contains("writes wait until the copy is done"), "{told}");
+    let (status, _, errors) = citus.run(&["tenants", "move", "client1", &to, "--yes"]);
+    assert_eq!(status, Some(0), "{errors}");
+    assert!(errors.contains("writes wait until the copy is done"), "{errors}");
     assert_eq!(citus.node("client1"), Some(to));
     assert_eq!(citus.text("SELECT note FROM client1.notes").await, "here");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What is served out of a Citus cluster.
+//! Requests over a Citus cluster.
 
 use tenant_orders::admin::AdminDatabase;
 use tenant_orders::admin::tenants::create;
@@ -17,23 +17,23 @@ const BULK: BulkPlan = BulkPlan {
 
 async fn fill(database: &AdminDatabase) {
     seed::demo(database).await.unwrap();
-    let mut done = seed::bulk(database, BULK, 2).await.unwrap();
-    while let Some(filled) = done.recv().await {
+    let mut tenants = seed::bulk(database, BULK, 2).await.unwrap();
+    while let Some(filled) = tenants.recv().await {
         filled.unwrap();
     }
 }
 
 #[tokio::test]
-async fn every_node_answers_as_plain_postgresql_does() {
+async fn responses_equal_those_of_plain_postgresql() {
     let Some(citus) = CitusDatabase::empty().await else {
         return;
     };
     let plain = TestDatabase::empty().await;
-    fill(&citus.administration()).await;
+    fill(&citus.admin_database()).await;
     fill(&AdminDatabase::new(&plain.url().into()).unwrap()).await;
     let plain = service_over(plain.url());
     let mut paths = vec!["/users/1/orders".to_owned(), "/users/2/orders?limit=1".to_owned()];
-    for user in ["t1-u1", "t2-u2", "t3-u4", "nobody", "%00"] {
+    for user in ["t1-u1", "t2-u2", "t3-u4", "missing", "%00"] {
         for query in ["", "?limit=1", "?limit=3", "?limit=7", "?cursor=x"] {
             paths.push(format!("/users/{user}/orders{query}"));
         }
@@ -60,11 +60,11 @@ async fn every_node_answers_as_plain_postgresql_does() {
 }
 
 #[tokio::test]
-async fn both_forms_of_the_orders_statement_are_one_task_on_the_tenants_node() {
+async fn orders_statements_are_one_task_on_the_tenants_node() {
     let Some(citus) = CitusDatabase::demo().await else {
         return;
     };
-    // The server tells its plans to the client, which logs them.
+    // PostgreSQL sends its plans as warnings to the client, which logs them.
     citus
         .execute(
             "DO $$ BEGIN
@@ -106,15 +106,15 @@ async fn both_forms_of_the_orders_statement_are_one_task_on_the_tenants_node() {
 }
 
 #[tokio::test]
-async fn tenants_of_any_name_are_found_on_their_nodes() {
+async fn tenants_with_hostile_names_are_served() {
     let Some(citus) = CitusDatabase::demo().await else {
         return;
     };
-    let administration = citus.administration();
+    let admin_database = citus.admin_database();
     let service = citus.service();
     for tenant in fleet::tenants() {
         let (number, name) = (tenant.number, tenant.name);
-        create(&administration, &SchemaName::parse(name).unwrap())
+        create(&admin_database, &SchemaName::parse(name).unwrap())
             .await
             .unwrap();
         let (schema, literal) = (tenant.quoted(), name.replace('\'', "''"));
@@ -126,20 +126,20 @@ async fn tenants_of_any_name_are_found_on_their_nodes() {
                  VALUES ('o', 1, 'hostile {number}', 'i')"
             ))
             .await;
-        let answer = service
+        let response = service
             .get(&format!("/users/hostile%20{number}/orders"))
             .await
             .ok();
-        assert_eq!(answer["total_due"], format!("{number}.00"), "{name}");
-        assert_eq!(answer["user"]["organization_id"], *name);
+        assert_eq!(response["total_due"], format!("{number}.00"), "{name}");
+        assert_eq!(response["user"]["organization_id"], *name);
     }
     assert!(citus.node(" ").is_some());
-    citus.done(&["tenants", "check"]);
+    citus.run_ok(&["tenants", "check"]);
     citus.drop().await;
 }
 
 #[tokio::test]
-async fn tenants_on_a_node_that_is_down_are_answered_503_and_others_are_served() {
+async fn only_tenants_of_a_failed_node_are_unavailable() {
     let Some(citus) = CitusDatabase::demo().await else {
         return;
     };
@@ -155,7 +155,7 @@ async fn tenants_on_a_node_that_is_down_are_answered_503_and_others_are_served()
                 .problem(503, "database-unavailable");
             assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
         }
-        let listed = citus.done(&["tenants", "list"]);
+        let listed = citus.run_ok(&["tenants", "list"]);
         assert!(listed.contains("client1"), "{listed}");
         citus.set_reachable(down, true).await;
         assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
@@ -164,7 +164,7 @@ async fn tenants_on_a_node_that_is_down_are_answered_503_and_others_are_served()
 }
 
 #[tokio::test]
-async fn roles_of_tenants_are_refused_by_whatever_would_need_them() {
+async fn tenant_roles_are_refused_on_citus() {
     let Some(citus) = CitusDatabase::demo().await else {
         return;
     };

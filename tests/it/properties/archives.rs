@@ -28,7 +28,7 @@ async fn any_byte_that_is_another_is_noticed() {
         let mut damaged = file.clone();
         damaged[position] ^= flip;
         match import(&database, &damaged).await {
-            Err(ArchiveError::NoArchive | ArchiveError::CutShort | ArchiveError::Damaged(_)) => {}
+            Err(ArchiveError::NotAnArchive | ArchiveError::Truncated | ArchiveError::Damaged(_)) => {}
             other => panic!("byte {position} by {flip}: {other:?}"),
         }
     }
@@ -47,7 +47,7 @@ async fn any_end_that_is_missing_is_noticed() {
         .collect();
     for length in blocks.chain(anywhere).chain([file.len() - 1]) {
         match import(&database, &file[..length]).await {
-            Err(ArchiveError::CutShort) => {}
+            Err(ArchiveError::Truncated) => {}
             other => panic!("{length} of {} bytes: {other:?}", file.len()),
         }
     }

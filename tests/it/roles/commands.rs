@@ -1,13 +1,13 @@
-//! The commands that make and drop tenants' roles.
+//! Commands that create and drop tenants' roles.
 
 use tenant_orders::admin::tenants::create;
 use tenant_orders::config::RoleSettings;
 
-use super::{admin_database, empty_database, is_role, name, run};
+use super::{admin_database, empty_database, name, role_exists, run};
 use crate::support::TestDatabase;
 
-/// All schemas, tables and columns with what is granted on them, and who is a member of which role.
-async fn rights(database: &TestDatabase) -> String {
+/// Returns the privileges on all schemas, tables and columns.
+async fn privileges(database: &TestDatabase) -> String {
     database
         .text(
             "SELECT concat_ws(' ',
@@ -25,15 +25,15 @@ fn assert_refused((status, output, errors): &(Option<i32>, String, String), reas
 }
 
 #[tokio::test]
-async fn migrating_makes_the_roles_that_are_missing_and_then_finds_nothing_to_do() {
+async fn migrate_creates_missing_roles_once() {
     let database = empty_database().await;
     let without_roles = admin_database(&database, None).with_roles(&RoleSettings::default());
     for tenant in ["r_migrated_1", "r_migrated_2"] {
         create(&without_roles, &name(tenant)).await.unwrap();
-        assert!(!is_role(&database, tenant).await);
+        assert!(!role_exists(&database, tenant).await);
     }
     database.execute("CREATE ROLE r_migrated LOGIN NOINHERIT").await;
-    let before = rights(&database).await;
+    let before = privileges(&database).await;
     let migrate = ["migrate", "--service-role", "r_migrated"];
     let (status, output, _) = run(&database, &[&migrate[..], &["--dry-run"]].concat());
     assert_eq!(status, Some(0));
@@ -42,7 +42,7 @@ async fn migrating_makes_the_roles_that_are_missing_and_then_finds_nothing_to_do
         "r_migrated_1: its role to be made, or granted what it lacks\n\
          r_migrated_2: its role to be made, or granted what it lacks\n1 up to date already\n"
     );
-    assert_eq!(rights(&database).await, before);
+    assert_eq!(privileges(&database).await, before);
     let (status, mut output, _) = run(&database, &[&migrate[..], &["--jobs", "1"]].concat());
     assert_eq!(status, Some(0));
     output = output.replace("r_migrated_2", "r_migrated_1");
@@ -51,10 +51,10 @@ async fn migrating_makes_the_roles_that_are_missing_and_then_finds_nothing_to_do
         2,
         "{output}"
     );
-    let may = "pg_has_role('r_migrated', 'r_migrated_1', 'MEMBER')
+    let can_read = "pg_has_role('r_migrated', 'r_migrated_1', 'MEMBER')
                       AND has_table_privilege('r_migrated_1', 'r_migrated_1.orders', 'SELECT')
                       AND NOT has_schema_privilege('r_migrated_1', 'r_migrated_2', 'USAGE')";
-    assert_eq!(database.text(&format!("SELECT ({may})::text")).await, "true");
+    assert_eq!(database.text(&format!("SELECT ({can_read})::text")).await, "true");
     let (_, output, _) = run(&database, &migrate);
     assert_eq!(output, "3 up to date already\n");
     database
@@ -66,7 +66,7 @@ async fn migrating_makes_the_roles_that_are_missing_and_then_finds_nothing_to_do
 }
 
 #[tokio::test]
-async fn a_role_that_is_more_than_a_tenants_is_refused_by_name_and_nothing_changes() {
+async fn roles_with_other_privileges_are_refused() {
     let database = empty_database().await;
     database
         .execute(
@@ -75,15 +75,15 @@ async fn a_role_that_is_more_than_a_tenants_is_refused_by_name_and_nothing_chang
              CREATE ROLE r_reader; GRANT USAGE ON SCHEMA owned TO r_reader",
         )
         .await;
-    let before = rights(&database).await;
+    let before = privileges(&database).await;
     for (role, reason) in [
         ("r_login", "role r_login can log in"),
         ("r_super", "role r_super is a superuser"),
         ("r_owner", "role r_owner owns schema owned"),
         ("r_member", "role r_member is a member of role r_owner"),
-        ("r_reader", "role r_reader has rights to schema owned"),
-        ("none", "no role can have this name"),
-        ("tenant-orders users", "no role can have this name"),
+        ("r_reader", "role r_reader has privileges on schema owned"),
+        ("none", "is reserved"),
+        ("tenant-orders users", "is reserved"),
     ] {
         let created = run(&database, &["tenants", "create", role]);
         assert_refused(&created, &format!("tenant \"{role}\""));
@@ -91,35 +91,38 @@ async fn a_role_that_is_more_than_a_tenants_is_refused_by_name_and_nothing_chang
         let exists = format!("SELECT (to_regnamespace(quote_ident('{role}')) IS NOT NULL)::text");
         assert_eq!(database.text(&exists).await, "false");
     }
-    // The tables that all tenants share are made before.
-    let after = rights(&database).await;
+    // The shared tables are created first.
+    let after = privileges(&database).await;
     assert!(!before.contains("users") && after.contains("users"));
     let without_roles = admin_database(&database, None).with_roles(&RoleSettings::default());
     create(&without_roles, &name("r_login")).await.unwrap();
-    let before = rights(&database).await;
-    for more in [&[][..], &["--dry-run"]] {
-        let migrated = run(&database, &[&["migrate"][..], more].concat());
+    let before = privileges(&database).await;
+    for flags in [&[][..], &["--dry-run"]] {
+        let migrated = run(&database, &[&["migrate"][..], flags].concat());
         assert_refused(&migrated, "role r_login can log in");
     }
-    assert_eq!(rights(&database).await, before);
+    assert_eq!(privileges(&database).await, before);
 }
 
 #[tokio::test]
-async fn the_services_role_has_to_exist_and_must_not_inherit() {
+async fn service_role_must_exist_and_not_inherit() {
     let database = empty_database().await;
     database.execute("CREATE ROLE r_inherits LOGIN").await;
     for (role, reason) in [
-        ("r_nobody", "the service's role r_nobody does not exist"),
+        (
+            "r_missing_service",
+            "the service's role r_missing_service does not exist",
+        ),
         ("r_inherits", "ALTER ROLE r_inherits NOINHERIT"),
     ] {
         let create = ["tenants", "create", "r_tenant", "--service-role", role];
         assert_refused(&run(&database, &create), reason);
-        assert!(!is_role(&database, "r_tenant").await);
+        assert!(!role_exists(&database, "r_tenant").await);
     }
 }
 
 #[tokio::test]
-async fn a_drop_says_whether_the_role_goes_too() {
+async fn drop_reports_roles_that_remain() {
     let database = empty_database().await;
     let elsewhere = empty_database().await;
     for tenant in ["r_goes", "r_granted", "r_elsewhere"] {
@@ -131,28 +134,31 @@ async fn a_drop_says_whether_the_role_goes_too() {
         .unwrap();
     create(
         &admin_database(&database, None).with_roles(&RoleSettings::default()),
-        &name("r_strangers"),
+        &name("r_foreign"),
     )
     .await
     .unwrap();
     database
         .execute(
-            "CREATE ROLE r_strangers; CREATE TABLE public.extra (); GRANT SELECT ON public.extra TO r_granted",
+            "CREATE ROLE r_foreign; CREATE TABLE public.extra (); GRANT SELECT ON public.extra TO r_granted",
         )
         .await;
-    for (tenant, told) in [
+    for (tenant, reason) in [
         ("r_goes", None),
         ("r_granted", Some("some objects depend on it")),
         ("r_elsewhere", Some("some objects depend on it")),
-        ("r_strangers", Some("this program did not make it")),
+        ("r_foreign", Some("it was not created by this program")),
     ] {
         let (status, _, errors) = run(&database, &["tenants", "drop", "--yes", tenant]);
         assert_eq!(status, Some(0), "{errors}");
-        assert_eq!(errors.contains(", its role"), told.is_none(), "{errors}");
-        assert_eq!(is_role(&database, tenant).await, told.is_some());
-        if let Some(told) = told {
-            assert!(errors.contains(&format!("the role {tenant} stays: ")), "{errors}");
-            assert!(errors.contains(told), "{errors}");
+        assert_eq!(errors.contains(", its role"), reason.is_none(), "{errors}");
+        assert_eq!(role_exists(&database, tenant).await, reason.is_some());
+        if let Some(reason) = reason {
+            assert!(
+                errors.contains(&format!("role {tenant} was not dropped: ")),
+                "{errors}"
+            );
+            assert!(errors.contains(reason), "{errors}");
         }
         let exists = format!("SELECT (to_regnamespace('{tenant}') IS NOT NULL)::text");
         assert_eq!(database.text(&exists).await, "false");
@@ -160,14 +166,14 @@ async fn a_drop_says_whether_the_role_goes_too() {
 }
 
 #[tokio::test]
-async fn seeding_makes_roles_too() {
+async fn seed_creates_roles() {
     let database = empty_database().await;
     let seed = ["seed", "bulk", "--tenants", "3", "--users", "1", "--orders", "1"];
     for _ in 0..2 {
         let (status, _, errors) = run(&database, &seed);
         assert_eq!(status, Some(0), "{errors}");
     }
-    let may = "SELECT bool_and(has_table_privilege(t, t || '.orders', 'SELECT'))::text
+    let can_read = "SELECT bool_and(has_table_privilege(t, t || '.orders', 'SELECT'))::text
                FROM unnest(ARRAY['t1', 't2', 't3']) t";
-    assert_eq!(database.text(may).await, "true");
+    assert_eq!(database.text(can_read).await, "true");
 }

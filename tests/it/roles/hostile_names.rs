@@ -1,15 +1,15 @@
-//! Roles of tenants whose names are made to break out of something.
+//! Roles of tenants with hostile names.
 
 use tenant_orders::admin::archive::{self, ImportOptions};
-use tenant_orders::admin::drop::{PointingUsers, drop_tenant};
-use tenant_orders::admin::roles::RoleFate;
 use tenant_orders::admin::tenants::create;
+use tenant_orders::admin::tenants::drop::{RemainingUsers, drop_tenant};
+use tenant_orders::admin::tenants::roles::RoleRemoval;
 use tenant_orders::config::PoolSettings;
 
-use super::{admin_database, database_with_roles, empty_database, is_role, name, run};
+use super::{admin_database, database_with_roles, empty_database, name, role_exists, run};
 use crate::support::Service;
 
-/// Names that nobody else in the cluster has.
+/// Names that are unique in the cluster, to which roles belong.
 const NAMES: [&str; 9] = [
     "Role\"s",
     "*/ role; DROP SCHEMA public CASCADE; --",
@@ -23,7 +23,7 @@ const NAMES: [&str; 9] = [
 ];
 
 #[tokio::test]
-async fn roles_of_any_name_are_made_served_imported_found_complete_and_dropped() {
+async fn roles_with_hostile_names_work_in_every_command() {
     let database = empty_database().await;
     database.execute("CREATE ROLE r_hostile LOGIN NOINHERIT").await;
     let admin_database = admin_database(&database, Some("r_hostile"));
@@ -42,13 +42,13 @@ async fn roles_of_any_name_are_made_served_imported_found_complete_and_dropped()
         archive::export(&admin_database, &schema, &mut file)
             .await
             .unwrap();
-        drop_tenant(&admin_database, &schema, PointingUsers::Abandon)
+        drop_tenant(&admin_database, &schema, RemainingUsers::Orphan)
             .await
             .unwrap();
-        assert!(!is_role(&database, tenant).await, "{tenant}");
+        assert!(!role_exists(&database, tenant).await, "{tenant}");
         let imported = archive::import(&admin_database, file.as_slice(), &ImportOptions::default()).await;
         assert_eq!(imported.unwrap().left_out, Vec::<String>::new());
-        assert!(is_role(&database, tenant).await, "{tenant}");
+        assert!(role_exists(&database, tenant).await, "{tenant}");
     }
     database
         .execute("GRANT SELECT (id, name, organization_id) ON public.users TO r_hostile")
@@ -63,10 +63,10 @@ async fn roles_of_any_name_are_made_served_imported_found_complete_and_dropped()
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(output, format!("{} up to date already\n", NAMES.len() + 1));
     for tenant in NAMES {
-        let dropped = drop_tenant(&admin_database, &name(tenant), PointingUsers::Abandon)
+        let dropped = drop_tenant(&admin_database, &name(tenant), RemainingUsers::Orphan)
             .await
             .unwrap();
-        assert_eq!(dropped.role, RoleFate::Dropped);
-        assert!(!is_role(&database, tenant).await, "{tenant}");
+        assert_eq!(dropped.role, RoleRemoval::Dropped);
+        assert!(!role_exists(&database, tenant).await, "{tenant}");
     }
 }

@@ -1,4 +1,4 @@
-//! A role for each tenant: that the database itself then refuses what belongs to another.
+//! Tenants' roles: PostgreSQL itself denies access to other tenants.
 
 mod commands;
 mod hostile_names;
@@ -15,23 +15,23 @@ use tokio::sync::OnceCell;
 
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
-/// Roles belong to the whole cluster, and so does the one of which all tenants' roles are members.
-static ROLE_OF_ALL: OnceCell<()> = OnceCell::const_new();
+/// Guards the creation of the shared users role. Roles belong to the whole cluster.
+static USERS_ROLE: OnceCell<()> = OnceCell::const_new();
 
 fn name(tenant: &str) -> SchemaName {
     SchemaName::parse(tenant).unwrap()
 }
 
-/// AdminDatabase that makes roles, and grants them to `service_role`.
+/// Returns an `AdminDatabase` that creates roles and grants them to `service_role`.
 fn admin_database(database: &TestDatabase, service_role: Option<&str>) -> AdminDatabase {
     AdminDatabase::new(&DatabaseUrl::from(database.url()))
         .unwrap()
         .with_roles(&RoleSettings::on(service_role))
 }
 
-/// An empty database in a cluster where some tenant has had a role before.
+/// Returns an empty database in a cluster that has the shared users role.
 async fn empty_database() -> TestDatabase {
-    ROLE_OF_ALL
+    USERS_ROLE
         .get_or_init(async || {
             let database = TestDatabase::empty().await;
             create(&admin_database(&database, None), &name("first-with-a-role"))
@@ -42,8 +42,7 @@ async fn empty_database() -> TestDatabase {
     TestDatabase::empty().await
 }
 
-/// A database with two tenants, made with roles, whose names nobody else in the cluster has, and with a role
-/// for the service.
+/// A database with two tenants with roles, and with a role for the service. Names are unique in the cluster.
 struct Shops {
     database: TestDatabase,
     one: String,
@@ -52,11 +51,11 @@ struct Shops {
 }
 
 impl Shops {
-    /// `names` is for this test alone.
-    async fn make(names: &str) -> Self {
+    /// Creates the database. `prefix` must be unique among the tests.
+    async fn new(prefix: &str) -> Self {
         let database = empty_database().await;
         let [one, other, service_role] =
-            ["one", "other", "service"].map(|suffix| format!("{names}_{suffix}"));
+            ["one", "other", "service"].map(|suffix| format!("{prefix}_{suffix}"));
         database
             .execute(format!("CREATE ROLE {service_role} LOGIN NOINHERIT"))
             .await;
@@ -70,12 +69,12 @@ impl Shops {
             other,
             service_role,
         };
-        shops.fill().await;
+        shops.insert_orders().await;
         shops
     }
 
-    /// Each tenant has orders of both users, at a price and with a description of its own.
-    async fn fill(&self) {
+    /// Inserts orders of both users into each tenant, with distinct prices and descriptions.
+    async fn insert_orders(&self) {
         let Self {
             one,
             other,
@@ -99,7 +98,7 @@ impl Shops {
         self.database.execute(sql).await;
     }
 
-    /// The service as it is to be run: with roles, and under its own role.
+    /// Returns a service that uses tenants' roles and logs in as its own role.
     fn service(&self) -> Service {
         Service::new(database_with_roles(
             self.database.url_as(&self.service_role),
@@ -120,7 +119,7 @@ fn database_with_roles(url: String, settings: &PoolSettings) -> UserDirectory {
     UserDirectory::open(&DatabaseUrl::from(url), &settings).unwrap()
 }
 
-/// Runs a command with roles: its exit status, standard output and standard error.
+/// Runs a command with `TENANT_ROLES=on`. Returns the exit status, standard output and standard error.
 fn run(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, String, String) {
     finished(
         ServiceProcess::command()
@@ -130,8 +129,8 @@ fn run(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, String, Str
     )
 }
 
-/// Whether there is a role of this name.
-async fn is_role(database: &TestDatabase, role: &str) -> bool {
+/// Returns `true` if the role exists.
+async fn role_exists(database: &TestDatabase, role: &str) -> bool {
     let role = role.replace('\'', "''");
     let statement = format!("SELECT count(*)::text FROM pg_roles WHERE rolname = '{role}'");
     database.text(&statement).await == "1"

@@ -1,4 +1,4 @@
-//! Serving under tenants' roles.
+//! Requests with tenants' roles.
 
 use nix::sys::signal::Signal;
 use sqlx::{Connection, Executor, PgConnection};
@@ -7,9 +7,8 @@ use tenant_orders::config::{PoolSettings, Pooler};
 use super::{Shops, database_with_roles, empty_database};
 use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client};
 
-/// Ways in which a tenant's `orders` may lead into another tenant's tables: who made them need not have
-/// meant it.
-fn ways_into_the_other(shops: &Shops) -> [String; 4] {
+/// Returns statements that make a tenant's `orders` read another tenant's tables.
+fn cross_tenant_views(shops: &Shops) -> [String; 4] {
     let Shops { one, other, .. } = shops;
     let view = |number: u32, options: &str, from: &str| {
         format!(
@@ -33,24 +32,27 @@ fn ways_into_the_other(shops: &Shops) -> [String; 4] {
     ]
 }
 
-/// Checks that the database does not let the first tenant read the other one's tables, whatever leads there.
-async fn assert_the_other_is_out_of_reach(shops: &Shops, service: &Service) {
+/// Checks that PostgreSQL denies the first tenant's role access to the other tenant through each view.
+async fn assert_isolated(shops: &Shops, service: &Service) {
     service.get(&shops.path()).await.ok();
-    for way in ways_into_the_other(shops) {
-        shops.database.execute(way.clone()).await;
-        let answer = service.get(&shops.path()).await;
-        let body = answer.problem(503, "tenant-unavailable").to_string();
-        assert!(!body.contains(&format!("of {}", shops.other)), "{way}: {body}");
+    for statements in cross_tenant_views(shops) {
+        shops.database.execute(statements.clone()).await;
+        let response = service.get(&shops.path()).await;
+        let body = response.problem(503, "tenant-unavailable").to_string();
+        assert!(
+            !body.contains(&format!("of {}", shops.other)),
+            "{statements}: {body}"
+        );
     }
-    let theirs = service.get(&format!("/users/{}/orders", shops.other)).await.ok();
-    assert_eq!(theirs["total_due"], "1554.00");
+    let page = service.get(&format!("/users/{}/orders", shops.other)).await.ok();
+    assert_eq!(page["total_due"], "1554.00");
 }
 
 #[tokio::test]
-async fn what_leads_from_a_tenant_into_another_is_refused_by_the_database_itself() {
-    let shops = Shops::make("r_refused").await;
-    assert_the_other_is_out_of_reach(&shops, &shops.service()).await;
-    // Without roles, the last of these ways does lead there.
+async fn postgresql_denies_access_to_other_tenants() {
+    let shops = Shops::new("r_refused").await;
+    assert_isolated(&shops, &shops.service()).await;
+    // Without roles, the last view does read the other tenant.
     let page = Service::over(&shops.database).get(&shops.path()).await.ok();
     assert_eq!(page["orders"][0]["id"], "1");
     shops
@@ -62,13 +64,13 @@ async fn what_leads_from_a_tenant_into_another_is_refused_by_the_database_itself
 }
 
 #[tokio::test]
-async fn answers_are_the_same_with_and_without_roles() {
-    let shops = Shops::make("r_same").await;
+async fn responses_do_not_depend_on_roles() {
+    let shops = Shops::new("r_same").await;
     let (with, without) = (shops.service(), Service::over(&shops.database));
     for path in [
         shops.path(),
         format!("/users/{}/orders?limit=1", shops.other),
-        "/users/nobody/orders".to_owned(),
+        "/users/missing/orders".to_owned(),
     ] {
         let (with, without) = (with.get(&path).await, without.get(&path).await);
         assert_eq!(with.status, without.status);
@@ -80,8 +82,8 @@ async fn answers_are_the_same_with_and_without_roles() {
 }
 
 #[tokio::test]
-async fn by_itself_the_services_role_reads_the_users_and_nothing_of_any_tenant() {
-    let shops = Shops::make("r_login").await;
+async fn service_role_alone_reads_no_tenant() {
+    let shops = Shops::new("r_login").await;
     let Shops {
         database,
         one,
@@ -125,8 +127,8 @@ async fn by_itself_the_services_role_reads_the_users_and_nothing_of_any_tenant()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_whose_role_cannot_be_taken_on_is_unavailable_and_the_log_says_why() {
-    let shops = Shops::make("r_missing").await;
+async fn tenant_without_a_usable_role_is_unavailable() {
+    let shops = Shops::new("r_missing").await;
     let Shops {
         database,
         one,
@@ -158,7 +160,7 @@ async fn a_tenant_whose_role_cannot_be_taken_on_is_unavailable_and_the_log_says_
 }
 
 #[tokio::test]
-async fn the_grants_of_the_docs_are_enough_for_a_database_that_exists_already() {
+async fn documented_grants_suffice_for_an_existing_database() {
     let database = TestDatabase::existing().await;
     database
         .execute(
@@ -169,12 +171,12 @@ async fn the_grants_of_the_docs_are_enough_for_a_database_that_exists_already() 
     let docs = include_str!("../../../docs/security.md").replace("client1", "r_readme1");
     let block = docs.split("```sql\n").nth(1).unwrap();
     let (grants, _) = block.split_once("```").unwrap();
-    // All tests' databases have this role in common.
+    // The role belongs to the cluster, and exists already.
     empty_database().await;
     let grants = grants.replace("CREATE ROLE \"tenant-orders users\";", "");
-    let (_, of_a_tenant) = grants.split_once("\n\n").unwrap();
+    let (_, tenant_grants) = grants.split_once("\n\n").unwrap();
     database
-        .execute(grants.clone() + &of_a_tenant.replace("r_readme1", "r_readme2"))
+        .execute(grants.clone() + &tenant_grants.replace("r_readme1", "r_readme2"))
         .await;
     let url = database.url_as("orders_service");
     let service = Service::new(database_with_roles(url, &PoolSettings::default()));
@@ -184,10 +186,9 @@ async fn the_grants_of_the_docs_are_enough_for_a_database_that_exists_already() 
     }
 }
 
-/// A user whose old tenant is gone, with its role, is found in the new one.
 #[tokio::test]
-async fn a_user_who_left_a_tenant_whose_role_is_gone_is_served() {
-    let shops = Shops::make("r_moved").await;
+async fn moved_user_is_served_after_the_old_role_is_dropped() {
+    let shops = Shops::new("r_moved").await;
     let service = shops.service();
     let Shops { one, other, .. } = &shops;
     assert_eq!(service.get(&shops.path()).await.ok()["total_due"], "100.00");
@@ -202,8 +203,8 @@ async fn a_user_who_left_a_tenant_whose_role_is_gone_is_served() {
 }
 
 #[tokio::test]
-async fn behind_a_transaction_pooler_a_tenants_role_ends_with_its_transaction() {
-    let shops = Shops::make("r_pooled").await;
+async fn tenant_role_ends_with_its_transaction_behind_a_pooler() {
+    let shops = Shops::new("r_pooled").await;
     let Some(pooler) = PgBouncer::start(
         "transaction",
         "ignore_startup_parameters = extra_float_digits, options",
@@ -216,16 +217,16 @@ async fn behind_a_transaction_pooler_a_tenants_role_ends_with_its_transaction() 
         ..PoolSettings::default()
     };
     let service = Service::new(database_with_roles(url.clone(), &settings));
-    assert_the_other_is_out_of_reach(&shops, &service).await;
-    let mut strangers = Vec::new();
+    assert_isolated(&shops, &service).await;
+    let mut clients = Vec::new();
     for _ in 0..3 {
-        let mut stranger = PgConnection::connect(&url).await.unwrap();
+        let mut client = PgConnection::connect(&url).await.unwrap();
         let role: String = sqlx::raw_sql("BEGIN; SELECT current_user::text")
-            .fetch_all(&mut stranger)
+            .fetch_all(&mut client)
             .await
             .map(|rows| sqlx::Row::get(rows.last().unwrap(), 0))
             .unwrap();
         assert_eq!(role, "postgres");
-        strangers.push(stranger); // keeps its server connection
+        clients.push(client); // keeps its server connection
     }
 }

@@ -1,9 +1,9 @@
-//! Tenants whose names are made to break out of something.
+//! Tenants with hostile names.
 
 use serde_json::Value;
 use tenant_orders::admin::AdminDatabase;
-use tenant_orders::admin::drop::{PointingUsers, drop_tenant};
 use tenant_orders::admin::tenants::create;
+use tenant_orders::admin::tenants::drop::{RemainingUsers, drop_tenant};
 use tenant_orders::config::DatabaseUrl;
 use tenant_orders::tenancy::SchemaName;
 
@@ -11,7 +11,7 @@ use super::{assert_demo_has_no_drift, catalog, json, tenants};
 use crate::support::{TestDatabase, fleet};
 
 #[tokio::test]
-async fn any_identifier_names_a_tenant_that_is_created_checked_mended_listed_and_dropped() {
+async fn hostile_names_work_in_every_command() {
     let database = TestDatabase::demo().await;
     let before = catalog(&database).await;
     let admin_database = AdminDatabase::new(&DatabaseUrl::from(database.url())).unwrap();
@@ -52,11 +52,11 @@ async fn any_identifier_names_a_tenant_that_is_created_checked_mended_listed_and
     assert_eq!(fixes, schemas.len() * 4);
     assert_eq!(checked(&database, Some(0)), names);
     let (_, listed) = json(&database, &["list"]);
-    assert_eq!(told(&listed, "name"), names);
-    assert!(told(&listed, "state").iter().all(|state| state == "current"));
+    assert_eq!(texts(&listed, "name"), names);
+    assert!(texts(&listed, "state").iter().all(|state| state == "current"));
 
     for schema in &schemas {
-        let dropped = drop_tenant(&admin_database, schema, PointingUsers::Keep)
+        let dropped = drop_tenant(&admin_database, schema, RemainingUsers::Refuse)
             .await
             .unwrap();
         assert_eq!(dropped.tables, ["_sqlx_migrations", "items", "orders"]);
@@ -67,18 +67,18 @@ async fn any_identifier_names_a_tenant_that_is_created_checked_mended_listed_and
 fn checked(database: &TestDatabase, status: Option<i32>) -> Vec<String> {
     let (found, checked) = json(database, &["check"]);
     assert_eq!(found, status, "{checked}");
-    told(&checked, "tenant")
+    texts(&checked, "tenant")
 }
 
-fn told(answer: &Value, member: &str) -> Vec<String> {
-    let texts = answer.as_array().unwrap().iter();
-    texts
+fn texts(listed: &Value, member: &str) -> Vec<String> {
+    let tenants = listed.as_array().unwrap().iter();
+    tenants
         .map(|tenant| tenant[member].as_str().unwrap().to_owned())
         .collect()
 }
 
 #[tokio::test]
-async fn a_name_given_on_the_command_line_is_taken_as_it_stands() {
+async fn hostile_names_work_on_the_command_line() {
     let database = TestDatabase::demo().await;
     for name in [
         "a\"b",

@@ -1,5 +1,7 @@
 //! `tenants drop`.
 
+mod dependents;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -8,7 +10,7 @@ use std::time::Duration;
 use super::{assert_refused, catalog, json, tenants, tenants_at};
 use crate::support::{Cluster, Service, ServiceProcess, TestDatabase};
 
-/// The demo, whose tenant client1 nobody points at any more.
+/// Returns the demo database with all users moved to client2.
 async fn demo_without_users_of_client1() -> TestDatabase {
     let database = TestDatabase::demo().await;
     database
@@ -18,7 +20,7 @@ async fn demo_without_users_of_client1() -> TestDatabase {
 }
 
 #[tokio::test]
-async fn a_tenant_is_dropped_and_it_is_told_what_that_was() {
+async fn drop_reports_the_dropped_tables() {
     let database = demo_without_users_of_client1().await;
     let (status, output, errors) = tenants(&database, &["drop", "client1", "--yes"]);
     assert_eq!((status, output.as_str()), (Some(0), ""), "{errors}");
@@ -35,25 +37,24 @@ async fn a_tenant_is_dropped_and_it_is_told_what_that_was() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_users_point_at_is_dropped_by_force_alone() {
+async fn drop_requires_force_while_users_remain() {
     let database = TestDatabase::demo().await;
     assert_refused(
         &tenants(&database, &["drop", "client1", "--yes"]),
-        "users who point at it: 1. Move or delete them first, or use --force",
+        "1 user still belongs to this tenant; move or delete them first, or pass --force",
     );
     let (status, _, errors) = tenants(&database, &["drop", "client1", "--yes", "--force"]);
     assert_eq!(status, Some(0), "{errors}");
     assert!(
-        errors
-            .ends_with("users who still point at it, and are answered that their tenant is unavailable: 1\n"),
+        errors.ends_with("users that still belong to it, and get 503 tenant-unavailable: 1\n"),
         "{errors}"
     );
-    let answer = Service::over(&database).get("/users/1/orders").await;
-    answer.problem(503, "tenant-unavailable");
+    let response = Service::over(&database).get("/users/1/orders").await;
+    response.problem(503, "tenant-unavailable");
 }
 
 #[tokio::test]
-async fn what_is_no_tenant_is_not_dropped() {
+async fn drop_refuses_schemas_that_are_not_tenants() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -66,9 +67,9 @@ async fn what_is_no_tenant_is_not_dropped() {
         .await;
     let before = catalog(&database).await;
     for (name, reason) in [
-        ("other", "the schema is not a tenant's"),
-        ("empty", "the schema is not a tenant's"),
-        ("migrated", "the schema is not a tenant's"),
+        ("other", "the schema is not a tenant:"),
+        ("empty", "the schema is not a tenant:"),
+        ("migrated", "the schema is not a tenant:"),
         ("missing", "there is no schema of this name"),
         ("public", "it is reserved"),
         ("pg_catalog", "it is reserved"),
@@ -80,68 +81,83 @@ async fn what_is_no_tenant_is_not_dropped() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_other_schemas_need_is_not_dropped() {
-    for (object, told) in [
-        (
-            "CREATE VIEW reporting.sales AS SELECT o.id FROM client1.orders o UNION SELECT i.id FROM client2.items i",
-            "view reporting.sales",
-        ),
-        (
-            "CREATE TABLE reporting.returns (order_id varchar CONSTRAINT of_order REFERENCES client1.orders)",
-            "constraint of_order on table reporting.returns",
-        ),
-        (
-            "CREATE TABLE reporting.copies (item client1.items)",
-            "column item of table reporting.copies",
-        ),
-        (
-            "CREATE FUNCTION reporting.price(client1.items) RETURNS numeric LANGUAGE sql AS 'SELECT $1.price'",
-            "function reporting.price(client1.items)",
-        ),
-        (
-            "CREATE TABLE reporting.more_items () INHERITS (client1.items)",
-            "table reporting.more_items",
-        ),
+async fn drop_fails_if_row_level_security_hides_users() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "CREATE ROLE drop_hidden LOGIN; GRANT SELECT ON public.users TO drop_hidden;
+             GRANT SELECT ON ALL TABLES IN SCHEMA client2 TO drop_hidden; GRANT USAGE ON SCHEMA client2 TO drop_hidden;
+             ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY own ON public.users USING (id = current_setting('app.user_id', true));
+             ALTER SCHEMA client1 OWNER TO drop_hidden; ALTER TABLE client1.items OWNER TO drop_hidden;
+             ALTER TABLE client1.orders OWNER TO drop_hidden; ALTER TABLE client1._sqlx_migrations OWNER TO drop_hidden",
+        )
+        .await;
+    let before = catalog(&database).await;
+    let url = database.url_as("drop_hidden");
+    for command in [
+        &["list"] as &[_],
+        &["drop", "client1", "--yes"],
+        &["export", "client1"],
     ] {
-        let database = demo_without_users_of_client1().await;
-        database
-            .execute(format!("CREATE SCHEMA reporting; {object}"))
-            .await;
-        let before = catalog(&database).await;
-        let run = tenants(&database, &["drop", "client1", "--yes", "--force"]);
-        assert_refused(&run, "other schemas need it: ");
-        assert!(run.2.contains(told), "{}", run.2);
-        assert_eq!(catalog(&database).await, before);
+        assert_refused(
+            &tenants_at(&url, command),
+            "row-level security policy for table \"users\"",
+        );
     }
+    assert_eq!(catalog(&database).await, before);
 }
 
 #[tokio::test]
-async fn where_nobody_can_be_asked_nothing_is_dropped() {
+async fn drop_requires_the_owner_of_the_schema() {
     let database = demo_without_users_of_client1().await;
-    assert_refused(&tenants(&database, &["drop", "client1"]), "confirm it with --yes");
+    database
+        .execute(
+            "CREATE ROLE drop_owner LOGIN; GRANT SELECT ON public.users TO drop_owner;
+             GRANT USAGE ON SCHEMA client1, client2 TO drop_owner; GRANT SELECT ON client2._sqlx_migrations TO drop_owner;
+             CREATE TABLE client1.notes (); ALTER TABLE client1.notes OWNER TO drop_owner;
+             ALTER TABLE client1.items OWNER TO drop_owner; ALTER TABLE client1.orders OWNER TO drop_owner;
+             ALTER TABLE client1._sqlx_migrations OWNER TO drop_owner",
+        )
+        .await;
+    let before = catalog(&database).await;
+    assert_refused(
+        &tenants_at(&database.url_as("drop_owner"), &["drop", "client1", "--yes"]),
+        "only the owner of the schema can drop it; connect as postgres",
+    );
+    assert_eq!(catalog(&database).await, before);
+}
+
+#[tokio::test]
+async fn drop_without_a_terminal_requires_yes() {
+    let database = demo_without_users_of_client1().await;
+    assert_refused(
+        &tenants(&database, &["drop", "client1"]),
+        "confirmation required, but stdin is not a terminal; pass --yes to proceed",
+    );
     assert!(catalog(&database).await.contains("client1.orders"));
 }
 
 #[tokio::test]
-async fn on_a_terminal_it_asks_and_takes_no_answer_for_a_no() {
+async fn drop_asks_for_confirmation_and_defaults_to_no() {
     let database = demo_without_users_of_client1().await;
-    for answer in ["n\n", "\n", "client1\n"] {
-        let (status, told) = answered(&database, answer);
-        assert_eq!(status, Some(1), "{told}");
+    for reply in ["n\n", "\n", "client1\n"] {
+        let (status, printed) = drop_with_reply(&database, reply);
+        assert_eq!(status, Some(1), "{printed}");
         assert!(
-            told.contains("Drop tenant client1 for good: 3 tables (_sqlx_migrations, items, orders), "),
-            "{told}"
+            printed.contains("Permanently drop tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
+            "{printed}"
         );
-        assert!(told.ends_with("error: nothing was done\n"), "{told}");
+        assert!(printed.ends_with("error: nothing was done\n"), "{printed}");
         assert!(catalog(&database).await.contains("client1.orders"));
     }
-    let (status, told) = answered(&database, "y\n");
-    assert_eq!(status, Some(0), "{told}");
+    let (status, printed) = drop_with_reply(&database, "y\n");
+    assert_eq!(status, Some(0), "{printed}");
     assert!(!catalog(&database).await.contains("client1"));
 }
 
-/// Drops client1 from a terminal on which `answer` is typed: its exit status and standard error.
-fn answered(database: &TestDatabase, answer: &str) -> (Option<i32>, String) {
+/// Drops client1 on a terminal on which `reply` is typed. Returns the exit status and standard error.
+fn drop_with_reply(database: &TestDatabase, reply: &str) -> (Option<i32>, String) {
     let terminal = nix::pty::openpty(None, None).unwrap();
     let mut drop = ServiceProcess::command()
         .args(["tenants", "drop", "client1"])
@@ -152,15 +168,15 @@ fn answered(database: &TestDatabase, answer: &str) -> (Option<i32>, String) {
         .spawn()
         .unwrap();
     File::from(terminal.master.try_clone().unwrap())
-        .write_all(answer.as_bytes())
+        .write_all(reply.as_bytes())
         .unwrap();
-    let mut told = String::new();
-    drop.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    (drop.wait().unwrap().code(), told)
+    let mut printed = String::new();
+    drop.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
+    (drop.wait().unwrap().code(), printed)
 }
 
 #[tokio::test]
-async fn a_drop_that_was_killed_half_way_is_finished_by_another_one() {
+async fn interrupted_drop_is_completed_by_another() {
     let database = demo_without_users_of_client1().await;
     database
         .execute("CREATE TABLE client1.notes (); CREATE VIEW client1.cheap AS SELECT id FROM client1.items")
@@ -178,10 +194,10 @@ async fn a_drop_that_was_killed_half_way_is_finished_by_another_one() {
     }
     drop.kill().unwrap();
     drop.wait().unwrap();
-    // What it had asked for last is given up by the server when the lock does not come.
-    let at_work = "SELECT count(*)::text FROM pg_stat_activity
+    // PostgreSQL cancels the last statement when its lock timeout has passed.
+    let backends = "SELECT count(*)::text FROM pg_stat_activity
                    WHERE datname = current_database() AND application_name = 'tenant-orders'";
-    while database.text(at_work).await != "0" {
+    while database.text(backends).await != "0" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     lock.release().await;
@@ -197,19 +213,19 @@ async fn a_drop_that_was_killed_half_way_is_finished_by_another_one() {
     assert!(!catalog(&database).await.contains("client1"));
 }
 
-/// It needs a lock on `public.users`, and whoever waits for that makes all others wait.
+/// The drop needs a lock on `public.users`, and readers queue behind it while it waits.
 #[tokio::test]
-async fn a_drop_gives_up_waiting_for_users_and_comes_back() {
+async fn drop_retries_after_a_lock_timeout_on_users() {
     let database = demo_without_users_of_client1().await;
     let lock = database.lock("public.users IN ACCESS SHARE MODE").await;
     let url = database.url();
     let drop = std::thread::spawn(move || tenants_at(&url, &["drop", "client1", "--yes"]));
     database.service_is_blocked().await;
-    // Longer than it waits for a lock.
+    // Longer than the lock timeout.
     let readable = database.text("SELECT count(*)::text FROM public.users");
     tokio::time::timeout(Duration::from_secs(10), readable)
         .await
-        .expect("the users can be read meanwhile");
+        .expect("public.users is readable during the drop");
     lock.release().await;
     let (status, _, errors) = tokio::task::spawn_blocking(|| drop.join().unwrap())
         .await
@@ -218,7 +234,7 @@ async fn a_drop_gives_up_waiting_for_users_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_tenant_of_more_tables_than_the_server_has_locks_for_is_dropped() {
+async fn drop_of_more_tables_than_the_lock_table_holds_succeeds() {
     let cluster = Cluster::start().await;
     let mut connection = cluster.connect("postgres").await;
     for setting in [

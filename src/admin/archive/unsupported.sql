@@ -1,4 +1,4 @@
--- What in the schema $1 has data or is needed for data, and cannot be made again from an archive.
+-- Objects in the schema $1 that hold data, or that data needs, and that an archive cannot restore.
 WITH schema AS (
     SELECT oid FROM pg_namespace WHERE nspname = $1
 ),
@@ -8,7 +8,7 @@ relations AS (
 tables AS (
     SELECT oid FROM relations WHERE relkind = 'r'
 ),
--- Types, functions and the like that are the schema's own.
+-- Types, functions and the like in the schema.
 own AS (
     SELECT 'pg_type'::regclass AS classid, oid FROM pg_type WHERE typnamespace = (SELECT oid FROM schema)
   UNION ALL
@@ -20,7 +20,7 @@ own AS (
   UNION ALL
     SELECT 'pg_collation'::regclass, oid FROM pg_collation WHERE collnamespace = (SELECT oid FROM schema)
 ),
--- What tables consist of: columns and indexes, defaults, constraints.
+-- Parts of tables: columns, indexes, defaults, constraints.
 parts AS (
     SELECT 'pg_class'::regclass AS classid, oid FROM tables
   UNION ALL
@@ -37,9 +37,9 @@ UNION
 SELECT format('table %s, which inherits or is inherited from', relname) FROM relations
 WHERE relkind = 'r' AND oid IN (SELECT inhrelid FROM pg_inherits UNION ALL SELECT inhparent FROM pg_inherits)
 UNION
-SELECT format('table %s, which is made of a type', relname) FROM relations WHERE relkind = 'r' AND reloftype <> 0
+SELECT format('typed table %s', relname) FROM relations WHERE relkind = 'r' AND reloftype <> 0
 UNION
-SELECT format('%s, whose name is a system table''s', relname) FROM relations
+SELECT format('%s, which has the name of a system catalog', relname) FROM relations
 WHERE relkind IN ('r', 'S') AND NOT pg_table_is_visible(oid)
 UNION
 SELECT format('%s, which needs %s', pg_describe_object(d.classid, d.objid, d.objsubid),

@@ -1,9 +1,9 @@
--- What keeps the roles of the tenants $1 from being what they should be: a flaw, which is left to people, or
--- else a statement that makes good what is missing, in the order in which they are to be run.
+-- Problems of the roles of the tenants $1: rows of (tenant, flaw, statement, step). A flaw has to be resolved by the
+-- operator; a statement creates a missing role or grants a missing right, and is run in the order of the steps.
 --
--- All tenants' roles read public.users by way of one role, $2, of which they are members: a right for each of
--- them would outgrow the row of the catalog that holds the rights to a column, after about 2,400 tenants.
--- Where there is a role that the service logs in as, it is $3.
+-- All tenants' roles read public.users through one role, $2, of which they are members. A grant for each of them would
+-- outgrow the catalog row that holds the privileges of a column, after about 2,400 tenants.
+-- $3 is the role that the service logs in as, or NULL.
 WITH tenant AS (
     SELECT name, n.oid AS schema, r.oid AS role
     FROM unnest($1::text[]) AS name
@@ -18,14 +18,14 @@ WITH tenant AS (
     FROM pg_roles r, LATERAL (VALUES
         (r.rolcanlogin, 'can log in'),
         (r.rolsuper, 'is a superuser'),
-        (r.rolcreaterole, 'may create roles'),
-        (r.rolcreatedb, 'may create databases'),
-        (r.rolreplication, 'may replicate'),
-        (r.rolbypassrls, 'bypasses row security'),
+        (r.rolcreaterole, 'can create roles'),
+        (r.rolcreatedb, 'can create databases'),
+        (r.rolreplication, 'can replicate'),
+        (r.rolbypassrls, 'bypasses row-level security'),
         (NOT r.rolinherit, 'does not inherit')) AS f (has_it, flaw)
     WHERE has_it
 ), depends AS (
-    -- What each role owns (o) or has rights to (a), and where that is.
+    -- Objects that each role owns (o) or has privileges on (a), and their schemas.
     SELECT d.refobjid AS role, d.deptype, d.dbid, d.classid, d.objid, d.objsubid,
            COALESCE(c.relnamespace, p.pronamespace, n.oid) AS schema,
            c.relkind = 'v' OR p.oid IS NOT NULL AS is_view_or_function
@@ -38,9 +38,9 @@ WITH tenant AS (
 ), here AS (
     SELECT oid AS database FROM pg_database WHERE datname = current_database()
 ), flaw AS (
-    SELECT name, 'no role can have this name' AS flaw FROM tenant WHERE name IN ('none', $2)
+    SELECT name, format('the role name %I is reserved', name) AS flaw FROM tenant WHERE name IN ('none', $2)
   UNION ALL
-    SELECT name, 'Citus would log in at the tenant''s node as this role, which cannot log in' FROM tenant
+    SELECT name, 'Citus logs in at the tenant''s node as this role, which cannot log in' FROM tenant
     WHERE EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
   UNION ALL
     SELECT t.name, format('role %I %s', t.name, f.flaw)
@@ -53,12 +53,12 @@ WITH tenant AS (
     SELECT t.name, format('role %I owns %s', t.name,
                           CASE WHEN d.dbid IN (0, h.database)
                                THEN pg_describe_object(d.classid, d.objid, d.objsubid)
-                               ELSE 'something in another database' END)
+                               ELSE 'an object in another database' END)
     FROM tenant t JOIN depends d USING (role), here h
     WHERE d.deptype = 'o'
       AND NOT COALESCE(d.dbid = h.database AND d.schema = t.schema AND d.is_view_or_function, false)
   UNION ALL
-    SELECT t.name, format('role %I has rights to %s', t.name, pg_describe_object(d.classid, d.objid, d.objsubid))
+    SELECT t.name, format('role %I has privileges on %s', t.name, pg_describe_object(d.classid, d.objid, d.objsubid))
     FROM tenant t JOIN depends d USING (role), here h
     WHERE d.deptype = 'a' AND d.dbid = h.database AND d.schema IS DISTINCT FROM t.schema
       AND d.schema <> 'public'::regnamespace
@@ -67,7 +67,7 @@ WITH tenant AS (
     FROM tenant t, readers r JOIN attribute_flaw f USING (role)
   UNION ALL
     SELECT t.name, CASE WHEN s.role IS NULL THEN format('the service''s role %I does not exist', s.name)
-                        ELSE format('the service''s role %I inherits: ALTER ROLE %1$I NOINHERIT', s.name) END
+                        ELSE format('the service''s role %I inherits privileges; run ALTER ROLE %1$I NOINHERIT', s.name) END
     FROM tenant t, service s LEFT JOIN pg_roles r ON r.oid = s.role
     WHERE s.name IS NOT NULL AND r.rolinherit IS NOT FALSE
 ), step AS (

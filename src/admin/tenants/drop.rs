@@ -1,0 +1,214 @@
+//! Dropping a tenant.
+
+use sqlx::{Connection, PgConnection};
+use tokio::time::sleep;
+
+use super::roles::{self, RoleRemoval};
+use super::{extents, removal};
+use crate::admin::migrate::Patience;
+use crate::admin::survey::{self, History, Tenant};
+use crate::admin::{AdminError, advisory_lock, database::AdminDatabase, history, migrations};
+use crate::tenancy::{DatabaseError, SchemaName};
+
+/// Tables that identify a schema as a tenant. They are dropped last, so that an interrupted drop can be
+/// repeated.
+const TENANT_TABLES: [&str; 3] = ["items", "orders", history::TABLE];
+
+/// Reasons why a tenant is not dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum DropError {
+    /// A statement failed, or the schema does not exist.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The schema is not a tenant.
+    #[error(
+        "the schema is not a tenant: it has neither a migration history nor both tables, items and orders"
+    )]
+    NotATenant,
+    /// The role lacks the right to drop the schema.
+    #[error("only the owner of the schema can drop it; connect as {owner}")]
+    NotOwner {
+        /// The owner of the schema, quoted if SQL requires it.
+        owner: String,
+    },
+    /// Users belong to the tenant.
+    #[error("{} still {} to this tenant; move or delete them first, or pass --force",
+        count_users(*users), if *users == 1 { "belongs" } else { "belong" })]
+    HasUsers {
+        /// Number of users.
+        users: i64,
+    },
+    /// Objects outside the schema would be dropped or broken.
+    #[error("objects outside the schema depend on it: {}; drop or change these first", objects.join(", "))]
+    HasDependents {
+        /// PostgreSQL's descriptions of the objects, or of the first ones.
+        objects: Vec<String>,
+    },
+}
+
+impl From<DatabaseError> for DropError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Admin(error.into())
+    }
+}
+
+impl From<sqlx::Error> for DropError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Admin(error.into())
+    }
+}
+
+fn count_users(users: i64) -> String {
+    format!("{users} user{}", if users == 1 { "" } else { "s" })
+}
+
+/// Contents of a tenant that is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantContents {
+    /// Names of the tables, views and foreign tables, quoted if SQL requires it.
+    pub tables: Vec<String>,
+    /// Names of the extensions that are installed in the schema, quoted if SQL requires it.
+    pub extensions: Vec<String>,
+    /// Bytes of the tables with their indexes; `None` if one of the tables is locked.
+    pub size_bytes: Option<i64>,
+    /// Number of users that belong to the tenant. They remain, and their requests fail with
+    /// `tenant-unavailable`.
+    pub users: i64,
+    /// Outcome for the role of the tenant's name.
+    pub role: RoleRemoval,
+}
+
+/// Handling of a tenant that still has users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemainingUsers {
+    /// The tenant is not dropped.
+    Refuse,
+    /// The tenant is dropped, and the users remain without a tenant.
+    Orphan,
+}
+
+/// Returns the contents that dropping the tenant would remove. Changes nothing.
+///
+/// # Errors
+///
+/// [`DropError`] if the tenant cannot be dropped.
+pub async fn inspect(
+    database: &AdminDatabase,
+    schema: &SchemaName,
+    users: RemainingUsers,
+) -> Result<TenantContents, DropError> {
+    let survey = survey::survey(database, std::slice::from_ref(schema)).await?;
+    let tenant = survey.tenants.first().ok_or(AdminError::NoSuchSchema)?;
+    if tenant.history == History::NoSchema {
+        return Err(AdminError::NoSuchSchema.into());
+    }
+    if !is_tenant(tenant) {
+        return Err(DropError::NotATenant);
+    }
+    if tenant.users > 0 && users == RemainingUsers::Refuse {
+        return Err(DropError::HasUsers { users: tenant.users });
+    }
+    let mut connection = database.connect().await?;
+    if let Some(owner) = removal::foreign_owner(&mut connection, schema).await? {
+        return Err(DropError::NotOwner { owner });
+    }
+    refuse_dependents(&mut connection, schema).await?;
+    let tables = removal::table_names(&mut connection, schema).await?;
+    let extensions = removal::extension_names(&mut connection, schema).await?;
+    let role = roles::plan_removal(&mut connection, schema).await?;
+    connection.close().await?;
+    let extents = extents(database, &[schema.as_str()]).await?;
+    Ok(TenantContents {
+        tables,
+        extensions,
+        size_bytes: extents.get(schema.as_str()).and_then(|extent| extent.size_bytes),
+        users: tenant.users,
+        role,
+    })
+}
+
+/// Drops the tenant's schema with everything in it, and returns what that was.
+///
+/// The tables are dropped in several transactions, so that the locks fit into the server's lock table. As in
+/// a migration, locks are waited for briefly and repeatedly, since dropping a foreign key locks
+/// `public.users`. If the drop is interrupted, or the future is dropped, another call drops the rest.
+///
+/// # Errors
+///
+/// [`DropError`] if the tenant cannot be dropped, or if a lock is not available.
+pub async fn drop_tenant(
+    database: &AdminDatabase,
+    schema: &SchemaName,
+    users: RemainingUsers,
+) -> Result<TenantContents, DropError> {
+    let patience = Patience::default();
+    let mut connection = database.connect().await?;
+    advisory_lock::lock(&mut connection, schema.as_str()).await?;
+    let mut contents = inspect(database, schema, users).await?;
+    sqlx::query("SELECT pg_catalog.set_config('lock_timeout', $1, false)")
+        .bind(patience.lock_timeout.as_millis().to_string())
+        .execute(&mut connection)
+        .await?;
+    let mut failed_attempts = 0;
+    loop {
+        match drop_next(&mut connection, schema, &contents.role).await {
+            Ok(None) => {}
+            Ok(Some(role)) => {
+                contents.role = role;
+                break;
+            }
+            Err(DropError::Admin(error)) => {
+                failed_attempts += 1;
+                match patience.pause(failed_attempts, &error) {
+                    Some(pause) => sleep(pause).await,
+                    None => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    connection.close().await?;
+    Ok(contents)
+}
+
+/// Drops some of the schema's tables in one transaction, or, if only [`TENANT_TABLES`] are left, the schema
+/// and the role. Returns the outcome for the role once the schema is dropped.
+async fn drop_next(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    role: &RoleRemoval,
+) -> Result<Option<RoleRemoval>, DropError> {
+    let mut transaction = connection.begin().await?;
+    // A dependent can have been created since the last transaction, and CASCADE would drop it.
+    refuse_dependents(&mut transaction, schema).await?;
+    let role = if removal::drop_some(&mut transaction, schema, &TENANT_TABLES).await? {
+        None
+    } else {
+        removal::drop_schema(&mut transaction, schema).await?;
+        Some(match role {
+            RoleRemoval::Dropped => roles::drop_role(&mut transaction, schema).await?,
+            role => role.clone(),
+        })
+    };
+    transaction.commit().await?;
+    Ok(role)
+}
+
+async fn refuse_dependents(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DropError> {
+    let objects = removal::outside_dependents(connection, schema).await?;
+    if objects.is_empty() {
+        Ok(())
+    } else {
+        Err(DropError::HasDependents { objects })
+    }
+}
+
+/// Returns `true` if the schema has a tenant's tables or a migration history of this program. Users that name
+/// the schema as their tenant do not suffice.
+fn is_tenant(tenant: &Tenant) -> bool {
+    let has_history = match &tenant.history {
+        History::Applied(history) => history.iter().any(|applied| migrations::TENANT.include(applied)),
+        History::NoSchema | History::Empty | History::None | History::Unreadable(_) => false,
+    };
+    has_history || (tenant.has_items && tenant.has_orders)
+}

@@ -1,0 +1,176 @@
+//! A database role for each tenant, which can read that tenant and nothing else.
+
+use std::collections::HashMap;
+
+use sqlx::{Acquire, PgConnection, Row};
+
+use crate::admin::AdminError;
+use crate::admin::generated_sql::GeneratedSql;
+use crate::config::RoleSettings;
+use crate::tenancy::{DatabaseError, SchemaName};
+
+/// Name of the role that can read the columns of `public.users` that the service reads. All tenants' roles are
+/// its members.
+const USERS_ROLE: &str = "tenant-orders users";
+
+/// Serializes the sessions that create roles: two concurrent grants on the same table fail.
+const LOCK: &str =
+    "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('tenant-orders roles', 0))";
+
+/// Outcome for the role of a tenant's name when the tenant is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleRemoval {
+    /// No such role exists.
+    None,
+    /// The role is dropped with the tenant.
+    Dropped,
+    /// The role remains, for this reason.
+    Kept(String),
+}
+
+/// Creates the tenant's role, or grants it the missing rights, in the current transaction. Returns `false` if
+/// nothing was missing.
+///
+/// # Errors
+///
+/// [`AdminError::UnfitRole`] if the role of that name has more rights than a tenant's role.
+pub(in crate::admin) async fn ensure(
+    transaction: &mut PgConnection,
+    schema: &SchemaName,
+    settings: &RoleSettings,
+) -> Result<bool, AdminError> {
+    let is_incomplete = |state: &RoleState| !state.statements.is_empty();
+    let mut states = inspect(transaction, &[schema.as_str()], settings.service_role()).await?;
+    if states.iter().any(is_incomplete) {
+        sqlx::query(LOCK).execute(&mut *transaction).await?;
+        states = inspect(transaction, &[schema.as_str()], settings.service_role()).await?;
+    }
+    let Some(state) = states.pop() else {
+        return Ok(false);
+    };
+    if !state.flaws.is_empty() {
+        return Err(AdminError::UnfitRole { flaws: state.flaws });
+    }
+    for statement in state.statements {
+        statement.run(transaction).await?;
+    }
+    Ok(true)
+}
+
+/// A problem of a tenant's role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shortcoming {
+    /// The role is missing or lacks rights.
+    Incomplete,
+    /// The role cannot be created, or has more rights than a tenant's role, for these reasons.
+    Unfit(Vec<String>),
+}
+
+/// Returns the shortcomings of the tenants' roles by tenant, found with one query. Tenants without shortcomings
+/// are absent.
+pub(in crate::admin) async fn shortcomings(
+    connection: &mut PgConnection,
+    schemas: &[&str],
+    settings: &RoleSettings,
+) -> Result<HashMap<String, Shortcoming>, DatabaseError> {
+    let states = inspect(connection, schemas, settings.service_role()).await?;
+    let shortcomings = states.into_iter().map(|state| {
+        let shortcoming = match state.flaws {
+            flaws if flaws.is_empty() => Shortcoming::Incomplete,
+            flaws => Shortcoming::Unfit(flaws),
+        };
+        (state.tenant, shortcoming)
+    });
+    Ok(shortcomings.collect())
+}
+
+/// Returns the outcome that dropping the tenant has for the role of its name.
+pub(super) async fn plan_removal(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<RoleRemoval, DatabaseError> {
+    let is_tenant_role: Option<bool> = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
+                        WHERE m.member = r.oid AND g.rolname = $2)
+         FROM pg_catalog.pg_roles r WHERE r.rolname = $1",
+    )
+    .bind(schema.as_str())
+    .bind(USERS_ROLE)
+    .fetch_optional(&mut *connection)
+    .await?;
+    match is_tenant_role {
+        None => return Ok(RoleRemoval::None),
+        Some(false) => return Ok(RoleRemoval::Kept("it was not created by this program".to_owned())),
+        Some(true) => {}
+    }
+    let states = inspect(connection, &[schema.as_str()], None).await?;
+    let flaws: Vec<_> = states.into_iter().flat_map(|state| state.flaws).collect();
+    if flaws.is_empty() {
+        Ok(RoleRemoval::Dropped)
+    } else {
+        Ok(RoleRemoval::Kept(flaws.join("; ")))
+    }
+}
+
+/// Drops the tenant's role in the current transaction, after its schema. The role remains if other objects
+/// depend on it, or if the current role lacks the right to drop it.
+pub(super) async fn drop_role(
+    transaction: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<RoleRemoval, DatabaseError> {
+    let mut attempt = transaction.begin().await?;
+    let statement = sqlx::query("SELECT pg_catalog.format('DROP ROLE %I', $1)").bind(schema.as_str());
+    let statement = GeneratedSql::fetch_one(&mut attempt, statement).await?;
+    match statement.run(&mut attempt).await {
+        Ok(()) => {
+            attempt.commit().await?;
+            Ok(RoleRemoval::Dropped)
+        }
+        Err(
+            DatabaseError::Unexpected(sqlx::Error::Database(error))
+            | DatabaseError::SchemaMismatch(sqlx::Error::Database(error)),
+        ) => {
+            attempt.rollback().await?;
+            Ok(RoleRemoval::Kept(error.message().to_owned()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// State of the role of one tenant.
+struct RoleState {
+    tenant: String,
+    /// Properties that a tenant's role must not have. The operator has to resolve them.
+    flaws: Vec<String>,
+    /// Statements that create the role or grant missing rights.
+    statements: Vec<GeneratedSql>,
+}
+
+/// Returns the state of each role that has flaws or is incomplete.
+async fn inspect(
+    connection: &mut PgConnection,
+    schemas: &[&str],
+    service_role: Option<&str>,
+) -> Result<Vec<RoleState>, DatabaseError> {
+    let rows = sqlx::query(include_str!("roles.sql"))
+        .bind(schemas)
+        .bind(USERS_ROLE)
+        .bind(service_role)
+        .fetch_all(connection)
+        .await?;
+    let mut states: Vec<RoleState> = Vec::new();
+    for row in &rows {
+        let tenant: String = row.try_get(0)?;
+        if states.last().is_none_or(|last| last.tenant != tenant) {
+            states.push(RoleState {
+                tenant,
+                flaws: Vec::new(),
+                statements: Vec::new(),
+            });
+        }
+        let Some(last) = states.last_mut() else { continue };
+        last.flaws.extend(row.try_get::<Option<String>, _>(1)?);
+        last.statements.extend(GeneratedSql::from_column(row, 2)?);
+    }
+    Ok(states)
+}
