@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::{self, Transfer};
 use super::tenants::of_tenant;
-use super::{CommandError, inspect, with_admin_database};
+use super::{CommandError, with_admin_database, with_readonly_admin_database};
 use crate::admin::AdminDatabase;
 use crate::admin::archive::{self, ArchiveError, Contents, ImportOptions};
 use crate::config::{DatabaseSettings, RoleSettings};
@@ -114,7 +114,9 @@ async fn export_to(
             error => ArchiveCommandError::from(error).into(),
         })
     };
-    progress.during(Box::pin(inspect(database, signals, work))).await
+    progress
+        .during(Box::pin(with_readonly_admin_database(database, signals, work)))
+        .await
 }
 
 /// A file that has its name when it is whole. Dropped before, it leaves nothing.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::tell;
+use super::eprint_line;
 use crate::admin::citus::relocation::MoveProgress;
 
 /// Between two lines where there is no terminal.
@@ -35,7 +35,7 @@ impl MoveOutput {
         self.bar.set_position(moved);
         if self.bar.is_hidden() && self.told.elapsed() >= PAUSE {
             self.told = Instant::now();
-            tell(format_args!("{} of {} moved", HumanBytes(moved), HumanBytes(of)));
+            eprint_line(format_args!("{} of {} moved", HumanBytes(moved), HumanBytes(of)));
         }
     }
 
