@@ -117,7 +117,7 @@ async fn clients_that_are_turned_away_are_bounded_too() {
     })
     .await;
     service.signal(Signal::SIGTERM);
-    let told = service.all_it_told();
+    let told = service.read_to_end();
     let lines = told.matches("MAX_CLIENT_CONNECTIONS").count();
     assert!((1..100).contains(&lines), "{lines}");
 }

@@ -132,7 +132,10 @@ async fn on_a_terminal_it_asks_and_takes_no_answer_for_a_no() {
             told.contains("Drop tenant client1 for good: 3 tables (_sqlx_migrations, items, orders), "),
             "{told}"
         );
-        assert!(told.ends_with("error: nothing was done\n"), "{told}");
+        assert!(
+            told.ends_with("error: cancelled; nothing was changed\n"),
+            "{told}"
+        );
         assert!(catalog(&database).await.contains("client1.orders"));
     }
     let (status, told) = answered(&database, "y\n");
