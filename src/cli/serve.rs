@@ -124,7 +124,7 @@ async fn wait_for_unsafe_database(database: &Database) -> DatabaseError {
         .notify(|error, backoff| {
             tracing::warn!(
                 cause = error_chain::messages(error).join(": "),
-                "the database is not ready; next check in {backoff:?}"
+                "waiting for the database; next check in {backoff:?}"
             );
         })
         .await;

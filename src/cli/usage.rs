@@ -56,7 +56,7 @@ fn reject_settings_before_command(command: &mut Command, matches: &ArgMatches) -
     }
 }
 
-/// Adds to an invalid setting's error if the flag or the variable is invalid, and the expected value.
+/// Adds the flag or variable and the expected value to the error of an invalid setting.
 fn explain(command: &mut Command, mut error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
         return error;

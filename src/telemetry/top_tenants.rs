@@ -10,7 +10,7 @@ use crate::tenancy::SchemaName;
 pub(super) const OTHER: &str = "other";
 /// Minimum time between two rankings: each change starts a new time series in the monitoring system.
 const RERANK_INTERVAL: Duration = Duration::from_mins(10);
-/// Tenants whose load is estimated, for each tenant with a series of its own.
+/// Number of load estimates for each tenant with a series of its own.
 const ESTIMATES_PER_SERIES: usize = 8;
 /// A tenant replaces another one if its load is more than this many times as high.
 const REPLACEMENT_FACTOR: u64 = 2;
