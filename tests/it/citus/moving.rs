@@ -72,7 +72,7 @@ async fn a_move_that_cannot_be_is_refused_before_it_begins() {
         &["tenants", "move", "plain", &node, "--yes"],
         "tenants distribute puts it on one",
     );
-    citus.refused(&["tenants", "move", "client1", &node], "confirm it with --yes");
+    citus.refused(&["tenants", "move", "client1", &node], "pass --yes to proceed");
     assert_eq!(citus.node("client1"), Some(node));
     citus.drop().await;
 }

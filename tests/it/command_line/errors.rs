@@ -65,7 +65,8 @@ const UNIQUE_DESCRIPTIONS: &str = "
     UPDATE client1.items SET description = 'Tesla' WHERE id = '2';
     CREATE UNIQUE INDEX one_description ON client1.items (description)";
 const DUPLICATE_KEY: &str = "\
-error: duplicate key value violates unique constraint \"one_description\"
+error: unexpected database error
+  because: duplicate key value violates unique constraint \"one_description\"
   DETAIL: Key (description)=(Tesla) already exists.
   TABLE: client1.items
 ";
@@ -78,7 +79,8 @@ const FAILING_TRIGGER: &str = "
     END $$;
     CREATE TRIGGER fail BEFORE INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION public.fail()";
 const ALL_FIELDS: &str = "\
-error: first
+error: unexpected database error
+  because: first
   DETAIL: second
     third
   HINT: fourth

@@ -118,7 +118,7 @@ async fn a_tenant_that_other_schemas_need_is_not_dropped() {
 #[tokio::test]
 async fn where_nobody_can_be_asked_nothing_is_dropped() {
     let database = demo_without_users_of_client1().await;
-    assert_refused(&tenants(&database, &["drop", "client1"]), "confirm it with --yes");
+    assert_refused(&tenants(&database, &["drop", "client1"]), "pass --yes to proceed");
     assert!(catalog(&database).await.contains("client1.orders"));
 }
 
