@@ -1,4 +1,4 @@
-//! Builds again when a migration is added: `sqlx::migrate!` reads folders that cargo does not watch.
+//! Rebuilds the crate when a migration is added: Cargo does not track the folders that `sqlx::migrate!` reads.
 
 fn main() {
     println!("cargo::rerun-if-changed=migrations");

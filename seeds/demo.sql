@@ -1,4 +1,4 @@
--- Two tenants that sell the same items at different prices. Running it again changes nothing.
+-- Two tenants with the same items at different prices. Existing rows are not changed.
 INSERT INTO public.users (id, name, mail, organization_id) VALUES
     ('1', 'rich_dude', 'rich_dude@example.com', 'client1'),
     ('2', 'poor_dude', 'poor_dude@example.com', 'client2')

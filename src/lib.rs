@@ -1,17 +1,17 @@
-//! A REST service in front of a PostgreSQL database that has one schema per tenant.
+//! A REST service over a PostgreSQL database with one schema per tenant.
 //!
-//! `GET /users/{id}/orders` is the whole of it, and goes through these rooms in this order:
+//! A request for `GET /users/{id}/orders` passes these modules in order:
 //!
-//! 1. [`http`] takes the request apart and turns every failure into a problem document.
-//! 2. [`orders`] tells the story: find the user, enter their tenant's schema, read, add up.
-//! 3. [`users`] looks the user up in the table that all tenants share.
-//! 4. [`tenancy`] holds the connections, and lends one in the scope of a single tenant. Read its
-//!    rules first: they are why no row crosses from one tenant to another.
+//! 1. [`http`] extracts the parameters and turns every failure into a problem document.
+//! 2. [`orders`] handles the request: it finds the user's tenant, reads the orders and computes the total.
+//! 3. [`users`] looks the user up in the shared table.
+//! 4. [`tenancy`] owns the connection pool and runs statements in the scope of a single tenant. Its
+//!    documentation has the rules that keep tenants isolated from each other.
 //!
-//! Around them: [`authentication`] tells who asks, [`config`] has every setting, [`server`] the life of the
-//! service, [`telemetry`] its metrics, [`admin`] the care of the schemas, [`seed`] data to try and to measure
-//! with, `embedded` a PostgreSQL for machines that have no database at hand, and [`cli`] the commands that
-//! put these together.
+//! The other modules: [`authentication`] verifies tokens, [`config`] contains all settings, [`server`] the
+//! lifecycle of the service, [`telemetry`] its metrics and traces, [`admin`] the administration of tenants,
+//! [`seed`] demo and load-test data, `embedded` a PostgreSQL server for machines without a database, and
+//! [`cli`] the commands.
 
 pub mod admin;
 pub mod authentication;

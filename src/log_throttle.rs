@@ -1,32 +1,34 @@
-//! What happens too often to be told of each time.
+//! Rate limiting for repetitive log lines.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A count is told of so often at most.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Minimum time between two log lines.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Counts what is told of in a line now and then: one for each would flood the log just when there is
-/// most to do.
+/// Counts events and limits their log lines to one in each [`INTERVAL`]: one line for each event would
+/// flood the log when the load is highest.
 #[derive(Debug, Default)]
-pub(crate) struct LogThrottle(Mutex<State>);
+pub(crate) struct LogThrottle(Mutex<ThrottleState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ThrottleState {
     count: u64,
-    told: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl LogThrottle {
-    /// One more. Now and then this gives how many there were since it last did.
+    /// Counts an event. Returns the number of events since the last log line if a new line is due.
     pub(crate) fn hit(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.count += 1;
-        let now = Instant::now();
-        if state.told.is_some_and(|told| now - told < TELL_EVERY) {
+        if state
+            .logged_at
+            .is_some_and(|logged_at| logged_at.elapsed() < INTERVAL)
+        {
             return None;
         }
-        state.told = Some(now);
+        state.logged_at = Some(Instant::now());
         Some(std::mem::take(&mut state.count))
     }
 }

@@ -1,23 +1,23 @@
-//! The process: its environment, its log, its runtime and its exit status.
+//! The process: environment, log, runtime and exit status.
 
 use std::process::ExitCode;
 
 use tenant_orders::cli::{Cli, output, start_log};
 
-/// Requests allocate much and from all threads: see docs/performance.md.
+/// Requests allocate on all threads, which is slow with the system's allocator: see docs/performance.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Before anything reads the environment, and before there is a second thread.
+    // Before anything reads the environment, and while the process has a single thread.
     match dotenvy::dotenv() {
-        // Its text may be a secret.
+        // The message leaves out the line, which can be a secret.
         Err(dotenvy::Error::LineParse(..)) => {
-            output::refuse("the file .env has a line that is not of the form NAME=value");
+            output::print_error_message("failed to parse .env: a line is not of the form NAME=value");
             return ExitCode::from(2);
         }
         Err(error) if !error.not_found() => {
-            output::refuse(&format!("the file .env cannot be read: {error}"));
+            output::print_error_message(&format!("failed to read .env: {error}"));
             return ExitCode::from(2);
         }
         _ => {}
@@ -26,24 +26,24 @@ fn main() -> ExitCode {
     let _log = match start_log(&cli.log) {
         Ok(log) => log,
         Err(reason) => {
-            output::refuse(&reason);
+            output::print_error_message(&reason);
             return ExitCode::from(2);
         }
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            output::failure(&error);
+            output::print_error(&error);
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(cli.run());
-    // A read of standard input cannot be called off: one that nobody waits for must not hold up the end.
+    let result = runtime.block_on(cli.run());
+    // Does not wait for a pending read of stdin, which cannot be cancelled.
     runtime.shutdown_background();
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::failure(&error);
+            output::print_error(&error);
             ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }

@@ -1,4 +1,4 @@
-//! Data to try the service with, and data to measure it with.
+//! Demo and load-test data.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,26 +14,26 @@ use crate::tenancy::{InvalidSchemaName, SchemaName};
 const DEMO: &str = include_str!("../seeds/demo.sql");
 const DEMO_TENANTS: [&str; 2] = ["client1", "client2"];
 
-/// How much data to make: tenants `t1`, `t2`, …, each with users such as `t1-u1`.
+/// Size of the load-test data: tenants `t1`, `t2`, …, each with users such as `t1-u1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BulkPlan {
-    /// Tenants.
+    /// Number of tenants.
     pub tenants: u32,
-    /// Users of each tenant.
+    /// Number of users per tenant.
     pub users: u32,
-    /// Items of each tenant.
+    /// Number of items per tenant.
     pub items: u32,
-    /// Orders of each user.
+    /// Number of orders per user.
     pub orders: u32,
 }
 
-/// Why seeding failed.
+/// Error of [`demo`] and [`bulk`].
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
-    /// The tenant could not be made.
+    /// A tenant could not be created or filled.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// Not a name for a tenant.
+    /// The name of a tenant is invalid.
     #[error(transparent)]
     Name(#[from] InvalidSchemaName),
 }
@@ -44,12 +44,12 @@ impl From<sqlx::Error> for SeedError {
     }
 }
 
-/// Makes the demo: two users, whose tenants sell the same items at different prices. What is there
-/// already stays as it is.
+/// Creates the demo: two users in two tenants, with the same items at different prices. Existing rows are
+/// not changed.
 ///
 /// # Errors
 ///
-/// [`SeedError`]; the rows come all or none.
+/// Returns [`SeedError`] on failure, after which no row has been added.
 pub async fn demo(database: &AdminDatabase) -> Result<(), SeedError> {
     migrate::shared(database, Patience::default()).await?;
     for name in DEMO_TENANTS {
@@ -63,23 +63,23 @@ pub async fn demo(database: &AdminDatabase) -> Result<(), SeedError> {
     Ok(())
 }
 
-/// Fills the tenants of `plan`, several side by side, and tells of each when it is done. A tenant's
-/// rows come all or none, and what is there already stays, so a run that was stopped can be run again.
+/// Fills the tenants of `plan`, up to `concurrency` at a time, and sends the result of each. A tenant's rows
+/// are added in one transaction, and existing rows are not changed, so an interrupted run can be repeated.
 /// It stops at the first failure, and when the receiver is dropped.
 ///
 /// # Errors
 ///
-/// [`SeedError`] where the shared tables could not be made.
+/// Returns [`SeedError`] if the shared tables cannot be migrated.
 pub async fn bulk(
     database: &AdminDatabase,
     plan: BulkPlan,
-    side_by_side: usize,
+    concurrency: usize,
 ) -> Result<mpsc::Receiver<Result<(), SeedError>>, SeedError> {
     migrate::shared(database, Patience::default()).await?;
-    let (done, receiver) = mpsc::channel(1);
+    let (results, receiver) = mpsc::channel(1);
     let next = Arc::new(AtomicU32::new(1));
-    for _ in 0..side_by_side {
-        let (database, done, next) = (database.clone(), done.clone(), Arc::clone(&next));
+    for _ in 0..concurrency {
+        let (database, results, next) = (database.clone(), results.clone(), Arc::clone(&next));
         tokio::spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +88,7 @@ pub async fn bulk(
                 }
                 let filled = fill(&database, &format!("t{number}"), plan).await;
                 let failed = filled.is_err();
-                if done.send(filled).await.is_err() || failed {
+                if results.send(filled).await.is_err() || failed {
                     next.store(plan.tenants + 1, Ordering::Relaxed);
                     return;
                 }
@@ -115,7 +115,7 @@ async fn fill(database: &AdminDatabase, name: &str, plan: BulkPlan) -> Result<()
     Ok(())
 }
 
-/// The same numbers every time; prices differ from tenant to tenant.
+/// Inserts the same rows on every run; prices differ between tenants.
 async fn insert(connection: &mut PgConnection, name: &str, plan: BulkPlan) -> Result<(), sqlx::Error> {
     let [users, items, orders] = [plan.users, plan.items, plan.orders].map(i64::from);
     sqlx::query(

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::{self, TransferProgress};
 use super::tenants::of_tenant;
-use super::{CommandError, inspect, with_admin_database};
+use super::{CommandError, with_admin_database, with_readonly_admin_database};
 use crate::admin::AdminDatabase;
 use crate::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
 use crate::config::{DatabaseSettings, RoleSettings};
@@ -115,7 +115,7 @@ async fn export_to(
         })
     };
     progress
-        .show_during(Box::pin(inspect(database, signals, work)))
+        .show_during(Box::pin(with_readonly_admin_database(database, signals, work)))
         .await
 }
 

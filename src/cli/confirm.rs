@@ -1,4 +1,4 @@
-//! Asking before what cannot be undone, or is felt by others.
+//! Confirmation of destructive or disruptive commands.
 
 use std::io::{IsTerminal, stdin};
 
@@ -6,16 +6,16 @@ use tokio::sync::oneshot;
 
 use super::output;
 
-/// Whether there is a terminal to ask on.
-pub(super) fn can_ask() -> bool {
+/// Returns true if stdin is a terminal.
+pub(super) fn is_interactive() -> bool {
     stdin().is_terminal()
 }
 
-/// Whether the user says yes; anything else is no.
+/// Asks `question` and returns true if the answer is yes.
 pub(super) async fn ask(question: &str) -> bool {
-    output::question(&format!("{question} [y/N]"));
+    output::prompt(&format!("{question} [y/N]"));
     let (sender, answer) = oneshot::channel();
-    // On a thread of its own, which nobody waits for: a signal ends the process, answer or not.
+    // The process does not wait for this thread, so a signal can end it before there is an answer.
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = stdin().read_line(&mut line);

@@ -1,42 +1,42 @@
-//! Which database a command works with: the one that is named, or an embedded one.
+//! The database of a command: the one in `DATABASE_URL`, or an embedded one.
 
 use crate::config::{DatabaseSettings, DatabaseUrl};
 
 #[cfg(all(feature = "embedded", unix))]
 use super::output;
 #[cfg(all(feature = "embedded", unix))]
-use crate::embedded::{Binaries, DataDir, DataDirError, EmbeddedPostgres, FetchError, ServerError};
+use crate::embedded::{Binaries, DataDir, DataDirError, DownloadError, EmbeddedPostgres, ServerError};
 
-/// A database at hand.
+/// The database to use, and the embedded server if it runs there.
 pub(super) struct DatabaseSource {
     url: DatabaseUrl,
     #[cfg(all(feature = "embedded", unix))]
     embedded: Option<EmbeddedPostgres>,
 }
 
-/// There is no database at hand.
+/// Error while opening the database of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The data folder cannot be used.
     #[cfg(all(feature = "embedded", unix))]
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// PostgreSQL is not installed, and cannot be had.
+    /// PostgreSQL is not installed and could not be downloaded.
     #[cfg(all(feature = "embedded", unix))]
     #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The embedded server failed.
+    Download(#[from] DownloadError),
+    /// The embedded server could not be started or stopped.
     #[cfg(all(feature = "embedded", unix))]
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// This build has no embedded PostgreSQL.
+    /// No database is configured, and this build has no embedded one.
     #[cfg(not(all(feature = "embedded", unix)))]
     #[error("DATABASE_URL is not set, and this build has no embedded PostgreSQL")]
-    NoneNamed,
+    NotConfigured,
 }
 
 impl DatabaseSource {
-    /// The database that is named, else an embedded one, started and told about.
+    /// Returns the configured database, or starts an embedded one and reports the steps.
     pub(super) async fn open(settings: &DatabaseSettings) -> Result<Self, SourceError> {
         match settings.url() {
             Some(url) => Ok(Self {
@@ -51,28 +51,28 @@ impl DatabaseSource {
     #[cfg(all(feature = "embedded", unix))]
     async fn embedded(settings: &DatabaseSettings) -> Result<Self, SourceError> {
         let data_dir = DataDir::claim(settings.data_dir())?;
-        output::step(&format!(
-            "no DATABASE_URL is set: using an embedded PostgreSQL in {}",
+        output::status(&format!(
+            "DATABASE_URL is not set; using an embedded PostgreSQL in {}",
             data_dir.path().display()
         ));
         let binaries = if let Some(binaries) = Binaries::find(&data_dir) {
             binaries
         } else {
-            output::step("no PostgreSQL server is installed: downloading one");
-            Binaries::fetch(&data_dir).await?
+            output::status("PostgreSQL is not installed; downloading it");
+            Binaries::download(&data_dir).await?
         };
-        output::step(&format!(
-            "PostgreSQL {} is in {}",
+        output::status(&format!(
+            "using PostgreSQL {} from {}",
             binaries.version,
             binaries.folder.display()
         ));
         if data_dir.cluster_version().is_none() {
-            output::step("making a database cluster");
-            data_dir.make_cluster(&binaries)?;
+            output::status("creating a database cluster");
+            data_dir.create_cluster(&binaries)?;
         }
         let embedded = data_dir.start(&binaries)?;
-        output::step(&format!(
-            "PostgreSQL runs; look inside with {}",
+        output::status(&format!(
+            "PostgreSQL is running; connect with: {}",
             embedded.psql_command()
         ));
         Ok(Self {
@@ -82,16 +82,19 @@ impl DatabaseSource {
     }
 
     #[cfg(not(all(feature = "embedded", unix)))]
-    #[expect(clippy::unused_async, reason = "the signature of its twin")]
+    #[expect(
+        clippy::unused_async,
+        reason = "the same signature as with the feature embedded"
+    )]
     async fn embedded(_settings: &DatabaseSettings) -> Result<Self, SourceError> {
-        Err(SourceError::NoneNamed)
+        Err(SourceError::NotConfigured)
     }
 
     pub(super) fn url(&self) -> &DatabaseUrl {
         &self.url
     }
 
-    /// Stops the embedded server, if there is one, and waits until it has stopped.
+    /// Stops the embedded server and waits until it has stopped. Does nothing for a configured database.
     #[cfg_attr(
         not(all(feature = "embedded", unix)),
         expect(

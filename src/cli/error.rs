@@ -1,4 +1,4 @@
-//! Why a command failed.
+//! The error of the commands.
 
 use std::path::PathBuf;
 
@@ -11,68 +11,68 @@ use crate::seed::SeedError;
 use crate::server::ServeError;
 use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, InvalidSchemaName};
 
-/// Why a command failed.
+/// Error of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// There is no database to use.
+    /// No database is available.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The database's URL cannot be used.
+    /// The database URL is invalid.
     #[error(transparent)]
     Url(#[from] InvalidDatabaseUrl),
-    /// The address to listen on is taken or not ours.
-    #[error("cannot listen on {address}")]
+    /// The address cannot be bound.
+    #[error("failed to listen on {address}")]
     Listen {
         /// The address.
         address: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The keys for tokens cannot be used.
+    /// The keys for tokens are invalid.
     #[error(transparent)]
     Keys(#[from] InvalidKeys),
-    /// Whoever reaches the service could read everything.
+    /// Clients beyond this machine could read all orders.
     #[error(
-        "refusing to listen on {address}, beyond this machine, since nobody would be asked who they are: \
-         set JWT_SECRET or JWT_PUBLIC_KEY_FILE, or ALLOW_UNAUTHENTICATED=true behind a gateway that asks"
+        "refusing to listen on {address} beyond loopback without authentication; set JWT_SECRET, \
+         JWT_PUBLIC_KEY_FILE or JWT_JWKS_URL, or ALLOW_UNAUTHENTICATED=true behind an authenticating gateway"
     )]
     Unauthenticated {
         /// The address.
         address: String,
     },
-    /// There is nothing to sign a token with.
+    /// No secret is set to sign a token with.
     #[error(
-        "JWT_SECRET is not set: only with a secret does the service sign tokens as well as verify them; \
-         to sign one with a private key, see docs/security.md"
+        "JWT_SECRET is not set, and tokens can only be signed with it; to sign one with a private key, see \
+         docs/security.md"
     )]
     NoSecret,
-    /// The operating system does not let signals be caught.
-    #[error("cannot catch signals")]
+    /// The signal handlers cannot be installed.
+    #[error("failed to install the signal handlers")]
     Signals(#[source] std::io::Error),
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// Nothing can be served over such connections.
-    #[error("refusing to serve")]
+    /// The database does not isolate tenants from each other.
+    #[error("refusing to serve this database")]
     Unfit(#[source] DatabaseError),
-    /// A signal came before the work was done.
-    #[error("stopped by a signal; what was done stays")]
+    /// A signal stopped the command.
+    #[error("interrupted by a signal; completed work is kept")]
     Stopped,
-    /// A second signal came before the requests under way were finished.
-    #[error("stopped at once by a second signal: requests under way were cut off")]
+    /// A second signal stopped the service before the requests in flight were finished.
+    #[error("interrupted by a second signal; the requests in flight were cut off")]
     Interrupted,
-    /// AdminDatabase failed.
+    /// An administrative operation failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// Not a name for a tenant.
+    /// The name of a tenant is invalid.
     #[error(transparent)]
     Name(#[from] InvalidSchemaName),
-    /// AdminDatabase of one tenant failed.
+    /// An operation on one tenant failed.
     #[error("tenant {name:?}: {source}")]
     Tenant {
-        /// Its name.
+        /// Name of the tenant.
         name: String,
-        /// Why.
+        /// The cause.
         source: AdminError,
     },
     /// A tenant was not dropped.
@@ -83,58 +83,61 @@ pub enum CommandError {
         /// The reason.
         source: DropError,
     },
-    /// Tenants are not what they should be.
-    #[error("{drifted} of {of} tenants differ from what the migrations make")]
+    /// Tenants differ from the migrations.
+    #[error("{drifted} of {of} tenants differ from the migrations")]
     Drift {
-        /// How many differ.
+        /// Number of tenants that differ.
         drifted: usize,
-        /// How many were checked.
+        /// Number of checked tenants.
         of: usize,
     },
     /// Confirmation is required, and stdin is not a terminal.
     #[error("confirmation required, but stdin is not a terminal; pass --yes to proceed")]
     Unconfirmed,
-    /// The user does not want it.
-    #[error("nothing was done")]
+    /// The operator did not confirm.
+    #[error("cancelled; nothing was changed")]
     Declined,
     /// Seeding failed.
     #[error(transparent)]
     Seed(#[from] SeedError),
     /// The manual pages could not be written.
-    #[error("cannot write the manual pages into {}", folder.display())]
+    #[error("failed to write the manual pages to {}", folder.display())]
     Manual {
-        /// Where.
+        /// The folder.
         folder: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// An archive was not written or read.
+    /// Export or import failed.
     #[error(transparent)]
     Archive(#[from] ArchiveCommandError),
     /// Some tenants failed.
     #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
     TenantsFailed {
-        /// Their names.
+        /// Names of the failed tenants.
         failed: Vec<String>,
-        /// Of how many.
+        /// Number of all tenants.
         of: usize,
     },
-    /// Some tenants' turn did not come.
-    #[error("{left} of {of} tenants are left; what was done stays{}", also_failed(failed))]
+    /// The command stopped before it reached all tenants.
+    #[error(
+        "{left} of {of} tenants were not processed; completed work is kept{}",
+        describe_failed(failed)
+    )]
     TenantsLeft {
-        /// How many are left.
+        /// Number of tenants that were not processed.
         left: usize,
-        /// Of how many.
+        /// Number of all tenants.
         of: usize,
-        /// Those that failed before.
+        /// Names of the failed tenants.
         failed: Vec<String>,
-        /// Why they are left, where it was not a signal.
+        /// The cause, or `None` after a signal.
         #[source]
         cause: Option<AdminError>,
     },
 }
 
-fn also_failed(tenants: &[String]) -> String {
+fn describe_failed(tenants: &[String]) -> String {
     if tenants.is_empty() {
         return String::new();
     }
@@ -142,7 +145,7 @@ fn also_failed(tenants: &[String]) -> String {
 }
 
 impl CommandError {
-    /// Whether the command was not as it should be, rather than what it set out to do.
+    /// Returns true if the command or its settings are invalid.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Starts the log, and the traces.
+//! Initialization of the log and of trace export.
 
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
@@ -12,23 +12,23 @@ use crate::config::{LogFormat, LogSettings};
 #[cfg(feature = "otel")]
 use crate::telemetry::Traces;
 
-/// What is to be kept as long as anything is logged: dropped, it sends the last traces.
+/// A guard that exports the remaining traces when it is dropped.
 #[must_use]
 pub struct Log {
     #[cfg(feature = "otel")]
     _traces: Option<Traces>,
 }
 
-/// Starts the log, on standard error, and traces, where they are wanted.
+/// Starts the log on stderr and, if configured, the export of traces.
 ///
 /// # Errors
 ///
-/// What cannot be done as the settings say, for the user.
+/// Returns a message for the operator if a setting is invalid.
 pub fn start_log(settings: &LogSettings) -> Result<Log, String> {
     #[cfg(not(feature = "otel"))]
     {
         let log = tracing_subscriber::registry().with(settings.filter());
-        log.with(lines(settings)).init();
+        log.with(format_layer(settings)).init();
         Ok(Log {})
     }
     #[cfg(feature = "otel")]
@@ -36,22 +36,22 @@ pub fn start_log(settings: &LogSettings) -> Result<Log, String> {
         let traces = Traces::start(&TraceSettings::read()?).map_err(|error| error.to_string())?;
         tracing_subscriber::registry()
             .with(traces.as_ref().map(Traces::layer))
-            .with(lines(settings).with_filter(settings.filter()))
+            .with(format_layer(settings).with_filter(settings.filter()))
             .init();
         Ok(Log { _traces: traces })
     }
 }
 
-fn lines<S>(settings: &LogSettings) -> Box<dyn Layer<S> + Send + Sync>
+fn format_layer<S>(settings: &LogSettings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
 {
-    let lines = tracing_subscriber::fmt::layer()
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .log_internal_errors(false)
-        .with_ansi(settings.coloured());
+        .with_ansi(settings.is_colored());
     match settings.format() {
-        LogFormat::Pretty => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Pretty => layer.with_target(false).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     }
 }

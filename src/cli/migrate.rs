@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::output::FleetOutput;
 use super::report::shown;
-use super::{CommandError, admin_database, schemas, unless_stopped, with_database};
+use super::{CommandError, connect_admin_database, parse_schemas, unless_stopped, with_database};
 use crate::admin::AdminDatabase;
 use crate::admin::fleet::{self, FleetEvent, FleetOptions, FleetRun, FleetTask, TenantReport};
 use crate::admin::migrate::{self, Patience};
@@ -59,9 +59,9 @@ impl MigrateArguments {
 }
 
 pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let only = schemas(&arguments.tenants)?;
+    let only = parse_schemas(&arguments.tenants)?;
     with_database(&arguments.database, async |url| {
-        let database = unless_stopped(signals, admin_database(url)).await?;
+        let database = unless_stopped(signals, connect_admin_database(url)).await?;
         let database = database.with_roles(&arguments.roles);
         let mut output = FleetOutput::of_migration(arguments.json, arguments.dry_run);
         if arguments.dry_run {
@@ -168,8 +168,8 @@ pub(super) async fn run_fleet(
     let is_cut_off = loop {
         let event = tokio::select! {
             biased;
-            () = signals.clone().received(2) => break true,
-            () = signals.clone().received(1), if !stopping => {
+            () = signals.clone().wait_for(2) => break true,
+            () = signals.clone().wait_for(1), if !stopping => {
                 stopping = true;
                 run.stop();
                 output.stopping();

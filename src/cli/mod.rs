@@ -1,4 +1,4 @@
-//! The commands.
+//! The command-line interface.
 
 mod archive;
 mod confirm;
@@ -20,8 +20,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::admin::AdminDatabase;
-use crate::admin::{self, AdminError};
+use crate::admin::{self, AdminDatabase, AdminError};
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
 use crate::server::{self, StopSignals};
 use crate::tenancy::SchemaName;
@@ -33,14 +32,14 @@ use seed::SeedCommand;
 use tenants::TenantsCommand;
 use token::TokenArguments;
 
-/// Serves the orders of each user out of their tenant's schema.
+/// REST service for the orders of users, on a PostgreSQL database with one schema per tenant.
 ///
-/// Without a command it serves; without DATABASE_URL it starts a PostgreSQL of its own with demo
-/// data. Every setting is a flag and an environment variable, which may also stand in a file named .env.
+/// The default command is serve. Without DATABASE_URL it starts an embedded PostgreSQL with demo data.
+/// Every setting is a flag and an environment variable; variables are also read from the file .env.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// What is logged and how.
+    /// Log settings.
     #[command(flatten)]
     pub log: LogSettings,
     #[command(flatten)]
@@ -51,38 +50,38 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve GET /users/{id}/orders; this is what happens without a command
+    /// Run the service (default)
     Serve(ServeSettings),
-    /// Bring the shared tables and then every tenant's schema up to date
+    /// Apply migrations to the shared tables and then to every tenant
     Migrate(MigrateArguments),
-    /// Make, list, check, drop, export and import tenants, and put them on the nodes of a Citus cluster
+    /// Create, list, check, drop, export, import, distribute and move tenants
     #[command(subcommand)]
     Tenants(TenantsCommand),
-    /// Make data to try or to measure with
+    /// Create demo or load-test data
     #[command(subcommand)]
     Seed(SeedCommand),
-    /// Print a token for trying the service, signed with JWT_SECRET
+    /// Print a token for testing, signed with JWT_SECRET
     Token(TokenArguments),
-    /// Write what completes these commands in a shell
+    /// Print a shell completion script
     Completions {
-        /// Which shell
+        /// Shell to complete commands in
         shell: Shell,
     },
-    /// Write the manual pages of these commands into a folder
+    /// Write the manual pages to a folder
     Man {
-        /// Which folder, which has to be there
+        /// Existing folder
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
 }
 
 impl Cli {
-    /// Runs the command. A first signal to stop lets it finish what must not be left half-done, above
-    /// all an embedded PostgreSQL; a second cuts off requests; a third ends the process.
+    /// Runs the command. The first signal starts a clean shutdown, the second cuts off the requests in flight,
+    /// and the third ends the process immediately.
     ///
     /// # Errors
     ///
-    /// [`CommandError`].
+    /// Returns [`CommandError`] if the command fails.
     pub async fn run(self) -> Result<(), CommandError> {
         let signals = server::stop_signals().map_err(CommandError::Signals)?;
         match self.command {
@@ -93,7 +92,7 @@ impl Cli {
             Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Seed(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Completions { shell }) => {
-                output::completions(shell, &mut Self::command());
+                output::print_completions(shell, &mut Self::command());
                 Ok(())
             }
             Some(Command::Man { folder }) => clap_mangen::generate_to(Self::command(), &folder)
@@ -102,33 +101,33 @@ impl Cli {
     }
 }
 
-/// The schemas that are named on the command line.
-fn schemas(names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
+/// Parses the schema names on the command line.
+fn parse_schemas(names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
     names.iter().map(|name| Ok(SchemaName::parse(name)?)).collect()
 }
 
-/// Does `work` on a database that is to be changed, or gives it up at the first signal.
+/// Runs `work` on a writable database, until the first signal.
 async fn with_admin_database<T>(
     settings: &DatabaseSettings,
     signals: &StopSignals,
     work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    inspect(settings, signals, async |database| {
+    with_readonly_admin_database(settings, signals, async |database| {
         admin::require_writable(database).await?;
         work(database).await
     })
     .await
 }
 
-/// The same, where nothing is written: a standby will do.
-async fn inspect<T>(
+/// Runs `work` on a database that may be a read-only standby, until the first signal.
+async fn with_readonly_admin_database<T>(
     settings: &DatabaseSettings,
     signals: &StopSignals,
     work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     with_database(settings, async |url| {
         unless_stopped(signals, async {
-            let database = admin_database(url).await?;
+            let database = connect_admin_database(url).await?;
             work(&database).await
         })
         .await
@@ -136,34 +135,34 @@ async fn inspect<T>(
     .await
 }
 
-/// A database for administration, over connections that are fit for that.
-async fn admin_database(url: &DatabaseUrl) -> Result<AdminDatabase, CommandError> {
+/// Opens the database for administration, and fails if a transaction pooler is in between.
+async fn connect_admin_database(url: &DatabaseUrl) -> Result<AdminDatabase, CommandError> {
     let database = AdminDatabase::new(url)?;
     database.require_sessions().await.map_err(AdminError::from)?;
     Ok(database)
 }
 
-/// Does `work` with the database that the settings name, and leaves nothing of it running.
+/// Runs `work` on the configured or embedded database, and stops an embedded server afterwards.
 async fn with_database<T>(
     settings: &DatabaseSettings,
     work: impl AsyncFnOnce(&DatabaseUrl) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     let source = DatabaseSource::open(settings).await?;
     let worked = work(source.url()).await;
-    let closed = source.close();
-    let done = worked?;
+    let closed = source.close(); // stops the server also after a failure
+    let result = worked?;
     closed?;
-    Ok(done)
+    Ok(result)
 }
 
-/// Does `work`, or gives it up at the first signal.
+/// Runs `work`, and drops it at the first signal.
 async fn unless_stopped<T>(
     signals: &StopSignals,
     work: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
     tokio::select! {
         biased;
-        () = signals.clone().received(1) => Err(CommandError::Stopped),
+        () = signals.clone().wait_for(1) => Err(CommandError::Stopped),
         worked = work => worked,
     }
 }

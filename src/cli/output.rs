@@ -1,5 +1,5 @@
-//! Everything that is written for a person to read, but for the log. What nobody reads any more, as when
-//! a pipe was closed, is lost and stops nothing.
+//! All output of the commands. Data goes to stdout, everything else to stderr; the log is separate. Write
+//! errors, such as a closed pipe, are ignored.
 
 mod fleet;
 mod relocation;
@@ -19,109 +19,114 @@ pub(super) use fleet::FleetOutput;
 pub(super) use relocation::MoveProgressOutput;
 pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 
-/// Tells why the process fails, with all causes.
-pub fn failure(error: &dyn Error) {
-    let texts = error_chain::messages(error);
-    tell(format_args!("error: {}", texts.join("\n  because: ")));
+/// Prints `error` and its causes to stderr.
+pub fn print_error(error: &(dyn Error + 'static)) {
+    print_error_message(&error_chain::render(error));
 }
 
-/// Tells why the process does not begin.
-pub fn refuse(reason: &str) {
-    tell(format_args!("error: {reason}"));
+/// Prints an error message to stderr.
+pub fn print_error_message(message: &str) {
+    eprint_line(format_args!("error: {message}"));
 }
 
-/// What a program could read: to standard output.
-fn answer(line: Arguments<'_>) {
+/// Prints a line to stdout.
+fn print_line(line: Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// A text that a program could read, or a person.
-pub(super) fn data(text: &str) {
+/// Prints text to stdout.
+pub(super) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// What completes the commands of this program in `shell`.
-pub(super) fn completions(shell: clap_complete::Shell, command: &mut clap::Command) {
-    let mut script = Vec::new();
+/// Prints the completion script for `shell`.
+pub(super) fn print_completions(shell: clap_complete::Shell, command: &mut clap::Command) {
+    let mut script = Vec::new(); // `generate` panics on write errors
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, command, name, &mut script);
     let _ = std::io::stdout().write_all(&script);
 }
 
-/// Data for programs, on one line.
-pub(super) fn json(data: &impl Serialize) {
+/// Prints data as JSON on one line.
+pub(super) fn print_json(data: &impl Serialize) {
     let mut stdout = std::io::stdout().lock();
     let _ = serde_json::to_writer(&mut stdout, data);
     let _ = writeln!(stdout);
 }
 
-/// The columns of the terminal that data is written to; none where it goes elsewhere.
-pub(super) fn width() -> Option<usize> {
+/// Returns the number of columns if stdout is a terminal.
+pub(super) fn terminal_width() -> Option<usize> {
     let terminal = Term::stdout();
     let (_, columns) = terminal.is_term().then(|| terminal.size_checked()).flatten()?;
     Some(columns.into())
 }
 
-/// All else: to standard error.
-fn tell(line: Arguments<'_>) {
+/// Prints a line to stderr.
+fn eprint_line(line: Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Tells what is going on.
-pub(super) fn step(text: &str) {
-    tell(format_args!("{text}"));
+/// Prints a status message to stderr.
+pub(super) fn status(text: &str) {
+    eprint_line(format_args!("{text}"));
 }
 
-/// Asks, and leaves the line open for the answer.
-pub(super) fn question(text: &str) {
+/// Prints a question to stderr, without a line break.
+pub(super) fn prompt(text: &str) {
     let mut stderr = std::io::stderr();
     let _ = write!(stderr, "{text} ");
     let _ = stderr.flush();
 }
 
-/// How far long work has come: a bar on a terminal, a line every tenth elsewhere.
-pub(super) struct Progress(ProgressBar, u64);
+/// Progress of a long operation: a bar on a terminal, otherwise a line after each tenth.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    report_interval: u64,
+}
 
 impl Progress {
-    pub(super) fn new(what: &'static str, length: u64) -> Self {
+    pub(super) fn new(unit: &'static str, length: u64) -> Self {
         let bar = ProgressBar::new(length);
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} to go") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left") {
             bar.set_style(style);
         }
-        bar.set_message(what);
-        Self(bar, length.div_ceil(10).max(1))
+        bar.set_message(unit);
+        Self {
+            bar,
+            report_interval: length.div_ceil(10).max(1),
+        }
     }
 
     pub(super) fn advance(&self) {
-        self.0.inc(1);
-        if self.0.is_hidden() && self.is_tenth() {
-            self.line();
+        self.bar.inc(1);
+        if self.is_report_due() {
+            self.print_report();
         }
     }
 
-    /// Writes something else beside the bar.
-    fn suspended(&self, write: impl FnOnce()) {
-        self.0.suspend(write);
+    /// Hides the bar while `write` runs.
+    fn suspend(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
     }
 
     fn is_hidden(&self) -> bool {
-        self.0.is_hidden()
+        self.bar.is_hidden()
     }
 
     pub(super) fn finish(&self) {
-        let told = self.0.is_hidden() && self.is_tenth();
-        self.0.finish_and_clear();
-        if !told {
-            self.line();
+        let is_reported = self.is_report_due();
+        self.bar.finish_and_clear();
+        if !is_reported {
+            self.print_report();
         }
     }
 
-    fn is_tenth(&self) -> bool {
-        self.0.position().is_multiple_of(self.1)
+    fn is_report_due(&self) -> bool {
+        self.is_hidden() && self.bar.position().is_multiple_of(self.report_interval)
     }
 
-    fn line(&self) {
-        let (done, of) = (self.0.position(), self.0.length().unwrap_or_default());
-        tell(format_args!("{done} of {of} {}", self.0.message()));
+    fn print_report(&self) {
+        let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
+        eprint_line(format_args!("{done} of {total} {}", self.bar.message()));
     }
 }

@@ -11,7 +11,8 @@ use super::output::{self, FleetOutput, MoveProgressOutput};
 use super::report::shown;
 use super::tenants::of_tenant;
 use super::{
-    CommandError, admin_database, confirm, schemas, unless_stopped, with_admin_database, with_database,
+    CommandError, confirm, connect_admin_database, parse_schemas, unless_stopped, with_admin_database,
+    with_database,
 };
 use crate::admin::AdminDatabase;
 use crate::admin::citus::distribution;
@@ -57,7 +58,7 @@ pub(super) async fn distribute(
     arguments: DistributeArguments,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
-    let only = schemas(&arguments.names)?;
+    let only = parse_schemas(&arguments.names)?;
     let options = FleetOptions {
         task: FleetTask::Distribute,
         // Each tenant's distribution locks `public.users`, so more jobs would only wait.
@@ -69,7 +70,7 @@ pub(super) async fn distribute(
     };
     with_database(&arguments.database, async |url| {
         let (database, plan) = unless_stopped(signals, async {
-            let database = admin_database(url).await?;
+            let database = connect_admin_database(url).await?;
             let plan = distribution::plan(&database, &only).await?;
             migrate::shared(&database, options.patience).await?;
             Ok((database, plan))
@@ -94,19 +95,19 @@ pub(super) async fn distribute(
 /// Runs `tenants move`: prints the plan, asks for confirmation, and moves the tenant.
 pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let tenant = SchemaName::parse(&arguments.tenant)?;
-    if !arguments.yes && !confirm::can_ask() {
+    if !arguments.yes && !confirm::is_interactive() {
         return Err(CommandError::Unconfirmed);
     }
     with_admin_database(&arguments.database, signals, async |database| {
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
         let relocation = planned.map_err(|error| of_tenant(&tenant, error))?;
-        output::step(&describe(&relocation));
+        output::status(&describe(&relocation));
         if !arguments.yes && !confirm::ask("Move the tenant?").await {
             return Err(CommandError::Declined);
         }
         let moved = run_with_progress(database, &relocation).await;
         let duration = moved.map_err(|error| of_tenant(&tenant, error))?;
-        output::step(&format!(
+        output::status(&format!(
             "{}: moved to {} in {:.1} s",
             shown(tenant.as_str()),
             shown(&relocation.to.name()),

@@ -1,4 +1,4 @@
-//! `seed`: data to try or to measure with.
+//! `seed`: creates demo or load-test data.
 
 use std::num::NonZeroUsize;
 
@@ -12,9 +12,9 @@ use crate::server::StopSignals;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SeedCommand {
-    /// Two users, whose tenants sell the same items at different prices
+    /// Create two users in two tenants with the same items at different prices
     Demo(DemoArguments),
-    /// Tenants t1, t2, … with users t1-u1, t1-u2, …
+    /// Create tenants t1, t2, … with users t1-u1, t1-u2, …
     Bulk(BulkArguments),
 }
 
@@ -28,16 +28,16 @@ pub(super) struct DemoArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct BulkArguments {
-    /// How many tenants
+    /// Number of tenants
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tenants: u32,
-    /// Users of each tenant
+    /// Number of users per tenant
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     users: u32,
-    /// Items of each tenant
+    /// Number of items per tenant
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     items: u32,
-    /// Orders of each user
+    /// Number of orders per user
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     orders: u32,
     #[command(flatten)]
@@ -60,7 +60,7 @@ async fn demo(arguments: &DemoArguments, signals: &StopSignals) -> Result<(), Co
         Ok(seed::demo(&database.with_roles(&arguments.roles)).await?)
     })
     .await?;
-    output::step("the demo is there: users 1 (tenant client1) and 2 (tenant client2)");
+    output::status("demo data is ready: user 1 in tenant client1, user 2 in tenant client2");
     Ok(())
 }
 
@@ -72,19 +72,19 @@ async fn bulk(arguments: &BulkArguments, signals: &StopSignals) -> Result<(), Co
         orders: arguments.orders,
     };
     with_admin_database(&arguments.database, signals, async |database| {
-        make(&database.with_roles(&arguments.roles), plan).await
+        create_bulk(&database.with_roles(&arguments.roles), plan).await
     })
     .await
 }
 
-async fn make(database: &AdminDatabase, plan: BulkPlan) -> Result<(), CommandError> {
-    let side_by_side = std::thread::available_parallelism()
+async fn create_bulk(database: &AdminDatabase, plan: BulkPlan) -> Result<(), CommandError> {
+    let concurrency = std::thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(8);
-    let mut done = seed::bulk(database, plan, side_by_side).await?;
+    let mut results = seed::bulk(database, plan, concurrency).await?;
     let progress = output::Progress::new("tenants", plan.tenants.into());
-    while let Some(tenant) = done.recv().await {
-        tenant?;
+    while let Some(result) = results.recv().await {
+        result?;
         progress.advance();
     }
     progress.finish();

@@ -1,15 +1,15 @@
-//! `serve`: the service, over the database that is named or over a demo of its own.
+//! `serve`: runs the service on the configured database, or on an embedded one with the demo.
 
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use tokio::net::{TcpListener, lookup_host};
 
 use super::migrate::migrate_tenants;
 use super::output::FleetOutput;
 use super::{CommandError, output, unless_stopped, with_database};
-use crate::admin::AdminDatabase;
-use crate::admin::AdminError;
 use crate::admin::fleet::FleetOptions;
+use crate::admin::{AdminDatabase, AdminError};
 use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::server::{self, ServeError, StopSignals};
@@ -17,17 +17,17 @@ use crate::tenancy::DatabaseError;
 use crate::users::UserDirectory;
 use crate::{error_chain, seed};
 
-/// Between the first two questions whether the database is there.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Between two such questions at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Delay after the first failed check of the database.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+/// Maximum delay between two checks of the database.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Result<(), CommandError> {
     let authenticator = Authenticator::open(&settings.authentication).await?;
-    // First of all, so that an address in use is told before anything is started.
+    // Before anything is started, so that an address in use is reported at once.
     let listener = listen(&settings, authenticator.is_some()).await?;
     let mut pool = settings.pool.clone();
-    // What a request does not wait for any more need not go on.
+    // A statement must not outlive its request.
     pool.statement_timeout = pool.statement_timeout.min(settings.request.request_timeout);
     let is_embedded = settings.database.url().is_none();
     let served = with_database(&settings.database, async |url| {
@@ -40,43 +40,43 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
             )
             .await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
-            output::step("serving the demo; try");
             let token = match (&authenticator, settings.authentication.secret()) {
                 (None, _) => "",
                 (Some(_), Some(_)) => r#"-H "Authorization: Bearer $(tenant-orders token 1)" "#,
                 (Some(_), None) => r#"-H "Authorization: Bearer $TOKEN" "#,
             };
-            output::step(&format!("  curl {token}http://{address}/users/1/orders"));
+            output::status(&format!(
+                "serving the demo; try:\n  curl {token}http://{address}/users/1/orders"
+            ));
         }
         let serving = server::run(
             listener,
             users.clone(),
             &settings,
             authenticator,
-            signals.clone().received(1),
+            signals.clone().wait_for(1),
         );
         tokio::select! {
             served = serving => Ok(served?),
-            unfit = refused(&users) => Err(CommandError::Unfit(unfit)),
-            () = signals.clone().received(2) => Err(CommandError::Interrupted),
+            error = wait_for_unsafe_database(&users) => Err(CommandError::Unfit(error)),
+            () = signals.clone().wait_for(2) => Err(CommandError::Interrupted),
         }
     })
     .await;
     match served {
-        Err(CommandError::Stopped) => Ok(()), // before there was anything to finish
+        Err(CommandError::Stopped) => Ok(()), // a signal during startup is a clean shutdown
         served => served,
     }
 }
 
-/// Takes the address to listen on. One that others can reach needs authentication, or somebody who says
-/// that it does not.
+/// Binds the address. Without authentication, an address beyond loopback needs `ALLOW_UNAUTHENTICATED`.
 async fn listen(settings: &ServeSettings, is_authenticated: bool) -> Result<TcpListener, CommandError> {
     let address = format!("{}:{}", settings.host, settings.port);
     let failed = |source| CommandError::Listen {
         address: address.clone(),
         source,
     };
-    // The name is looked up once, so that what is judged is what is listened on.
+    // Resolves the name once, so that the checked addresses are the ones to bind.
     let resolved = lookup_host((settings.host.as_str(), settings.port)).await;
     let addresses: Vec<_> = resolved.map_err(failed)?.collect();
     if is_authenticated {
@@ -89,16 +89,16 @@ async fn listen(settings: &ServeSettings, is_authenticated: bool) -> Result<TcpL
             return Err(CommandError::Unauthenticated { address });
         }
         tracing::warn!(
-            "requests are not authenticated: who reaches {} may read every user's orders, \
-             until JWT_SECRET or JWT_PUBLIC_KEY_FILE is set",
+            "requests are not authenticated: every client that reaches {} can read all orders; \
+             set JWT_SECRET, JWT_PUBLIC_KEY_FILE or JWT_JWKS_URL",
             settings.host
         );
     }
     TcpListener::bind(addresses.as_slice()).await.map_err(failed)
 }
 
-/// Makes the demo in a database that is new, and migrates one that is not. A tenant that cannot be
-/// migrated is reported, and served as it is.
+/// Migrates the database, and creates the demo if it has no users. A tenant that fails to migrate is reported
+/// and served as it is.
 async fn prepare_demo(
     admin_database: &AdminDatabase,
     users: &UserDirectory,
@@ -112,21 +112,25 @@ async fn prepare_demo(
     Ok(())
 }
 
-/// Waits for the database, and tells how that goes. Comes back only where it is one that must not be
-/// served.
-async fn refused(users: &UserDirectory) -> DatabaseError {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match users.check().await {
-            Ok(()) => break,
-            Err(error @ DatabaseError::NotIsolated(_)) => return error,
-            Err(error) => tracing::warn!(
-                cause = error_chain::messages(&error).join(": "),
-                "waiting for the database, asking again in {pause:?}"
-            ),
-        }
-        tokio::time::sleep(pause).await;
-        pause = LONGEST_PAUSE.min(pause * 2);
+/// Checks the database until it is ready, and logs the failures. Returns only if the isolation of tenants is
+/// not guaranteed.
+async fn wait_for_unsafe_database(users: &UserDirectory) -> DatabaseError {
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(INITIAL_BACKOFF)
+        .with_max_delay(MAX_BACKOFF)
+        .without_max_times();
+    let checked = (|| users.check())
+        .retry(backoff)
+        .when(|error| !matches!(error, DatabaseError::NotIsolated(_)))
+        .notify(|error, backoff| {
+            tracing::warn!(
+                cause = error_chain::messages(error).join(": "),
+                "waiting for the database; next check in {backoff:?}"
+            );
+        })
+        .await;
+    if let Err(error) = checked {
+        return error;
     }
     tracing::info!("the database is ready");
     std::future::pending().await

@@ -4,7 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::archive::{self, ExportArguments, ImportArguments};
 use super::placement::{self, DistributeArguments, MoveArguments};
-use super::{CommandError, confirm, inspect, output, report, schemas, with_admin_database};
+use super::{
+    CommandError, confirm, output, parse_schemas, report, with_admin_database, with_readonly_admin_database,
+};
 use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
 use crate::admin::tenants::roles::RoleRemoval;
 use crate::admin::{AdminError, check, tenants};
@@ -126,17 +128,17 @@ async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(),
             .map_err(|error| of_tenant(&schema, error))
     })
     .await?;
-    output::step(&format!("{}: created", report::shown(schema.as_str())));
+    output::status(&format!("{}: created", report::shown(schema.as_str())));
     Ok(())
 }
 
 async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    inspect(&arguments.database, signals, async |database| {
+    with_readonly_admin_database(&arguments.database, signals, async |database| {
         let tenants = tenants::list(database).await?;
         if arguments.json {
-            output::json(&tenants);
+            output::print_json(&tenants);
         } else {
-            output::data(&report::table(&tenants, output::width()));
+            output::print(&report::table(&tenants, output::terminal_width()));
         }
         Ok(())
     })
@@ -144,7 +146,7 @@ async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), Com
 }
 
 async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let names = schemas(&arguments.names)?;
+    let names = parse_schemas(&arguments.names)?;
     with_admin_database(&arguments.database, signals, async |database| {
         let mut checked = check::check(database, &names).await?;
         if arguments.ignore_extra {
@@ -153,9 +155,9 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
             }
         }
         if arguments.json {
-            output::json(&checked);
+            output::print_json(&checked);
         } else {
-            output::data(&report::drift(&checked));
+            output::print(&report::drift(&checked));
         }
         let drifted = checked.iter().filter(|tenant| tenant.has_drifted()).count();
         if drifted > 0 {
@@ -164,7 +166,7 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
                 of: checked.len(),
             });
         }
-        output::step(&format!("no drift; tenants checked: {}", checked.len()));
+        output::status(&format!("no drift; tenants checked: {}", checked.len()));
         Ok(())
     })
     .await
@@ -172,7 +174,7 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
 
 async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let schema = SchemaName::parse(&arguments.name)?;
-    if !arguments.yes && !confirm::can_ask() {
+    if !arguments.yes && !confirm::is_interactive() {
         return Err(CommandError::Unconfirmed);
     }
     let users = if arguments.force {
@@ -198,12 +200,12 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
         let dropped = drop::drop_tenant(database, &schema, users)
             .await
             .map_err(not_dropped)?;
-        output::step(&format!("{name}: dropped {}", report::contents(&dropped)));
+        output::status(&format!("{name}: dropped {}", report::contents(&dropped)));
         if let RoleRemoval::Kept(reason) = &dropped.role {
-            output::step(&format!("role {name} was not dropped: {}", report::shown(reason)));
+            output::status(&format!("role {name} was not dropped: {}", report::shown(reason)));
         }
         if dropped.users > 0 {
-            output::step(&format!(
+            output::status(&format!(
                 "users that still belong to it, and get 503 tenant-unavailable: {}",
                 dropped.users
             ));

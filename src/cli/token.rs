@@ -1,4 +1,4 @@
-//! `token`: a token for trying the service.
+//! `token`: signs a token for testing.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,22 +10,22 @@ use crate::config::{AuthenticationSettings, duration};
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArguments {
-    /// The user who is to bear it (sub)
+    /// User id of the token (claim sub)
     user: String,
-    /// How long it holds
+    /// Lifetime of the token
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     expires_in: Duration,
-    /// What it may do, such as orders:read:any, with spaces in between
+    /// Scopes separated by spaces, such as orders:read:any
     #[arg(long, value_name = "SCOPES")]
     scope: Option<String>,
-    /// The organization whose users alone it may ask for
+    /// Organization that the token is limited to
     #[arg(long, value_name = "NAME")]
     organization: Option<String>,
     #[command(flatten)]
     authentication: AuthenticationSettings,
 }
 
-/// Signs a token with the service's own secret, and prints it.
+/// Signs a token with the service's secret and prints it.
 pub(super) fn token(arguments: &TokenArguments) -> Result<(), CommandError> {
     let settings = &arguments.authentication;
     let secret = settings.secret().ok_or(CommandError::NoSecret)?;
@@ -41,6 +41,6 @@ pub(super) fn token(arguments: &TokenArguments) -> Result<(), CommandError> {
         scope: arguments.scope.as_deref(),
         organization_id: arguments.organization.as_deref(),
     };
-    output::data(&(authentication::sign(&token, secret)? + "\n"));
+    output::print(&(authentication::sign(&token, secret)? + "\n"));
     Ok(())
 }

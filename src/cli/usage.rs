@@ -1,5 +1,4 @@
-//! The command line, read: what is wrong with it is told by the name of the setting, and whether that is
-//! a flag or a variable.
+//! Parsing of the command line and the environment, with error messages that name the flag or the variable.
 
 use std::ffi::OsString;
 use std::num::{IntErrorKind, ParseIntError};
@@ -13,18 +12,18 @@ use super::Cli;
 use crate::config;
 
 impl Cli {
-    /// Reads the command line and the environment. Ends the process where they are wrong, or ask for no
-    /// more than to be told something.
+    /// Parses the command line and the environment. Exits the process if they are invalid, and after `--help` or
+    /// `--version`.
     #[must_use]
     pub fn read() -> Self {
         let mut command = without_empty_variables(Self::command());
         let read = command
             .try_get_matches_from_mut(std::env::args_os())
             .and_then(|matches| {
-                refuse_settings_of_another_command(&mut command, &matches)?;
+                reject_settings_before_command(&mut command, &matches)?;
                 Self::from_arg_matches(&matches)
             });
-        read.unwrap_or_else(|error| explained(&mut command, error).exit())
+        read.unwrap_or_else(|error| explain(&mut command, error).exit())
     }
 }
 
@@ -38,8 +37,8 @@ fn without_empty_variables(command: Command) -> Command {
         .mut_subcommands(without_empty_variables)
 }
 
-/// Flags in front of a command are those that every command has.
-fn refuse_settings_of_another_command(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
+/// Rejects flags in front of a command, except those that all commands have.
+fn reject_settings_before_command(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
     let Some((name, _)) = matches.subcommand() else {
         return Ok(());
     };
@@ -52,24 +51,24 @@ fn refuse_settings_of_another_command(command: &mut Command, matches: &ArgMatche
         None => Ok(()),
         Some(flag) => Err(command.error(
             ErrorKind::ArgumentConflict,
-            format!("{flag} cannot be used with the command {name}; '{name} --help' tells what can"),
+            format!("{flag} cannot be used with the command {name}; see '{name} --help'"),
         )),
     }
 }
 
-/// Tells of a wrong setting whether the flag or the variable is wrong, and what is expected.
-fn explained(command: &mut Command, mut error: Error) -> Error {
+/// Adds the flag or variable and the expected value to the error of an invalid setting.
+fn explain(command: &mut Command, mut error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
         return error;
     }
-    command.build(); // else the arguments of the commands below cannot be shown
+    command.build(); // so that the arguments of subcommands can be formatted
     let Some(flag) = error.get(ContextKind::InvalidArg).map(ToString::to_string) else {
         return error;
     };
-    let Some(arg) = find(command, &flag) else {
+    let Some(arg) = find_arg(command, &flag) else {
         return error;
     };
-    let name = name(arg, std::env::args_os());
+    let name = describe(arg, std::env::args_os());
     if arg.is_hide_env_values_set() {
         let secret = ContextValue::String("…".to_owned());
         error.insert(ContextKind::InvalidValue, secret);
@@ -84,16 +83,20 @@ fn explained(command: &mut Command, mut error: Error) -> Error {
     error
 }
 
-/// The argument that clap shows as `shown`, of this command or one below it.
-fn find<'a>(command: &'a Command, shown: &str) -> Option<&'a Arg> {
+/// Returns the argument that clap formats as `text`, of this command or a subcommand.
+fn find_arg<'a>(command: &'a Command, text: &str) -> Option<&'a Arg> {
     command
         .get_arguments()
-        .find(|arg| arg.to_string() == shown)
-        .or_else(|| command.get_subcommands().find_map(|command| find(command, shown)))
+        .find(|arg| arg.to_string() == text)
+        .or_else(|| {
+            command
+                .get_subcommands()
+                .find_map(|command| find_arg(command, text))
+        })
 }
 
-/// What the user knows a setting by: its flag where that is given, else its variable.
-fn name(arg: &Arg, mut given: impl Iterator<Item = OsString>) -> String {
+/// Returns the name of a setting for messages: its flag if that is given, otherwise its variable.
+fn describe(arg: &Arg, mut given: impl Iterator<Item = OsString>) -> String {
     let (Some(variable), Some(long)) = (arg.get_env(), arg.get_long()) else {
         return arg.to_string();
     };
@@ -109,12 +112,12 @@ fn name(arg: &Arg, mut given: impl Iterator<Item = OsString>) -> String {
     }
 }
 
-/// What is wrong with a number.
+/// Returns the expected form of an invalid number.
 fn expected_number(error: &Error) -> Option<&'static str> {
     let cause = std::error::Error::source(error)?;
     Some(match cause.downcast_ref::<ParseIntError>()?.kind() {
-        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "a smaller number is expected",
-        IntErrorKind::Zero => "a whole number of at least 1 is expected",
-        _ => "a whole number is expected",
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "expected a smaller number",
+        IntErrorKind::Zero => "expected a whole number of at least 1",
+        _ => "expected a whole number",
     })
 }

@@ -1,28 +1,28 @@
-//! What is logged and how.
+//! Log settings.
 
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-/// Spans of this target are for traces alone, and never in the log: docs/observability.md has both.
+/// Target of the spans that are exported as traces and never logged.
 pub(crate) const TRACE_TARGET: &str = "otel";
 
-/// What is logged and how.
+/// Log settings.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogSettings {
-    /// How log lines look [default: pretty on a terminal, else json]
+    /// Format of log lines [default: pretty on a terminal, otherwise json]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", global = true)]
     log_format: Option<LogFormat>,
 
-    /// What is logged: a level, or levels by module, such as info,sqlx=debug
+    /// Log level, optionally by module, such as info,sqlx=debug
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter, global = true)]
     log_filter: String,
 }
 
 impl LogSettings {
-    /// The format asked for, or the one that fits where the log goes.
+    /// Returns the configured format. The default depends on whether stderr is a terminal.
     #[must_use]
     pub fn format(&self) -> LogFormat {
         self.log_format.unwrap_or(if std::io::stderr().is_terminal() {
@@ -32,14 +32,14 @@ impl LogSettings {
         })
     }
 
-    /// Whether log lines may be coloured: on a terminal, unless `NO_COLOR` says otherwise.
+    /// Returns true if stderr is a terminal and `NO_COLOR` is not set.
     #[must_use]
-    pub fn coloured(&self) -> bool {
+    pub fn is_colored(&self) -> bool {
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
-    /// The filter; its text was checked when it was read. What PostgreSQL remarks on migrations, such
-    /// as that a table exists already, is left out unless it is asked for.
+    /// Returns the filter. Notices of PostgreSQL, such as `relation already exists, skipping`, are left out by
+    /// default.
     #[must_use]
     pub fn filter(&self) -> EnvFilter {
         EnvFilter::new(format!(
@@ -49,12 +49,12 @@ impl LogSettings {
     }
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people: a line of text, coloured on a terminal
+    /// Readable text, colored on a terminal
     Pretty,
-    /// For programs: a JSON object a line
+    /// One JSON object per line
     Json,
 }
 

@@ -1,4 +1,4 @@
-//! Whom PostgreSQL runs as: it refuses root.
+//! The operating system's account that runs PostgreSQL, which refuses to run as root.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,27 +9,28 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User, geteuid};
 
-/// Tried in this order: the one made for it, and the one that every system has.
-const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
+/// Accounts to run as instead of root, in order of preference.
+const UNPRIVILEGED_ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
-/// The account of the server's processes and files.
+/// The account that runs the server and owns its files.
 #[derive(Debug, Clone)]
 pub(super) enum Account {
-    /// Ours.
-    Own,
-    /// Another, since we are root.
-    Other(User),
+    /// The account of this process.
+    Current,
+    /// An unprivileged account, because this process runs as root.
+    Unprivileged(User),
 }
 
-/// Where we are root, the folder's files are another's to replace by links: we must not follow those.
-pub(super) const NOT_THROUGH_A_LINK: i32 = nix::libc::O_NOFOLLOW;
+/// Flag that refuses symbolic links. The unprivileged account can replace files by links, and root must not
+/// follow those.
+pub(super) const NO_FOLLOW: i32 = nix::libc::O_NOFOLLOW;
 
 impl Account {
-    /// The account to use for `folder`: its owner, where it is there already. None where we are root
-    /// and there is no other.
+    /// Chooses the account for `folder`. For root this is the folder's owner if there is one, otherwise one of
+    /// [`UNPRIVILEGED_ACCOUNTS`]; returns `None` if there is none of these.
     pub(super) fn choose(folder: &Path) -> Option<Self> {
         if !geteuid().is_root() {
-            return Some(Self::Own);
+            return Some(Self::Current);
         }
         let owner = fs::metadata(folder)
             .ok()
@@ -37,34 +38,34 @@ impl Account {
             .filter(|owner| !owner.is_root())
             .and_then(|owner| User::from_uid(owner).ok().flatten());
         let by_name = || {
-            UNPRIVILEGED
+            UNPRIVILEGED_ACCOUNTS
                 .iter()
                 .find_map(|name| User::from_name(name).ok().flatten())
         };
-        owner.or_else(by_name).map(Self::Other)
+        owner.or_else(by_name).map(Self::Unprivileged)
     }
 
-    /// The account's name, where it is not ours.
-    pub(super) fn other_name(&self) -> Option<&str> {
+    /// Returns the name of the unprivileged account, or `None` for the current one.
+    pub(super) fn unprivileged_name(&self) -> Option<&str> {
         match self {
-            Self::Own => None,
-            Self::Other(user) => Some(&user.name),
+            Self::Current => None,
+            Self::Unprivileged(user) => Some(&user.name),
         }
     }
 
-    /// Gives an open file or folder to the account.
-    pub(super) fn own(&self, file: &File) -> std::io::Result<()> {
+    /// Makes the account the owner of an open file or folder.
+    pub(super) fn take_ownership(&self, file: &File) -> std::io::Result<()> {
         match self {
-            Self::Own => Ok(()),
-            Self::Other(user) => fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
+            Self::Current => Ok(()),
+            Self::Unprivileged(user) => fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
         }
     }
 
-    /// A command that runs as the account, in a folder it can reach.
+    /// Returns a command that runs as the account in `folder`.
     pub(super) fn command(&self, program: impl AsRef<OsStr>, folder: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(folder);
-        if let Self::Other(user) = self {
+        if let Self::Unprivileged(user) = self {
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
         command

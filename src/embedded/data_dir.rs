@@ -1,4 +1,4 @@
-//! The folder where the embedded cluster lives, claimed by one process at a time.
+//! The data folder of the embedded cluster, used by one process at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,74 +10,74 @@ use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 
 use nix::unistd::geteuid;
 
-use super::account::{Account, NOT_THROUGH_A_LINK};
+use super::account::{Account, NO_FOLLOW};
 
-/// What root uses, whose own data folder nobody else can reach.
+/// Default for root: an unprivileged account cannot reach root's own data folder.
 const SYSTEM_DATA_DIR: &str = "/var/lib/tenant-orders";
-/// The shortest limit of a unix socket's path among the systems we run on, macOS's.
-const MAX_SOCKET_PATH: usize = 103;
+/// Maximum length of a Unix socket's path on macOS, the shortest of the supported systems.
+const MAX_SOCKET_PATH_BYTES: usize = 103;
 
-/// A data folder that is ours while this value lives.
+/// A data folder, claimed for this process until the value is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
     pub(super) account: Account,
-    /// Held for its lock.
-    _claim: File,
+    /// Open file that holds the lock.
+    _lock: File,
 }
 
-/// The data folder cannot be used.
+/// Error of [`DataDir::claim`] and of operations in the folder.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// No home folder, and none named.
-    #[error("there is no data folder to use: set DATA_DIR, or DATABASE_URL")]
+    /// The user has no home folder, and `DATA_DIR` is not set.
+    #[error("failed to determine the default data folder; set DATA_DIR or DATABASE_URL")]
     NoDefault,
-    /// Root, and nobody else on the system.
+    /// The process runs as root, and the system has no unprivileged account.
     #[error(
-        "PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody: set DATABASE_URL"
+        "PostgreSQL refuses to run as root, and the users postgres and nobody do not exist; set DATABASE_URL"
     )]
     NoAccount,
-    /// Its socket's path would be longer than the system takes.
-    #[error("the path {} is too long for a unix socket inside: set DATA_DIR to a shorter one", .0.display())]
+    /// The path of the socket in the folder would be longer than the system allows.
+    #[error("the path {} is too long for a Unix socket inside; set DATA_DIR to a shorter one", .0.display())]
     PathTooLong(PathBuf),
-    /// PostgreSQL's own programs hand the path to a shell.
-    #[error("the path {} has a character that PostgreSQL's programs do not take: set DATA_DIR to another", .0.display())]
-    PathNotTaken(PathBuf),
-    /// Another process has claimed it.
-    #[error("{} is in use by another tenant-orders{owner}: stop that one, or set DATA_DIR to another folder", path.display())]
+    /// The path has a character that is unsafe in a shell, to which PostgreSQL's programs pass it.
+    #[error("the path {} has a character that PostgreSQL's programs do not support; set DATA_DIR to another one", .0.display())]
+    UnsupportedPath(PathBuf),
+    /// Another process uses the folder.
+    #[error("{} is in use by another tenant-orders{owner}; stop that process or set DATA_DIR to another folder", path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// Its process, where known.
+        /// The other process, if known.
         owner: String,
     },
-    /// The unprivileged user cannot write there.
+    /// The unprivileged account cannot write to the folder.
     #[error(
-        "PostgreSQL refuses to run as root, so it runs as {account}, who cannot write to {}: \
+        "PostgreSQL refuses to run as root, and user {account} cannot write to {}; \
          set DATA_DIR to a folder such as {SYSTEM_DATA_DIR}", path.display()
     )]
-    OutOfReach {
+    NotWritable {
         /// The folder.
         path: PathBuf,
-        /// Who cannot.
+        /// Name of the account.
         account: String,
     },
-    /// Anything else.
-    #[error("cannot use {}", path.display())]
+    /// An operation on the folder failed.
+    #[error("failed to use {}", path.display())]
     Io {
-        /// What could not be used.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl DataDir {
-    /// Claims `path`, or the platform's data folder, and creates it where it is missing.
+    /// Claims `path`, or the platform's data folder by default, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// [`DataDirError`], above all where another process has claimed it.
+    /// Returns [`DataDirError`], for example if another process uses the folder.
     pub fn claim(path: Option<&Path>) -> Result<Self, DataDirError> {
         let path = match path {
             Some(path) => path.to_owned(),
@@ -97,9 +97,9 @@ impl DataDir {
             .to_str()
             .is_none_or(|path| path.contains(['"', '$', '`', '\\', '\n', '\'']))
         {
-            return Err(DataDirError::PathNotTaken(path));
+            return Err(DataDirError::UnsupportedPath(path));
         }
-        if path.join("cluster/.s.PGSQL.5432").as_os_str().len() > MAX_SOCKET_PATH {
+        if path.join("cluster/.s.PGSQL.5432").as_os_str().len() > MAX_SOCKET_PATH_BYTES {
             return Err(DataDirError::PathTooLong(path));
         }
         if !path.exists() {
@@ -107,37 +107,37 @@ impl DataDir {
                 .map_or(Ok(()), fs::create_dir_all)
                 .and_then(|()| DirBuilder::new().mode(0o700).create(&path))
                 .and_then(|()| File::open(&path))
-                .and_then(|folder| account.own(&folder))
+                .and_then(|folder| account.take_ownership(&folder))
                 .map_err(failed)?;
         }
-        let claim = lock(&path)?;
-        check_reach(&path, &account)?;
+        let lock = lock(&path)?;
+        check_writable(&path, &account)?;
         Ok(Self {
             path,
             account,
-            _claim: claim,
+            _lock: lock,
         })
     }
 
-    /// The folder.
+    /// Returns the data folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where PostgreSQL keeps its files, and its socket.
+    /// Returns the folder of PostgreSQL's files and its socket.
     #[must_use]
     pub fn cluster(&self) -> PathBuf {
         self.path.join("cluster")
     }
 
-    /// What PostgreSQL tells.
+    /// Returns the path of PostgreSQL's log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.path.join("postgres.log")
     }
 
-    /// The major version that made the cluster, where there is one.
+    /// Returns the major version of the cluster, or `None` before it is created.
     #[must_use]
     pub fn cluster_version(&self) -> Option<u32> {
         let version = fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?;
@@ -163,21 +163,22 @@ fn lock(folder: &Path) -> Result<File, DataDirError> {
         .truncate(false)
         .read(true)
         .write(true)
-        .custom_flags(NOT_THROUGH_A_LINK)
+        .custom_flags(NO_FOLLOW)
         .open(&path)
         .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+            // The other process may not have written its id yet.
+            let _ = file.read_to_string(&mut pid);
+            let owner = match pid.trim() {
+                "" => String::new(),
+                pid => format!(" (process {pid})"),
+            };
             return Err(DataDirError::InUse {
                 path: folder.to_owned(),
-                owner: if known {
-                    format!(" (process {})", pid.trim())
-                } else {
-                    String::new()
-                },
+                owner,
             });
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -189,19 +190,19 @@ fn lock(folder: &Path) -> Result<File, DataDirError> {
     Ok(file)
 }
 
-fn check_reach(path: &Path, account: &Account) -> Result<(), DataDirError> {
-    let Some(name) = account.other_name() else {
+fn check_writable(path: &Path, account: &Account) -> Result<(), DataDirError> {
+    let Some(name) = account.unprivileged_name() else {
         return Ok(());
     };
-    let reached = account
+    let checked = account
         .command("/bin/sh", Path::new("/"))
         .args(["-c", r#"test -w "$0" && test -x "$0""#])
         .arg(path)
         .stdin(Stdio::null())
         .status();
-    match reached {
+    match checked {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(DataDirError::OutOfReach {
+        Ok(_) => Err(DataDirError::NotWritable {
             path: path.to_owned(),
             account: name.to_owned(),
         }),

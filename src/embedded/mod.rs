@@ -1,16 +1,16 @@
-//! A PostgreSQL of our own, for a machine where no `DATABASE_URL` is set.
+//! An embedded PostgreSQL server, for machines without a `DATABASE_URL`.
 //!
-//! In steps, so that a caller can say what is going on: claim a [`DataDir`], find or fetch
-//! [`Binaries`], make a cluster on first use, start it. The server listens on a unix socket inside
-//! the data folder and nowhere else. It stops with this process, however this process ends.
+//! The steps are separate, so that the caller can report them: claim a [`DataDir`], find or download
+//! [`Binaries`], create a cluster on first use, start it. The server listens only on a Unix socket inside the
+//! data folder. It stops with this process, even after SIGKILL.
 //!
-//! Everything here blocks, and belongs to start and stop alone.
+//! All functions but the download block. Call them only during startup and shutdown.
 
 mod account;
 mod binaries;
 mod data_dir;
 mod server;
 
-pub use binaries::{Binaries, FetchError};
+pub use binaries::{Binaries, DownloadError};
 pub use data_dir::{DataDir, DataDirError};
 pub use server::{EmbeddedPostgres, ServerError};

@@ -1,4 +1,4 @@
-//! The server process: made, started and stopped with PostgreSQL's own programs.
+//! The server process, controlled with `initdb` and `pg_ctl`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -7,16 +7,17 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use backon::{BlockingRetryable, ConstantBuilder};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::account::NOT_THROUGH_A_LINK;
+use super::account::NO_FOLLOW;
 use super::{Binaries, DataDir, DataDirError};
 use crate::config::DatabaseUrl;
 
-/// Runs beside the server and stops it when its standard input ends, which happens when this
-/// process does, even by SIGKILL. Before it starts the server it stops one that outlived both.
+/// Script of a process that starts the server, and stops it when its stdin is closed. That happens whenever
+/// this process ends, even by SIGKILL. It first stops a server that outlived an earlier supervisor.
 const SUPERVISOR: &str = r#"
 pg_ctl=$1 cluster=$2 log=$3
 trap '' HUP INT TERM PIPE
@@ -34,12 +35,15 @@ while read -r _; do :; done
 "$pg_ctl" -D "$cluster" -m fast -w -t 60 stop || "$pg_ctl" -D "$cluster" -m immediate -w stop
 "#;
 
-/// The previous run's server has this long to stop.
-const HANDOVER_TIMEOUT: Duration = Duration::from_mins(2);
-const LINES_OF_LOG_TOLD: usize = 15;
+/// Interval of checks if an earlier run's server has stopped.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum number of these checks: two minutes in total.
+const MAX_LOCK_RETRIES: usize = 2400;
+/// Lines of PostgreSQL's log in an error message.
+const MAX_LOG_LINES: usize = 15;
 
-/// Only a unix socket, inside the cluster's own folder, which is closed to everyone else; that is
-/// why no password is asked for.
+/// Server settings. Connections need no password, because the server listens only on a Unix socket in the
+/// cluster's folder, which other users cannot open.
 const CONFIGURATION: &str = "
 # Set by tenant-orders
 listen_addresses = ''
@@ -49,7 +53,8 @@ port = 5432
 max_connections = 200
 ";
 
-/// A running server. Stop it by [`EmbeddedPostgres::stop`]; dropped, it stops by itself soon after.
+/// A running server. [`EmbeddedPostgres::stop`] waits until it has stopped; after a drop it stops in the
+/// background.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     supervisor: Child,
@@ -58,40 +63,40 @@ pub struct EmbeddedPostgres {
     data_dir: DataDir,
 }
 
-/// The server could not be made, started or stopped.
+/// Error while creating, starting or stopping the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// One of PostgreSQL's programs failed.
-    #[error("PostgreSQL could not {action}; its log, {}, ends:\n\n{tail}", log.display())]
+    #[error("PostgreSQL failed to {action}; the end of its log ({}):\n\n{tail}", log.display())]
     Failed {
-        /// What it was to do.
+        /// The failed operation.
         action: &'static str,
-        /// The log's file.
+        /// Path of the log.
         log: PathBuf,
-        /// The last lines that this run added to it.
+        /// Last lines of this run in the log.
         tail: String,
     },
-    /// The server of an earlier run does not stop.
-    #[error("the server of an earlier run is still stopping in {}", .0.display())]
-    StillStopping(PathBuf),
-    /// Anything else.
+    /// An earlier run's server did not stop in time.
+    #[error("the PostgreSQL server of an earlier run is still running in {}", .0.display())]
+    StillRunning(PathBuf),
+    /// An operation on the data folder failed.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
 }
 
 impl DataDir {
-    /// Makes a cluster. One that was begun and not finished is begun anew.
+    /// Creates a cluster. Files of an earlier, interrupted attempt are removed first.
     ///
     /// # Errors
     ///
-    /// [`ServerError`].
-    pub fn make_cluster(&self, binaries: &Binaries) -> Result<(), ServerError> {
+    /// Returns [`ServerError`] if `initdb` fails.
+    pub fn create_cluster(&self, binaries: &Binaries) -> Result<(), ServerError> {
         let log = self.open_log()?;
         let unfinished = self.path().join("unfinished-cluster");
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).map_err(|error| self.failed(error))?;
         }
-        let made = self
+        let created = self
             .account
             .command(binaries.program("initdb"), self.path())
             .args([
@@ -102,32 +107,32 @@ impl DataDir {
             ])
             .arg("--pgdata")
             .arg(&unfinished)
-            .process_group(0) // out of reach of the terminal's Ctrl-C
+            .process_group(0) // not interrupted by Ctrl-C in the terminal
             .stdin(Stdio::null())
             .stdout(log.child_output(self)?)
             .stderr(log.child_output(self)?)
             .status()
             .map_err(|error| self.failed(error))?;
-        if !made.success() {
-            return Err(log.failure(self, "make a cluster"));
+        if !created.success() {
+            return Err(log.failure(self, "create a cluster"));
         }
         OpenOptions::new()
             .append(true)
-            .custom_flags(NOT_THROUGH_A_LINK)
+            .custom_flags(NO_FOLLOW)
             .open(unfinished.join("postgresql.conf"))
             .and_then(|mut file| file.write_all(CONFIGURATION.as_bytes()))
             .and_then(|()| fs::rename(&unfinished, self.cluster()))
             .map_err(|error| self.failed(error).into())
     }
 
-    /// Starts the folder's cluster, and waits until it takes connections.
+    /// Starts the folder's cluster and waits until it accepts connections.
     ///
     /// # Errors
     ///
-    /// [`ServerError`].
+    /// Returns [`ServerError`] if the server does not start.
     pub fn start(self, binaries: &Binaries) -> Result<EmbeddedPostgres, ServerError> {
         let log = self.open_log()?;
-        self.forget_stale_server()?;
+        self.remove_stale_pid_files()?;
         let mut supervisor = self
             .account
             .command("/bin/sh", self.path())
@@ -135,19 +140,19 @@ impl DataDir {
             .arg(binaries.program("pg_ctl"))
             .arg(self.cluster())
             .arg(self.log())
-            .process_group(0) // out of reach of the terminal's Ctrl-C
+            .process_group(0) // not interrupted by Ctrl-C in the terminal
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log.child_output(&self)?)
             .spawn()
             .map_err(|error| self.failed(error))?;
-        let mut answer = String::new();
+        let mut status = String::new();
         if let Some(output) = supervisor.stdout.take() {
             BufReader::new(output)
-                .read_line(&mut answer)
+                .read_line(&mut status)
                 .map_err(|error| self.failed(error))?;
         }
-        if answer.trim() != "ready" {
+        if status.trim() != "ready" {
             return Err(log.failure(&self, "start"));
         }
         let socket = self.cluster();
@@ -163,9 +168,9 @@ impl DataDir {
         })
     }
 
-    /// Removes the pid files of a server that no longer runs. Its process id may be somebody else's by
-    /// now, whom PostgreSQL's programs would take for the server. Whether one runs, its socket tells.
-    fn forget_stale_server(&self) -> Result<(), DataDirError> {
+    /// Removes the pid files if no server accepts connections on the socket. The process id in a stale file can
+    /// belong to another process by now, which `pg_ctl` would take for the server.
+    fn remove_stale_pid_files(&self) -> Result<(), DataDirError> {
         let cluster = self.cluster();
         if UnixStream::connect(cluster.join(".s.PGSQL.5432")).is_ok() {
             return Ok(());
@@ -179,55 +184,55 @@ impl DataDir {
         Ok(())
     }
 
-    /// Opens the log and holds its lock, which children inherit: so an earlier run's server that is
-    /// still stopping, or a cluster still being made, is waited for.
+    /// Opens and locks the log. Child processes inherit the lock, so this waits for an earlier run's server or
+    /// `initdb` to end.
     fn open_log(&self) -> Result<Log, ServerError> {
         let path = self.log();
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
             .read(true)
-            .custom_flags(NOT_THROUGH_A_LINK)
+            .custom_flags(NO_FOLLOW)
             .open(&path)
             .map_err(|error| self.failed(error))?;
-        self.account.own(&file).map_err(|error| self.failed(error))?;
-        let deadline = Instant::now() + HANDOVER_TIMEOUT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(ServerError::StillStopping(self.path().to_owned()));
-                }
-                Err(TryLockError::Error(error)) => return Err(self.failed(error).into()),
-            }
-        }
+        self.account
+            .take_ownership(&file)
+            .map_err(|error| self.failed(error))?;
+        let retries = ConstantBuilder::default()
+            .with_delay(LOCK_RETRY_INTERVAL)
+            .with_max_times(MAX_LOCK_RETRIES);
+        (|| file.try_lock())
+            .retry(retries)
+            .when(|error| matches!(error, TryLockError::WouldBlock))
+            .call()
+            .map_err(|error| match error {
+                TryLockError::WouldBlock => ServerError::StillRunning(self.path().to_owned()),
+                TryLockError::Error(error) => self.failed(error).into(),
+            })?;
         let start = file.seek(SeekFrom::End(0)).map_err(|error| self.failed(error))?;
         Ok(Log { file, start })
     }
 }
 
 impl EmbeddedPostgres {
-    /// How to connect to it.
+    /// Returns the server's connection URL.
     #[must_use]
     pub fn url(&self) -> &DatabaseUrl {
         &self.url
     }
 
-    /// A command that connects to it, for a terminal.
+    /// Returns a shell command that connects to the server.
     #[must_use]
     pub fn psql_command(&self) -> String {
         let socket = self.data_dir.cluster();
         format!("psql -h '{}' -U postgres", socket.display())
     }
 
-    /// Stops the server, and waits until it has stopped.
+    /// Stops the server and waits until it has stopped.
     ///
     /// # Errors
     ///
-    /// Where the processes could not be waited for, or the server did not stop.
+    /// Returns [`ServerError`] if the server does not stop.
     pub fn stop(mut self) -> Result<(), ServerError> {
         drop(self.supervisor.stdin.take());
         let stopped = self
@@ -237,7 +242,7 @@ impl EmbeddedPostgres {
         if stopped.success() {
             return Ok(());
         }
-        // The supervisor was killed, so the server still runs.
+        // The supervisor was killed, so the server is still running.
         let log = self.data_dir.open_log()?;
         let stopped = self
             .data_dir
@@ -260,7 +265,7 @@ impl EmbeddedPostgres {
 /// The server's log, locked.
 struct Log {
     file: File,
-    /// Where this run's part begins.
+    /// Offset of this run's first line.
     start: u64,
 }
 
@@ -286,7 +291,7 @@ impl Log {
         self.file.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<_> = text.lines().collect();
-        let from = lines.len().saturating_sub(LINES_OF_LOG_TOLD);
+        let from = lines.len().saturating_sub(MAX_LOG_LINES);
         Ok(lines.get(from..).unwrap_or_default().join("\n"))
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn observed<F: Future<Output = Response>>(
     let route_name = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let trace_span = trace_span(&request, route_name);
     #[cfg(feature = "otel")]
-    let trace_id = crate::telemetry::traces::join(&trace_span, request.headers());
+    let trace_id = crate::telemetry::traces::continue_trace(&trace_span, request.headers());
     #[cfg(not(feature = "otel"))]
     let trace_id: Option<String> = None;
     let log_span = log_span(&request, route_name, trace_id.as_deref());
@@ -92,7 +92,7 @@ pub(super) struct DatabaseWork {
 
 impl Drop for DatabaseWork {
     fn drop(&mut self) {
-        self.metrics.database_done(&self.trace, *self.failed.get_mut());
+        self.metrics.observe_database(&self.trace, *self.failed.get_mut());
     }
 }
 
@@ -117,7 +117,7 @@ impl Observation {
         request_id: Option<RequestId>,
         trace_span: Span,
     ) -> Self {
-        observer.metrics.request_begins();
+        observer.metrics.begin_request();
         Self {
             work: Arc::new(DatabaseWork {
                 trace: RequestTimings::with_span(trace_span.clone()),
@@ -186,11 +186,11 @@ impl Drop for Observation {
         self.work.failed.store(status >= 500, Ordering::Relaxed);
         let metrics = &self.observer.metrics;
         let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-        metrics.request_ended(&self.method, route, label, took);
+        metrics.end_request(&self.method, route, label, took);
         if status == StatusCode::TOO_MANY_REQUESTS {
-            metrics.request_limited();
+            metrics.count_limited_request();
         } else if is_shed {
-            metrics.request_shed();
+            metrics.count_shed_request();
         }
         // Of those that are shed, a line for each would be one more load: the log has their number.
         if !is_shed {

@@ -1,4 +1,4 @@
-//! A client's stream, and whether the client takes what is written to it.
+//! A client's stream, with a limit on stalled writes.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -12,24 +12,24 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_io_timeout::TimeoutStream;
 
-/// A client that takes nothing of its answer for so long is given up. Else it could keep the answer
-/// in memory, and its connection, for ever.
+/// Maximum time for which a client may read nothing of its response. It bounds how long a response stays
+/// in memory and a connection stays open.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client that is still sending when the service has closed its side is listened to for so long.
-const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Maximum time for which the service reads from a client after closing its own side.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Fails with [`io::ErrorKind::TimedOut`] where the client takes nothing of an answer for
-/// [`STALL_TIMEOUT`]. Tells `progress` when a client that was slow to take it takes some of it.
+/// A stream that fails with [`io::ErrorKind::TimedOut`] if the client reads nothing of a response for
+/// [`STALL_TIMEOUT`]. It notifies `progress` when a stalled client reads again.
 ///
-/// To close a stream on which there is something unread resets it, and the client may then lose the
-/// answer, such as that its request is too large. So what is still coming in is read and thrown away
-/// first.
+/// Closing a socket that has unread input resets the connection, and the client can lose the response,
+/// such as the one that its request is too large. The stream therefore reads and discards the remaining
+/// input before it closes.
 pub(super) struct ClientStream {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     is_blocked: bool,
     progress: watch::Sender<usize>,
-    lingering: Option<Pin<Box<Sleep>>>,
+    linger_timeout: Option<Pin<Box<Sleep>>>,
     is_shut_down: bool,
 }
 
@@ -41,37 +41,37 @@ impl ClientStream {
             stream: Box::pin(stream),
             is_blocked: false,
             progress,
-            lingering: None,
+            linger_timeout: None,
             is_shut_down: false,
         }
     }
 
-    /// Ready at once where nothing comes in, else when the client has closed its side too or
-    /// [`LINGER_TIME`] is over.
+    /// Returns ready at once if there is no input; otherwise once the client has closed its side or
+    /// [`LINGER_TIMEOUT`] has passed.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut unread = [0; 4096];
         loop {
-            if let Some(over) = &mut self.lingering
-                && over.as_mut().poll(context).is_ready()
+            if let Some(timeout) = &mut self.linger_timeout
+                && timeout.as_mut().poll(context).is_ready()
             {
                 return Poll::Ready(());
             }
             let mut buffer = ReadBuf::new(&mut unread);
             match self.stream.as_mut().poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.lingering
-                        .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_TIME)));
+                    self.linger_timeout
+                        .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_TIMEOUT)));
                 }
-                Poll::Pending if self.lingering.is_some() => return Poll::Pending,
+                Poll::Pending if self.linger_timeout.is_some() => return Poll::Pending,
                 _ => return Poll::Ready(()),
             }
         }
     }
 
-    /// Notes whether the client took what was `written`.
-    fn noted(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Records if the client accepted the data, and passes `written` on.
+    fn record_progress(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if self.is_blocked && written.is_ready() {
-            // The count stays: who waits for it to change learns that something goes on.
+            // Wakes the receivers and leaves the count as it is.
             self.progress.send_modify(|_| ());
         }
         self.is_blocked = written.is_pending();
@@ -96,7 +96,7 @@ impl AsyncWrite for ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream.as_mut().poll_write(context, bytes);
-        self.noted(written)
+        self.record_progress(written)
     }
 
     fn poll_write_vectored(
@@ -105,7 +105,7 @@ impl AsyncWrite for ClientStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream.as_mut().poll_write_vectored(context, slices);
-        self.noted(written)
+        self.record_progress(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The clients' connections: accepting them, and what they may take, one by one and together.
+//! Client connections: accepting them, and the limits of each one and of all together.
 
 use std::io;
 use std::pin::pin;
@@ -13,78 +13,78 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Lifecycle;
 use super::client_stream::ClientStream;
-use super::{Counted, Life};
 use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
 
-/// A connection on which no whole request head came in for so long is closed. So is one that is
-/// idle: longer than the 60 s for which a proxy usually keeps one.
+/// Maximum time for a request head to arrive, and for a connection to be idle. It is longer than the 60 s
+/// for which proxies usually keep an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Bytes of a request that are held at once, so that no client can make the service hold more: its
-/// line and its headers must fit.
-const MAX_HEAD: usize = 16 * 1024;
-/// After a failure to accept, as when there are too many open files.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// The length of the queue that Tokio gives a listener.
-const ACCEPT_QUEUE: usize = 1024;
-/// So many clients are turned away at once with an answer. What comes on top is just closed.
-pub(super) const MAX_TURNED_AWAY: usize = 256;
-/// A client that is turned away has so long for its request and for taking its answer.
-const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Read buffer of a connection: the request line and the headers must fit.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Delay after a failed accept, for example because of too many open files.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Length of a listener's accept queue, as set by Tokio.
+const MAX_QUEUED_CONNECTIONS: usize = 1024;
+/// Maximum number of rejected clients that get a response at the same time. Further connections are closed
+/// without one.
+pub(super) const MAX_REJECTED_CLIENTS: usize = 256;
+/// Maximum time for a rejected client to send its request and read the response.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves those who connect, up to a number at once; answers the others that it is one too many.
+/// Serves at most a given number of clients at a time, and rejects further clients with `503 overloaded`.
 pub(super) struct Connections {
-    life: Life,
+    lifecycle: Lifecycle,
     router: Router,
     clients: Arc<Semaphore>,
-    turned_away_router: Router,
-    turned_away: Arc<Semaphore>,
-    tally: LogThrottle,
+    overloaded_router: Router,
+    rejected_clients: Arc<Semaphore>,
+    rejection_log: LogThrottle,
     metrics: Metrics,
 }
 
 impl Connections {
     pub(super) fn new(
-        life: Life,
+        lifecycle: Lifecycle,
         router: Router,
-        turned_away_router: Router,
+        overloaded_router: Router,
         max_clients: usize,
         metrics: Metrics,
     ) -> Self {
         Self {
-            life,
+            lifecycle,
             router,
             clients: Arc::new(Semaphore::new(max_clients.min(Semaphore::MAX_PERMITS))),
-            turned_away_router,
-            turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
-            tally: LogThrottle::default(),
+            overloaded_router,
+            rejected_clients: Arc::new(Semaphore::new(MAX_REJECTED_CLIENTS)),
+            rejection_log: LogThrottle::default(),
             metrics,
         }
     }
 
-    /// Never ends. Cancelling it loses no connection.
+    /// Accepts and serves connections; never returns. Cancelling it loses no connection.
     pub(super) async fn accept_all(&mut self, listener: &TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => self.serve(stream),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// Serves who is in the queue already, and closes it. The operating system itself is asked:
-    /// Tokio may not have heard yet of who came last.
+    /// Serves the connections in the accept queue and closes the listener. It polls the operating system
+    /// directly, because Tokio may not have been notified of the newest connections yet.
     ///
     /// # Errors
     ///
-    /// Where the operating system fails to accept.
-    pub(super) fn accept_last(&mut self, listener: TcpListener) -> io::Result<()> {
+    /// Returns the operating system's error if an accept fails.
+    pub(super) fn accept_queued(&mut self, listener: TcpListener) -> io::Result<()> {
         let listener = listener.into_std()?;
-        for _ in 0..ACCEPT_QUEUE {
+        for _ in 0..MAX_QUEUED_CONNECTIONS {
             match listener.accept() {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(true)?;
@@ -99,42 +99,38 @@ impl Connections {
     }
 
     fn serve(&mut self, stream: TcpStream) {
-        // An answer is one write: to wait for more of it would only delay it.
+        // A response is one write, which Nagle's algorithm would only delay.
         let _ = stream.set_nodelay(true);
         if let Ok(permit) = Arc::clone(&self.clients).try_acquire_owned() {
             self.serve_client(stream, permit);
         } else {
-            self.metrics.client_turned_away();
-            if let Some(turned_away) = self.tally.hit() {
-                tracing::warn!(
-                    turned_away,
-                    "more clients than MAX_CLIENT_CONNECTIONS: some are turned away"
-                );
+            self.metrics.count_rejected_client();
+            if let Some(rejected) = self.rejection_log.hit() {
+                tracing::warn!(rejected, "rejected clients beyond MAX_CLIENT_CONNECTIONS");
             }
-            if let Ok(permit) = Arc::clone(&self.turned_away).try_acquire_owned() {
-                self.turn_away(stream, permit);
+            if let Ok(permit) = Arc::clone(&self.rejected_clients).try_acquire_owned() {
+                self.reject_client(stream, permit);
             }
         }
     }
 
     fn serve_client(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let router = TowerToHyperService::new(self.router.clone());
-        let life = self.life.clone();
-        let service = service_fn(move |request| life.clone().counted(router.call(request)));
+        let lifecycle = self.lifecycle.clone();
+        let service = service_fn(move |request| lifecycle.clone().track_request(router.call(request)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(
-                TokioIo::new(ClientStream::new(stream, self.life.requests.clone())),
+                TokioIo::new(ClientStream::new(stream, self.lifecycle.requests.clone())),
                 service,
             );
-        let open = Counted::new(&self.life.connections);
-        let closing = self.life.clone().closing();
-        tokio::spawn(async move {
+        let closing = self.lifecycle.clone().wait_until_closing();
+        self.lifecycle.connections.spawn(async move {
             let mut connection = pin!(connection);
             let ended = tokio::select! {
-                // In this order, so that a request that came in before the end is seen before it.
+                // In this order, so that a request which arrived before the shutdown is read before it.
                 biased;
                 ended = connection.as_mut() => ended,
                 () = closing => {
@@ -143,25 +139,24 @@ impl Connections {
                 }
             };
             if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended badly");
+                tracing::debug!(%error, "a connection failed");
             }
-            drop((permit, open));
+            drop(permit);
         });
     }
 
-    fn turn_away(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    fn reject_client(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let connection = http1::Builder::new()
             .keep_alive(false)
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(
-                TokioIo::new(ClientStream::new(stream, self.life.requests.clone())),
-                TowerToHyperService::new(self.turned_away_router.clone()),
+                TokioIo::new(ClientStream::new(stream, self.lifecycle.requests.clone())),
+                TowerToHyperService::new(self.overloaded_router.clone()),
             );
-        let open = Counted::new(&self.life.connections);
-        tokio::spawn(async move {
-            // It is all the same here whether its time is over or the client went.
-            let _ = tokio::time::timeout(TURNED_AWAY_TIMEOUT, connection).await;
-            drop((permit, open));
+        self.lifecycle.connections.spawn(async move {
+            // A timeout and an error both mean that the client did not read the response.
+            let _ = tokio::time::timeout(REJECTION_TIMEOUT, connection).await;
+            drop(permit);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The service's life: serve until asked to stop, finish what is under way, close the pool.
+//! The service's lifecycle: serve until shutdown, finish the requests in flight, close the pool.
 
 mod client_stream;
 mod connections;
@@ -15,75 +15,79 @@ use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::http;
 use crate::telemetry::Metrics;
 use crate::users::UserDirectory;
-use connections::{Connections, MAX_TURNED_AWAY};
+use connections::{Connections, MAX_REJECTED_CLIENTS};
 pub use signals::{StopSignals, stop_signals};
 
-/// A stop goes on accepting and answering for so long, and asks each client to close its connection
-/// after its answer. A connection that the service closes can cut off a request that is on its way;
-/// one that the client closes cannot. Long enough for the next request of a client that sends one
-/// after the other, short beside the time that a stop has.
-const DRAIN_TIME: Duration = Duration::from_millis(500);
-/// A stop waits so long for the rest of a request whose head came in only in part, and for a client
-/// to take more of its answer.
-const QUIET_TIME: Duration = Duration::from_secs(1);
-/// Connections that were at work when the requests ended have this long to come back.
+/// First part of a shutdown, in which the service still accepts connections and serves requests, and asks
+/// each client to close its connection. If the service closes a connection, the client's next request can
+/// be lost on the way; if the client closes it, no request is lost. The time is long enough for the next
+/// request of a busy client, and short compared with the default of `SHUTDOWN_TIMEOUT`.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// Maximum time for which a shutdown waits for the rest of a partly received request head, and for a client
+/// to read more of its response.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum time for busy database connections to return to the pool after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why serving ended in a way it should not.
+/// Error of [`run`].
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The listener has no address.
-    #[error("the listener failed")]
+    #[error("failed to read the listener's address")]
     Listener(#[from] io::Error),
-    /// Requests were still under way when the time for stopping was over.
-    #[error("requests were still under way after {0:?}: they were cut off")]
-    StopTimedOut(Duration),
+    /// Requests were still in flight after `SHUTDOWN_TIMEOUT`.
+    #[error("requests were still in flight after SHUTDOWN_TIMEOUT ({0:?}) and were cut off")]
+    ShutdownTimedOut(Duration),
 }
 
-/// Where the service is in its life.
+/// Phase of the service's lifecycle.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// All are served.
+    /// Requests are served.
     Serving,
-    /// All are served, and asked to leave.
+    /// Requests are served, and clients are asked to close their connections.
     Draining,
-    /// What is under way is finished, nothing new is taken on.
+    /// Requests in flight are finished; new connections are refused.
     Closing,
 }
 
-/// What the service is at.
+/// State that the connections share with [`run`].
 #[derive(Clone)]
-struct Life {
+struct Lifecycle {
     phase: watch::Receiver<Phase>,
-    /// [`DRAIN_TIME`], or less where a stop has less time.
-    drain_time: Duration,
-    /// Connections that are open.
-    connections: watch::Sender<usize>,
-    /// Requests under way. Also touched when a slow client takes more of an answer.
+    /// [`DRAIN_TIMEOUT`], or less if `SHUTDOWN_TIMEOUT` is short.
+    drain_timeout: Duration,
+    /// Tasks of the open connections.
+    connections: TaskTracker,
+    /// Number of requests in flight. Its receivers are also notified if a stalled client reads again.
     requests: watch::Sender<usize>,
 }
 
-impl Life {
-    /// Waits until a connection that was accepted now may be closed though it could bring a request:
-    /// when nothing new is taken on, but not before it had the time for its first.
-    async fn closing(mut self) {
-        let accepted = Instant::now();
-        // An error means that the service is gone, and the end with it.
+impl Lifecycle {
+    /// Waits until an idle connection accepted now may be closed: in [`Phase::Closing`], but not before
+    /// the client had the drain timeout for its first request.
+    async fn wait_until_closing(mut self) {
+        let accepted_at = Instant::now();
+        // An error means that `run` was dropped.
         let _ = self.phase.wait_for(|phase| *phase == Phase::Closing).await;
-        tokio::time::sleep_until(accepted + self.drain_time).await;
+        tokio::time::sleep_until(accepted_at + self.drain_timeout).await;
     }
 
-    /// Counts a request while its `answer` is under way, also where its client hangs up, and asks the client
-    /// to close the connection once the service is to stop.
-    async fn counted<E>(self, answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
-        let _counted = Counted::new(&self.requests);
-        let mut response = answer.await?;
+    /// Counts a request as in flight until `response` is ready or dropped. During shutdown it asks the client
+    /// to close the connection.
+    async fn track_request<E>(
+        self,
+        response: impl Future<Output = Result<Response, E>>,
+    ) -> Result<Response, E> {
+        let _in_flight = InFlight::new(&self.requests);
+        let mut response = response.await?;
         if *self.phase.borrow() != Phase::Serving {
             response
                 .headers_mut()
@@ -93,18 +97,18 @@ impl Life {
     }
 }
 
-/// Serves `database` on `listener`, to whom `authenticator` lets in, until `shutdown` is done, then finishes the requests under way
-/// and closes the pool. No request that came in on an accepted connection is cut off, unless it
-/// outlasts the time for stopping.
+/// Serves `database` on `listener` until `shutdown` completes, then finishes the requests in flight and
+/// closes the pool. With an `authenticator`, requests for orders need a token. A request received on an
+/// accepted connection is only cut off if it takes longer than `SHUTDOWN_TIMEOUT`.
 ///
-/// Raises the process's limit of open files to what the settings need.
+/// Raises the process's limit of open files to the number that the settings need.
 ///
-/// Dropping it closes the listener and leaves the requests under way to the runtime.
+/// Dropping the future closes the listener; the requests in flight continue in the runtime.
 ///
 /// # Errors
 ///
-/// [`ServeError`] where the listener has no address or requests outlast the time for stopping. Those
-/// go on until the runtime ends.
+/// Returns [`ServeError`] if the listener has no address, or if requests take longer than
+/// `SHUTDOWN_TIMEOUT`. Those continue until the runtime ends.
 pub async fn run(
     listener: TcpListener,
     users: UserDirectory,
@@ -113,19 +117,19 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let pool = usize::try_from(settings.pool.database_max_connections).unwrap_or(usize::MAX);
-    let max_clients = open_files::room_for(
+    let max_clients = open_files::raise_limit(
         settings.max_client_connections,
-        pool.saturating_add(MAX_TURNED_AWAY),
+        pool.saturating_add(MAX_REJECTED_CLIENTS),
     );
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let (phase, phases) = watch::channel(Phase::Serving);
-    let (connections, mut open) = watch::channel(0_usize);
-    let (requests, mut under_way) = watch::channel(0_usize);
-    let drain_time = DRAIN_TIME.min(settings.shutdown_timeout / 4);
-    let life = Life {
+    let (requests, mut in_flight) = watch::channel(0_usize);
+    let drain_timeout = DRAIN_TIMEOUT.min(settings.shutdown_timeout / 4);
+    let open = TaskTracker::new();
+    let lifecycle = Lifecycle {
         phase: phases,
-        drain_time,
-        connections,
+        drain_timeout,
+        connections: open.clone(),
         requests,
     };
     let metrics = Metrics::new(users.clone(), &settings.metrics);
@@ -136,72 +140,68 @@ pub async fn run(
         authenticator,
         &settings.cors,
     );
-    let turned_away = http::turned_away(&settings.cors);
-    let mut connections = Connections::new(life, router, turned_away, max_clients, metrics);
+    let overloaded_router = http::turned_away(&settings.cors);
+    let mut connections = Connections::new(lifecycle, router, overloaded_router, max_clients, metrics);
     tokio::select! {
         () = connections.accept_all(&listener) => {}
         () = shutdown => {}
     }
 
     let deadline = Instant::now() + settings.shutdown_timeout;
-    tracing::info!("stopping: finishing the requests under way");
+    tracing::info!("stopping: finishing the requests in flight");
     phase.send_replace(Phase::Draining);
+    open.close(); // lets `wait` return once no connection is open
     tokio::select! {
         () = connections.accept_all(&listener) => {}
-        () = none(&mut open) => {}
-        () = tokio::time::sleep(drain_time) => {}
+        () = open.wait() => {}
+        () = tokio::time::sleep(drain_timeout) => {}
     }
-    if let Err(error) = connections.accept_last(listener) {
-        tracing::warn!(%error, "cannot accept who came last");
+    if let Err(error) = connections.accept_queued(listener) {
+        tracing::warn!(%error, "failed to accept the queued connections");
     }
     phase.send_replace(Phase::Closing);
     let finished = async {
         tokio::select! {
-            () = none(&mut open) => {}
-            () = quiet(&mut under_way) => {}
+            () = open.wait() => {}
+            () = wait_until_quiet(&mut in_flight) => {}
         }
     };
     tokio::time::timeout_at(deadline, finished)
         .await
-        .map_err(|_| ServeError::StopTimedOut(settings.shutdown_timeout))?;
+        .map_err(|_| ServeError::ShutdownTimedOut(settings.shutdown_timeout))?;
     if tokio::time::timeout(CLOSE_TIMEOUT, users.database().close())
         .await
         .is_err()
     {
-        tracing::warn!("not every database connection came back in time");
+        tracing::warn!("some database connections were still busy after {CLOSE_TIMEOUT:?}");
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Waits until there are none.
-async fn none(count: &mut watch::Receiver<usize>) {
-    // An error means that nobody is left who could count.
-    let _ = count.wait_for(|count| *count == 0).await;
-}
-
-/// Waits until no request is under way, none begins and no slow client takes more of an answer.
-async fn quiet(requests: &mut watch::Receiver<usize>) {
+/// Waits until, for [`QUIET_TIMEOUT`], no request is in flight or begins, and no stalled client reads.
+async fn wait_until_quiet(in_flight: &mut watch::Receiver<usize>) {
     loop {
-        none(requests).await;
-        match tokio::time::timeout(QUIET_TIME, requests.changed()).await {
+        // Errors mean that all senders are dropped, and all connections with them.
+        let _ = in_flight.wait_for(|count| *count == 0).await;
+        match tokio::time::timeout(QUIET_TIMEOUT, in_flight.changed()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }
     }
 }
 
-/// One more, as long as it lives.
-struct Counted(watch::Sender<usize>);
+/// A request in flight, counted until this guard is dropped.
+struct InFlight(watch::Sender<usize>);
 
-impl Counted {
+impl InFlight {
     fn new(count: &watch::Sender<usize>) -> Self {
         count.send_modify(|count| *count += 1);
         Self(count.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }

@@ -1,30 +1,29 @@
-//! The limit of open files: each connection is one.
+//! The process's limit of open files: each connection takes one.
 
 use std::num::NonZeroUsize;
 
-/// For all that is neither a client nor a connection to the database: the log, the listener, the
-/// runtime, a name being looked up.
-const SPARE: usize = 64;
+/// Open files that are not connections: the log, the listener, the runtime, DNS lookups.
+const RESERVED_FILES: usize = 64;
 
-/// Raises the limit of open files to what `clients` and `others` take, as far as it may be raised.
-/// How many clients there is room for then, at least one.
-pub(super) fn room_for(clients: NonZeroUsize, others: usize) -> usize {
+/// Raises the process's soft limit of open files for `clients` and `other_connections`, up to the hard
+/// limit. Returns the number of clients that fit, at least one.
+pub(super) fn raise_limit(clients: NonZeroUsize, other_connections: usize) -> usize {
     let clients = clients.get();
-    let others = others.saturating_add(SPARE);
-    let needed = clients.saturating_add(others);
+    let reserved = other_connections.saturating_add(RESERVED_FILES);
+    let needed = clients.saturating_add(reserved);
     let limit = match rlimit::increase_nofile_limit(u64::try_from(needed).unwrap_or(u64::MAX)) {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of open files to {needed}");
+            tracing::warn!(%error, "failed to raise the limit of open files to {needed}");
             return clients;
         }
     };
-    let room = limit.saturating_sub(others).clamp(1, clients);
-    if room < clients {
+    let max_clients = limit.saturating_sub(reserved).clamp(1, clients);
+    if max_clients < clients {
         tracing::warn!(
-            "the limit of {limit} open files has room for {room} client connections, not for {clients}: \
-             raise it (ulimit -n), or lower MAX_CLIENT_CONNECTIONS"
+            "the limit of {limit} open files allows {max_clients} client connections instead of {clients}; \
+             raise it (ulimit -n) or lower MAX_CLIENT_CONNECTIONS"
         );
     }
-    room
+    max_clients
 }

@@ -4,15 +4,15 @@ use std::io;
 
 use tokio::sync::watch;
 
-/// So many signals end the process at once.
-const IMPATIENT: u32 = 3;
+/// Number of signals after which the process exits immediately.
+const FORCE_EXIT_AFTER: u32 = 3;
 
-/// Counts the requests to stop: Ctrl-C, and SIGTERM where there is such a thing. From here on
-/// neither ends the process by itself, but the third does, whatever the process is at.
+/// Counts Ctrl-C and, on Unix, SIGTERM. From this call on a signal no longer ends the process, except
+/// that the third one does so immediately.
 ///
 /// # Errors
 ///
-/// Where the operating system does not let signals be caught.
+/// Returns an error if the signal handlers cannot be installed.
 pub fn stop_signals() -> io::Result<StopSignals> {
     let (count, received) = watch::channel(0);
     let mut signals = Signals::new()?;
@@ -20,7 +20,7 @@ pub fn stop_signals() -> io::Result<StopSignals> {
         loop {
             signals.next().await;
             count.send_modify(|count| *count += 1);
-            if *count.borrow() >= IMPATIENT {
+            if *count.borrow() >= FORCE_EXIT_AFTER {
                 std::process::exit(1);
             }
         }
@@ -28,14 +28,14 @@ pub fn stop_signals() -> io::Result<StopSignals> {
     Ok(StopSignals(received))
 }
 
-/// The signals received so far.
+/// The number of signals received so far.
 #[derive(Clone)]
 pub struct StopSignals(watch::Receiver<u32>);
 
 impl StopSignals {
-    /// Waits until `count` signals came in.
-    pub async fn received(mut self, count: u32) {
-        // The sender lives as long as the runtime: an error means that all is over anyway.
+    /// Waits until at least `count` signals have been received.
+    pub async fn wait_for(mut self, count: u32) {
+        // The sender lives as long as the runtime, so an error can only occur during its shutdown.
         let _ = self.0.wait_for(|received| *received >= count).await;
     }
 }

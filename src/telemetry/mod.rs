@@ -1,10 +1,8 @@
-//! What the service tells of itself to other programs: metrics, and traces where the feature `otel` is on.
+//! Metrics for Prometheus and, with the feature `otel`, OpenTelemetry traces.
 
-mod busiest;
 mod metrics;
-#[cfg(target_os = "linux")]
-mod process;
 mod snapshot;
+mod top_tenants;
 #[cfg(feature = "otel")]
 pub(crate) mod traces;
 

@@ -1,154 +1,137 @@
-//! Metrics that are counted elsewhere and read when somebody asks: each as a family of its own.
+//! Metrics that are counted elsewhere and read at each scrape.
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::busiest::Counts;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{CounterVec, IntCounter, IntCounterVec, IntGauge, Opts};
+
+use super::top_tenants::{TenantCounts, TopTenants};
 use crate::tenancy::PoolStatus;
-use crate::users::TenantCacheCounts;
+use crate::users::{TenantCacheCounts, UserDirectory};
 
-/// A label's name and value.
-type Label<'l> = (&'static str, &'l str);
-
-pub(super) fn build() -> MetricFamily {
-    let version = ("version", env!("CARGO_PKG_VERSION"));
-    gauge(
-        "tenant_orders_build_info",
-        "Which version runs.",
-        [(Some(version), 1.0)],
-    )
+/// Collects the metrics of the connection pool, the tenant cache and the busiest tenants.
+pub(super) struct Snapshot {
+    pub(super) users: UserDirectory,
+    pub(super) tenants: Arc<Mutex<TopTenants>>,
 }
 
-pub(super) fn pool(status: PoolStatus) -> [MetricFamily; 6] {
+impl Collector for Snapshot {
+    /// Returns no descriptions: the metrics are created at each scrape.
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.rerank_if_due();
+        [
+            pool(self.users.database().pool_status()),
+            tenant_cache(self.users.tenant_cache_counts()),
+            tenants_by_name(&tenants.counts()),
+        ]
+        .concat()
+    }
+}
+
+fn pool(status: PoolStatus) -> Vec<MetricFamily> {
     [
         gauge(
             "tenant_orders_pool_connections_limit",
-            "Connections to the database that there may be.",
-            [(None, number(status.limit))],
+            "Maximum number of database connections.",
+            status.limit,
         ),
         gauge(
             "tenant_orders_pool_connections",
-            "Connections to the database that there are.",
-            [(None, number(status.open))],
+            "Open database connections.",
+            status.open,
         ),
         gauge(
             "tenant_orders_pool_connections_idle",
-            "Connections to the database that nobody uses.",
-            [(None, number(status.idle))],
+            "Idle database connections.",
+            status.idle,
         ),
         gauge(
             "tenant_orders_pool_connections_in_use",
-            "Connections to the database that are in use or being made.",
-            [(None, number(status.in_use))],
+            "Database connections that are in use or being opened.",
+            status.in_use,
         ),
         gauge(
             "tenant_orders_pool_waiting",
-            "Requests that wait for a connection to the database.",
-            [(None, number(status.waiting))],
+            "Requests waiting for a database connection.",
+            status.waiting,
         ),
         counter(
             "tenant_orders_pool_timeouts_total",
-            "Waits for a connection to the database that were given up.",
-            [(None, number(status.timeouts))],
+            "Waits for a database connection that timed out.",
+            status.timeouts,
         ),
     ]
+    .concat()
 }
 
-pub(super) fn hints(counts: TenantCacheCounts) -> [MetricFamily; 2] {
-    [
-        counter(
+fn tenant_cache(counts: TenantCacheCounts) -> Vec<MetricFamily> {
+    let lookups = valid(IntCounterVec::new(
+        Opts::new(
             "tenant_orders_tenant_cache_lookups_total",
-            "Requests whose user's tenant was remembered (hit) or not (miss).",
-            [
-                (Some(("result", "hit")), number(counts.hits)),
-                (Some(("result", "miss")), number(counts.misses)),
-            ],
+            "Lookups in the tenant cache, by result (hit or miss).",
         ),
-        counter(
-            "tenant_orders_tenant_cache_stale_total",
-            "Hits that were out of date.",
-            [(None, number(counts.stale))],
-        ),
-    ]
+        &["result"],
+    ));
+    lookups.with_label_values(&["hit"]).inc_by(counts.hits);
+    lookups.with_label_values(&["miss"]).inc_by(counts.misses);
+    let stale = counter(
+        "tenant_orders_tenant_cache_stale_total",
+        "Cache hits that were out of date.",
+        counts.stale,
+    );
+    [lookups.collect(), stale].concat()
 }
 
-pub(super) fn tenants(counts: &[(&str, Counts)]) -> [MetricFamily; 3] {
-    let of_each = |value: fn(&Counts) -> f64| {
-        counts
-            .iter()
-            .map(move |(name, counts)| (Some(("tenant", *name)), value(counts)))
-    };
-    [
-        counter(
-            "tenant_orders_tenant_requests_total",
-            "Requests for orders of each of the busiest tenants, and of all others.",
-            of_each(|counts| number(counts.requests)),
-        ),
-        counter(
-            "tenant_orders_tenant_failures_total",
-            "Of these, those that were answered with a status of 500 or more.",
-            of_each(|counts| number(counts.failures)),
-        ),
-        counter(
+fn tenants_by_name(counts: &[(&str, TenantCounts)]) -> Vec<MetricFamily> {
+    let counters = |name, help| valid(IntCounterVec::new(Opts::new(name, help), &["tenant"]));
+    let requests = counters(
+        "tenant_orders_tenant_requests_total",
+        "Requests for orders, for each of the busiest tenants and for all other tenants together.",
+    );
+    let failures = counters(
+        "tenant_orders_tenant_failures_total",
+        "Requests for orders with a status of 500 or more.",
+    );
+    let database_time = valid(CounterVec::new(
+        Opts::new(
             "tenant_orders_tenant_database_seconds_total",
-            "The time that they took at the database, waits for a connection included.",
-            of_each(|counts| counts.database_time.as_secs_f64()),
+            "Time that requests for orders spent in the database, including the wait for a connection.",
         ),
-    ]
+        &["tenant"],
+    ));
+    for (tenant, counts) in counts {
+        requests.with_label_values(&[tenant]).inc_by(counts.requests);
+        failures.with_label_values(&[tenant]).inc_by(counts.failures);
+        database_time
+            .with_label_values(&[tenant])
+            .inc_by(counts.database_time.as_secs_f64());
+    }
+    [requests.collect(), failures.collect(), database_time.collect()].concat()
 }
 
-pub(super) fn counter<'l>(
-    name: &str,
-    help: &str,
-    samples: impl IntoIterator<Item = (Option<Label<'l>>, f64)>,
-) -> MetricFamily {
-    family(name, help, MetricType::COUNTER, samples, |metric, value| {
-        let mut counter = Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-    })
+fn gauge(name: &str, help: &str, value: impl TryInto<i64>) -> Vec<MetricFamily> {
+    let gauge = valid(IntGauge::new(name, help));
+    gauge.set(value.try_into().unwrap_or(i64::MAX));
+    gauge.collect()
 }
 
-pub(super) fn gauge<'l>(
-    name: &str,
-    help: &str,
-    samples: impl IntoIterator<Item = (Option<Label<'l>>, f64)>,
-) -> MetricFamily {
-    family(name, help, MetricType::GAUGE, samples, |metric, value| {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-    })
+fn counter(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
+    let counter = valid(IntCounter::new(name, help));
+    counter.inc_by(value);
+    counter.collect()
 }
 
-fn family<'l>(
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    samples: impl IntoIterator<Item = (Option<Label<'l>>, f64)>,
-    set: fn(&mut Metric, f64),
-) -> MetricFamily {
-    let metrics = samples.into_iter().map(|(label, value)| {
-        let mut metric = Metric::from_label(label.into_iter().map(pair).collect());
-        set(&mut metric, value);
-        metric
-    });
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics.collect());
-    family
-}
-
-fn pair((name, value): Label<'_>) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
-}
-
-/// A count as Prometheus has it.
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-pub(super) fn number(count: impl TryInto<u64>) -> f64 {
-    count.try_into().unwrap_or(u64::MAX) as f64
+/// Unwraps the result of creating or registering a metric.
+#[expect(
+    clippy::expect_used,
+    reason = "names and labels are constants: a wrong one fails at startup and in every test"
+)]
+pub(super) fn valid<T>(result: prometheus::Result<T>) -> T {
+    result.expect("the metric has a valid and unused name")
 }

@@ -1,4 +1,4 @@
-//! Traces by OTLP, the protocol of OpenTelemetry.
+//! Trace export over OTLP, the OpenTelemetry protocol.
 
 use axum::http::HeaderMap;
 use opentelemetry::KeyValue;
@@ -16,23 +16,23 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{TRACE_TARGET, TraceSettings};
 
-/// What sends traces to a collector, in the background. Dropped, it sends the last of them, for up to
-/// five seconds.
+/// Exports traces to a collector in the background. Dropping it exports the remaining traces and takes at
+/// most five seconds.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Starts to send them; none where `settings` name no collector. All else that the variables `OTEL_*`
-    /// say, OpenTelemetry's own code reads.
+    /// Starts the export. Returns `None` if `settings` name no collector. OpenTelemetry's own code reads the
+    /// other `OTEL_*` variables.
     ///
     /// # Errors
     ///
-    /// Where a variable has a value that makes no sense.
+    /// Returns an error if a variable has an invalid value.
     pub fn start(settings: &TraceSettings) -> Result<Option<Self>, ExporterBuildError> {
-        if !settings.are_exported() {
+        if !settings.is_enabled() {
             return Ok(None);
         }
-        // The exporter's client takes whichever there is. An error says that there is one already.
+        // The exporter's HTTP client uses the process's default provider. An error means that one is set.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let exporter = SpanExporter::builder().with_http().build()?;
         let provider = SdkTracerProvider::builder()
@@ -42,7 +42,7 @@ impl Traces {
         Ok(Some(Self(provider)))
     }
 
-    /// What takes the spans that are meant for traces, and nothing else.
+    /// Returns a layer that receives the spans with the target [`TRACE_TARGET`] and no other events.
     #[must_use]
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
@@ -62,7 +62,7 @@ impl Traces {
 impl Drop for Traces {
     fn drop(&mut self) {
         if let Err(error) = self.0.shutdown() {
-            tracing::warn!(%error, "the last traces could not be sent");
+            tracing::warn!(%error, "failed to export the last traces");
         }
     }
 }
@@ -70,22 +70,22 @@ impl Drop for Traces {
 fn resource(settings: &TraceSettings) -> Resource {
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_attribute(version);
-    if settings.names_the_service() {
+    if settings.has_service_name() {
         return resource.build();
     }
     resource.with_service_name(env!("CARGO_PKG_NAME")).build()
 }
 
-/// Makes `span` a part of the trace that the request belongs to (W3C Trace Context), where it says so.
-/// The id of the trace, where there is one.
-pub(crate) fn join(span: &Span, headers: &HeaderMap) -> Option<String> {
+/// Makes `span` a child of the client's span if the request has a `traceparent` header (W3C Trace Context).
+/// Returns the trace id, or `None` if the span is disabled.
+pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap) -> Option<String> {
     if span.is_disabled() {
         return None;
     }
     if headers.contains_key("traceparent") {
-        let caller = TraceContextPropagator::new().extract(&Headers(headers));
-        // It fails for a span that has begun, which this one has not.
-        let _ = span.set_parent(caller);
+        let parent = TraceContextPropagator::new().extract(&Headers(headers));
+        // Fails only for a span that has started already.
+        let _ = span.set_parent(parent);
     }
     let context = span.context();
     let context = context.span().span_context().clone();

@@ -1,4 +1,4 @@
-//! Nothing is kept on disk where the database is elsewhere.
+//! The service writes no files if `DATABASE_URL` is set.
 
 use std::process::Command;
 
@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 
 use crate::support::{ServiceProcess, TestDatabase, client, finished};
 
-/// The program where it may write to no file, in a folder that must stay empty and is all it is told of.
-fn without_a_disk(folder: &std::path::Path, database: &TestDatabase) -> Command {
+/// Returns a command that cannot write files, with `folder` as its only known folder.
+fn without_file_writes(folder: &std::path::Path, database: &TestDatabase) -> Command {
     let program = ServiceProcess::command();
     let mut command = Command::new("sh");
     command
@@ -32,10 +32,10 @@ fn without_a_disk(folder: &std::path::Path, database: &TestDatabase) -> Command 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_and_a_migration_write_to_no_file_where_the_database_is_elsewhere() {
+async fn service_and_migration_write_no_files_with_a_database_url() {
     let database = TestDatabase::demo().await;
     let folder = tempfile::tempdir().unwrap();
-    let mut service = ServiceProcess::spawn(&mut without_a_disk(folder.path(), &database));
+    let mut service = ServiceProcess::spawn(&mut without_file_writes(folder.path(), &database));
     let address = service.url();
     service.line_with("the database is ready");
     let page = client::get(format!("{address}/users/1/orders"))
@@ -43,7 +43,7 @@ async fn a_service_and_a_migration_write_to_no_file_where_the_database_is_elsewh
         .unwrap()
         .ok();
     assert_eq!(page["total_due"], "60000.00");
-    let (status, _, errors) = finished(without_a_disk(folder.path(), &database).arg("migrate"));
+    let (status, _, errors) = finished(without_file_writes(folder.path(), &database).arg("migrate"));
     assert_eq!(status, Some(0), "{errors}");
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -117,7 +117,7 @@ async fn clients_that_are_turned_away_are_bounded_too() {
     })
     .await;
     service.signal(Signal::SIGTERM);
-    let told = service.all_it_told();
+    let told = service.read_to_end();
     let lines = told.matches("MAX_CLIENT_CONNECTIONS").count();
     assert!((1..100).contains(&lines), "{lines}");
 }
@@ -140,7 +140,7 @@ async fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
         .env("DATABASE_MAX_CONNECTIONS", "4");
     let mut service = ServiceProcess::spawn(&mut limited);
     // 400, without 64 to spare, 4 to the database and 256 of clients who are turned away.
-    service.line_with("has room for 76 client connections");
+    service.line_with("allows 76 client connections");
     let url = service.url();
     let mut connections = Vec::new();
     for _ in 0..76 {

@@ -1,6 +1,6 @@
-//! The service against a real PostgreSQL: one cluster for all tests, a database for each.
+//! Integration tests on a real PostgreSQL: one cluster for all tests, a database for each test.
 
-#![cfg(feature = "embedded")] // it brings the PostgreSQL to test against
+#![cfg(feature = "embedded")] // starts the PostgreSQL of the tests
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,7 +8,7 @@
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::print_stdout,
-    reason = "a test fails by panicking"
+    reason = "tests fail by panicking"
 )]
 
 mod support;

@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 
 use serde::Serialize;
 
-use super::{Progress, answer, tell};
+use super::{Progress, eprint_line, print_line};
 use crate::admin::AdminError;
 use crate::admin::fleet::{FleetEvent, TenantReport};
 use crate::admin::migrate::Migrated;
@@ -166,7 +166,7 @@ impl FleetOutput {
             }
         }
         if let Some(error) = &report.error {
-            let texts = error_chain::messages(error).join("\n  because: ");
+            let texts = error_chain::render(error);
             self.aside(format_args!("{name}: error: {texts}"));
         }
     }
@@ -184,10 +184,10 @@ impl FleetOutput {
             progress.finish();
         }
         if !self.json {
-            answer(format_args!("{current} {} already", self.already));
+            print_line(format_args!("{current} {} already", self.already));
         }
         if self.unadopted {
-            tell(format_args!(
+            eprint_line(format_args!(
                 "\nhint: migrate --adopt takes in what others made, where it has the tables of version 1"
             ));
         }
@@ -208,17 +208,17 @@ impl FleetOutput {
         if self.json {
             self.aside(line);
         } else {
-            self.beside_progress(|| answer(line));
+            self.beside_progress(|| print_line(line));
         }
     }
 
     fn aside(&self, line: Arguments<'_>) {
-        self.beside_progress(|| tell(line));
+        self.beside_progress(|| eprint_line(line));
     }
 
     fn beside_progress(&self, write: impl FnOnce()) {
         match &self.progress {
-            Some(progress) => progress.suspended(write),
+            Some(progress) => progress.suspend(write),
             None => write(),
         }
     }
@@ -226,7 +226,7 @@ impl FleetOutput {
     fn json_line(&self, line: &TenantLine<'_>) {
         // Strings and numbers can always be written.
         if let Ok(line) = serde_json::to_string(line) {
-            self.beside_progress(|| answer(format_args!("{line}")));
+            self.beside_progress(|| print_line(format_args!("{line}")));
         }
     }
 }

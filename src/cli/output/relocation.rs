@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::tell;
+use super::eprint_line;
 use crate::admin::citus::relocation::MoveProgress;
 
 /// Interval between two lines if standard error is not a terminal.
@@ -35,7 +35,7 @@ impl MoveProgressOutput {
         self.bar.set_position(moved);
         if self.bar.is_hidden() && self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
-            tell(format_args!(
+            eprint_line(format_args!(
                 "{} of {} moved",
                 HumanBytes(moved),
                 HumanBytes(total)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::tell;
+use super::eprint_line;
 use crate::admin::archive::ArchiveContents;
 use crate::cli::report::shown;
 
@@ -72,8 +72,8 @@ impl TransferProgress {
             if self.0.is_hidden() {
                 let (bytes, what) = (HumanBytes(self.0.position()), self.0.message());
                 match self.0.length() {
-                    Some(length) => tell(format_args!("{bytes} of {} {what}", HumanBytes(length))),
-                    None => tell(format_args!("{bytes} {what}")),
+                    Some(length) => eprint_line(format_args!("{bytes} of {} {what}", HumanBytes(length))),
+                    None => eprint_line(format_args!("{bytes} {what}")),
                 }
             }
         }
@@ -83,7 +83,7 @@ impl TransferProgress {
 /// Prints the contents of an archive, with a warning for each object or grant that is left out.
 pub(in crate::cli) fn print_contents(verb: &str, contents: &ArchiveContents) {
     for part in &contents.left_out {
-        tell(format_args!("warning: left out: {}", shown(part)));
+        eprint_line(format_args!("warning: left out: {}", shown(part)));
     }
     let version = match contents.version {
         Some(version) => format!("at version {version}"),
@@ -93,7 +93,7 @@ pub(in crate::cli) fn print_contents(verb: &str, contents: &ArchiveContents) {
     for (table, rows) in &contents.tables {
         counts.push(format!("{} in {}", count(*rows, "row"), shown(table)));
     }
-    tell(format_args!(
+    eprint_line(format_args!(
         "{verb} {} {version}: {} ({})",
         shown(&contents.tenant),
         counts.join(", "),

@@ -152,7 +152,7 @@ async fn a_service_at_work_keeps_its_secrets() {
             tokens.push(token);
         }
         assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
-        let told = service.all_it_told();
+        let told = service.read_to_end();
         assert_tells_nothing(&told);
         assert!(told.contains("listening on"), "{told}");
         for token in tokens {

@@ -50,7 +50,7 @@ async fn who_listens_on_loopback_alone_or_says_that_it_is_meant_is_warned() {
         );
         service.line_with("listening on");
         assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
-        let told = service.all_it_told();
+        let told = service.read_to_end();
         assert_eq!(told.matches(NOBODY_IS_ASKED).count(), 1, "{told}");
     }
 }
@@ -69,7 +69,7 @@ async fn with_a_key_tokens_are_needed_whatever_else_is_allowed() {
     let answer = client::get(format!("{url}/users/1/orders")).await.unwrap();
     answer.problem(401, "unauthorized");
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
-    assert!(!service.all_it_told().contains(NOBODY_IS_ASKED));
+    assert!(!service.read_to_end().contains(NOBODY_IS_ASKED));
 }
 
 #[test]

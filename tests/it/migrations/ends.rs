@@ -76,9 +76,9 @@ async fn a_signal_lets_it_finish_what_is_under_way_and_tell_what_is_left() {
     migration.line_with("stopping when the tenants under way are done");
     lock.release().await;
     assert_eq!(migration.wait().code(), Some(1));
-    let told = migration.all_it_told();
+    let told = migration.read_to_end();
     assert!(
-        told.contains("error: 5 of 6 tenants are left; what was done stays"),
+        told.contains("error: 5 of 6 tenants were not processed; completed work is kept"),
         "{told}"
     );
     assert_eq!(states(&database).await["t1"], NEW);
@@ -97,8 +97,8 @@ async fn a_second_signal_cuts_off_what_is_under_way() {
     migration.line_with("another signal cuts them off");
     migration.signal(Signal::SIGINT);
     assert_eq!(migration.wait().code(), Some(1));
-    let told = migration.all_it_told();
-    assert!(told.contains("3 of 3 tenants are left"), "{told}");
+    let told = migration.read_to_end();
+    assert!(told.contains("3 of 3 tenants were not processed"), "{told}");
     lock.release().await;
     assert_eq!(count(&database, OLD).await, 3);
     assert_eq!(run(&database, &["migrate"]).0, Some(0));
@@ -131,8 +131,8 @@ async fn a_signal_ends_the_waiting_for_another_session_and_for_another_attempt()
     migration.signal(Signal::SIGTERM);
     assert_eq!(migration.wait().code(), Some(1));
     assert!(asked.elapsed() < Duration::from_secs(2));
-    let told = migration.all_it_told();
-    assert!(told.contains("2 of 2 tenants are left"), "{told}");
+    let told = migration.read_to_end();
+    assert!(told.contains("2 of 2 tenants were not processed"), "{told}");
     lock.release().await;
     other_run.close().await.unwrap();
     assert_eq!(count(&database, OLD).await, 2);
@@ -168,9 +168,12 @@ async fn a_database_that_goes_away_ends_the_run_and_the_next_one_does_what_is_le
     }
     cluster.kill();
     assert_eq!(migration.wait().code(), Some(1));
-    let told = migration.all_it_told();
+    let told = migration.read_to_end();
     // t1 and t10 come first; the tenant under way failed, and no connection was to be had for the others.
-    assert!(told.contains("error: 18 of 20 tenants are left"), "{told}");
+    assert!(
+        told.contains("error: 18 of 20 tenants were not processed"),
+        "{told}"
+    );
     assert!(told.contains("1 failed: t10"), "{told}");
     assert!(told.contains("because: the database is unavailable"), "{told}");
 

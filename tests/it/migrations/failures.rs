@@ -19,12 +19,12 @@ async fn tenants_that_fail_are_told_of_one_by_one_and_do_not_stop_the_others() {
     let (status, output, errors) = run(&database, &["migrate", "--jobs", "2"]);
     assert_eq!(status, Some(1));
     for told in [
-        "t2: error: the migration failed\n  because: while executing migration 2: error returned from database: \
+        "t2: error: the migration failed\n  because: while executing migration 2: \
          cannot alter type of a column used by a view",
         "t4: error: migration 1 (items and orders) was changed after it had been applied",
         "t6: error: migration 3 was applied by a newer version of this program",
         "t8: error: migration 1 is recorded as begun and not finished",
-        "t10: error: a table or a column is missing or not readable\n  because: error returned from database: \
+        "t10: error: a table or a column is missing or not readable\n  because: \
          column \"checksum\" does not exist",
     ] {
         assert!(errors.contains(told), "{told}\n{errors}");

@@ -41,7 +41,7 @@ async fn an_empty_database_becomes_the_demo() {
             (status, errors.as_str()),
             (
                 Some(0),
-                "the demo is there: users 1 (tenant client1) and 2 (tenant client2)\n"
+                "demo data is ready: user 1 in tenant client1, user 2 in tenant client2\n"
             )
         );
     }

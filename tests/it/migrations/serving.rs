@@ -93,7 +93,7 @@ async fn no_answer_is_wrong_while_the_fleet_is_migrated() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         sqlx::raw_sql("COMMIT").execute(&mut report).await.unwrap();
         let status = tokio::task::block_in_place(|| migration.wait());
-        assert_eq!(status.code(), Some(0), "{}", migration.all_it_told());
+        assert_eq!(status.code(), Some(0), "{}", migration.read_to_end());
         assert_eq!(count(&database, NEW).await, fleet::tenants().len());
         back_to_1(&database).await;
         rounds += 1;

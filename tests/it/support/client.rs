@@ -1,7 +1,6 @@
-//! Clients, for the service as a process.
+//! HTTP clients for the service as a process.
 
 use std::io;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
@@ -11,22 +10,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::Answer;
+use super::wait::TIMEOUT;
 
-/// Asks for `url`, on a connection of its own.
+/// Sends a GET request on a new connection.
 pub(crate) async fn get(url: String) -> Result<Answer, Error> {
     send(Request::get(url).body(Body::empty()).unwrap()).await
 }
 
+/// Sends a request on a new connection.
 pub(crate) async fn send(request: Request<Body>) -> Result<Answer, Error> {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let response = client.request(request).await?;
-    Ok(Answer::read(response.map(Body::new)).await.unwrap())
+    let response = async {
+        let response = client.request(request).await?;
+        Ok(Answer::read(response.map(Body::new)).await.unwrap())
+    };
+    tokio::time::timeout(TIMEOUT, response)
+        .await
+        .expect("the service responds")
 }
 
-/// Nothing takes so long but what hangs.
-const TIMEOUT: Duration = Duration::from_mins(1);
-
-/// A connection on which a test sees exactly what was sent and what came back.
+/// A raw connection, which shows exactly the bytes that the service sends.
 pub(crate) struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
@@ -37,7 +40,7 @@ impl Connection {
         Self::of(TcpSocket::new_v4()?, url).await
     }
 
-    /// With little room for what it does not read.
+    /// Opens a connection with a small receive buffer.
     pub(crate) async fn narrow(url: &str) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(16 * 1024)?;
@@ -56,14 +59,14 @@ impl Connection {
         self.stream.write_all(bytes.as_ref()).await
     }
 
-    /// Asks for `path` and reads the answer.
+    /// Sends a GET request and reads the response.
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<Answer> {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
             .await?;
         self.answer().await
     }
 
-    /// Reads one answer. An error where the connection ends before it does.
+    /// Reads one response. Returns an error if the connection ends before it is complete.
     pub(crate) async fn answer(&mut self) -> io::Result<Answer> {
         loop {
             if let Some(answer) = self.take_answer() {
@@ -75,25 +78,25 @@ impl Connection {
         }
     }
 
-    /// Reads some more of what comes in: how much it was.
+    /// Reads more input and returns the number of bytes.
     pub(crate) async fn read(&mut self) -> io::Result<usize> {
         let read = self.stream.read_buf(&mut self.received);
         tokio::time::timeout(TIMEOUT, read)
             .await
-            .expect("nothing comes in")
+            .expect("the service sends something")
     }
 
-    /// Reads until there is nothing more to come.
+    /// Reads until the connection ends.
     pub(crate) async fn end(&mut self) {
         while matches!(self.read().await, Ok(1..)) {}
     }
 
-    /// Whether the other side is known to have closed it. Nothing unread may be there.
+    /// Returns true if the service has closed the connection. There must be no unread input.
     pub(crate) fn has_ended(&self) -> bool {
         !matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// How much came in that is no whole answer yet.
+    /// Returns the number of received bytes that are not a complete response yet.
     pub(crate) fn received(&self) -> usize {
         self.received.len()
     }

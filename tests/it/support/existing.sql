@@ -1,4 +1,4 @@
--- A database as it stands out there: no migration history, prices as floats, no index on
+-- A typical existing database: no migration history, prices as floats, no index on
 -- orders.user_id, timestamps and quantities that may be NULL, and a tenant that has drifted.
 CREATE TABLE public.users (
     id varchar PRIMARY KEY,

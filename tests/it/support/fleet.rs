@@ -1,12 +1,12 @@
-//! Tenants whose names are made to break out of something, whose rows carry their mark, and a table of
-//! users that watches every connection which reads it.
+//! Tenants with hostile names and distinguishable rows, and a table of users that checks the state of every
+//! connection that reads it.
 
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 use tenant_orders::tenancy::SchemaName;
 
-/// Names that any identifier may have.
+/// Valid identifiers that test quoting and escaping.
 const HOSTILE_NAMES: [&str; 56] = [
     "Upper",
     "upper",
@@ -66,8 +66,8 @@ const HOSTILE_NAMES: [&str; 56] = [
     "ééééééééééééééééééééééééééééééé",
 ];
 
-/// What is no tenant's name, or no tenant: their users can be told nothing.
-const NO_TENANTS: [&str; 11] = [
+/// Invalid tenant names, and schemas that are not tenants.
+const INVALID_TENANTS: [&str; 11] = [
     "missing",
     "half-built",
     "public",
@@ -85,17 +85,17 @@ const USERS_OF_A_TENANT: usize = 3;
 const ORDERS_OF_A_USER: usize = 5;
 const ITEMS: usize = 2;
 
-/// How the watched table of users is to be read.
+/// Expected state of a connection that reads the table of users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// On a connection of our own, outside of any transaction.
+    /// On a direct connection, outside a transaction.
     Plain,
-    /// On a connection that is lent, in a transaction that sets all that matters.
+    /// On a pooler's connection, in a transaction that sets everything.
     InTransaction,
 }
 
 impl Lookup {
-    /// The setting that makes the service look up like this.
+    /// Returns the value of `DATABASE_POOLER` for this lookup.
     pub(crate) fn pooler(self) -> &'static str {
         match self {
             Self::Plain => "none",
@@ -103,7 +103,7 @@ impl Lookup {
         }
     }
 
-    /// What a look-up must find on its connection: a search path and whether writing is forbidden.
+    /// Returns the expected `search_path` and `transaction_read_only` of the connection.
     fn expected(self) -> [&'static str; 2] {
         match self {
             Self::Plain => ["pg_catalog,pg_temp", "on"],
@@ -119,7 +119,7 @@ pub(crate) struct Tenant {
     pub(crate) name: &'static str,
 }
 
-/// All tenants.
+/// Returns all tenants.
 pub(crate) fn tenants() -> impl ExactSizeIterator<Item = Tenant> {
     HOSTILE_NAMES
         .into_iter()
@@ -127,12 +127,12 @@ pub(crate) fn tenants() -> impl ExactSizeIterator<Item = Tenant> {
         .map(|(number, name)| Tenant { number, name })
 }
 
-/// The users whose organization is no tenant.
+/// Returns the users with an organization that is not a tenant.
 pub(crate) fn users_without_tenant() -> impl ExactSizeIterator<Item = String> {
-    (0..NO_TENANTS.len()).map(|number| format!("nobodys-{number}"))
+    (0..INVALID_TENANTS.len()).map(|number| format!("tenantless-{number}"))
 }
 
-/// A user who goes from the one tenant to the other and back, by [`move_user`].
+/// Id of the user that [`move_user`] moves between tenants.
 pub(crate) const MOVING_USER: &str = "moving";
 
 impl Tenant {
@@ -144,7 +144,7 @@ impl Tenant {
         (0..USERS_OF_A_TENANT).map(move |user| format!("t{}-u{user}", self.number))
     }
 
-    /// The price of an item, in hundredths: no two tenants have one in common.
+    /// Returns the price of an item in hundredths. Each tenant has different prices.
     fn price(self, item: usize) -> usize {
         (self.number + 1) * 1000 + item * 10 + 5
     }
@@ -153,7 +153,7 @@ impl Tenant {
         format!("{item} of {}", self.name)
     }
 
-    /// The body that answers `user`, with `limit` orders behind the first `skip`, the cursor aside.
+    /// Returns the expected response for `user` without `next_cursor`: `limit` orders after the first `skip`.
     pub(crate) fn page(self, user: &str, skip: usize, limit: usize) -> Value {
         let orders: Vec<_> = (0..ORDERS_OF_A_USER)
             .skip(skip)
@@ -185,7 +185,7 @@ fn money(hundredths: usize) -> String {
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
-/// Whether a page has descriptions that are not `own`'s.
+/// Returns true if a page contains descriptions of another tenant than `own`.
 pub(crate) fn shows_foreign_rows(page: &Value, own: Tenant) -> bool {
     let own: Vec<_> = (0..ITEMS).map(|item| own.description(item)).collect();
     let mut orders = page["orders"].as_array().into_iter().flatten();
@@ -196,11 +196,11 @@ pub(crate) fn shows_foreign_rows(page: &Value, own: Tenant) -> bool {
     })
 }
 
-/// The statements that make the fleet in a database where there is nothing.
+/// Returns the statements that create the fleet in an empty database.
 ///
-/// Every tenant has orders of every user, so a look into the wrong schema finds something. What stands
-/// in `public` is a trap. `public.users` is a view that fails on a connection which carries anything
-/// of an earlier request.
+/// Every tenant has orders of every user, so that a query in the wrong schema returns rows. The tables in
+/// `public` must never be read. `public.users` is a view that fails on a connection with the state of an
+/// earlier request.
 pub(crate) fn statements(lookup: Lookup) -> String {
     let [path, read_only] = lookup.expected();
     let mut sql = format!(
@@ -238,7 +238,7 @@ pub(crate) fn statements(lookup: Lookup) -> String {
             insert_user(&user, tenant.name);
         }
     }
-    for (user, organization) in users_without_tenant().zip(NO_TENANTS) {
+    for (user, organization) in users_without_tenant().zip(INVALID_TENANTS) {
         insert_user(&user, organization);
     }
     insert_user(MOVING_USER, HOSTILE_NAMES[0]);
@@ -262,7 +262,7 @@ pub(crate) fn statements(lookup: Lookup) -> String {
              INSERT INTO {schema}.orders SELECT * FROM public.orders;"
         )
         .unwrap();
-        // Some of them as old databases have them, some migrated.
+        // Half of the tenants are migrated.
         if tenant.number % 2 == 0 {
             writeln!(
                 sql,
@@ -284,7 +284,7 @@ pub(crate) fn statements(lookup: Lookup) -> String {
     sql
 }
 
-/// The statement that makes the moving user one of `tenant`'s.
+/// Returns the statement that moves the moving user to `tenant`.
 pub(crate) fn move_user(tenant: Tenant) -> String {
     format!(
         "UPDATE canary.users SET organization_id = '{}' WHERE id = '{MOVING_USER}'",

@@ -1,4 +1,4 @@
-//! What may stand between the service and PostgreSQL: an address that fails over, slows down, goes dark.
+//! A TCP proxy between the service and PostgreSQL: it can fail over, delay messages and drop them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 
-/// What happens to connections.
+/// Treatment of connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// They reach the server whose socket is in this folder, and each message takes this much longer.
+    /// Forwarded to the server with its socket in this folder, with this delay for each message.
     To(PathBuf, Duration),
-    /// They are closed, as by a host whose server is down.
+    /// Closed, as by a host without a running server.
     Nowhere,
-    /// They stay open and nothing comes through, as with a host that vanished.
+    /// Left open without forwarding, as by an unreachable host.
     Dark,
 }
 
-/// A TCP address whose route can be changed. A change cuts the connections of the route before, but not
-/// one to the dark: what is carried then is lost, until another change cuts it.
+/// A TCP address with a changeable route. A change closes the connections of the previous route, except the
+/// change to [`Route::Dark`]: then messages are lost, and the next change closes the connections.
 pub(crate) struct Gateway {
     port: u16,
     route: watch::Sender<Route>,

@@ -1,18 +1,17 @@
-//! A real PgBouncer in front of a cluster.
+//! PgBouncer in front of a cluster.
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tenant_orders::config::program_folders;
 
 use super::cluster::{command_as_owner, shared};
-use super::{Cluster, data_dir_for_a_test};
+use super::{Cluster, block_until, data_dir_for_a_test};
 
-/// Server connections that all clients of a database share.
-const SERVER_CONNECTIONS: u32 = 3;
+/// Maximum number of server connections per database.
+const MAX_SERVER_CONNECTIONS: u32 = 3;
 
 pub(crate) struct PgBouncer {
     child: Child,
@@ -20,13 +19,13 @@ pub(crate) struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// In front of the cluster that all tests share, where PgBouncer is installed.
+    /// Starts PgBouncer in front of the shared cluster. Returns `None` if it is not installed.
     pub(crate) fn start(pool_mode: &str, more: &str) -> Option<Self> {
         Self::before(shared(), pool_mode, more)
     }
 
-    /// In front of `cluster`. Where PgBouncer is missing there is nothing to test, which is told; in
-    /// CI that is a failure.
+    /// Starts PgBouncer in front of `cluster`. If it is not installed, prints a message and returns `None`, or
+    /// panics in CI.
     pub(crate) fn before(cluster: &Cluster, pool_mode: &str, more: &str) -> Option<Self> {
         let Some(program) = find() else {
             assert!(!is_ci(), "PgBouncer is not installed");
@@ -44,7 +43,7 @@ impl PgBouncer {
             format!(
                 "[databases]\n* = host={server} port=5432\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n\
                  unix_socket_dir = {folder}\nauth_type = trust\nauth_file = {users}\n\
-                 pool_mode = {pool_mode}\ndefault_pool_size = {SERVER_CONNECTIONS}\nmax_client_conn = 500\n\
+                 pool_mode = {pool_mode}\ndefault_pool_size = {MAX_SERVER_CONNECTIONS}\nmax_client_conn = 500\n\
                  server_login_retry = 0.2\nlogfile = {folder}/pgbouncer.log\n{more}\n",
                 server = server.display(),
                 folder = folder.display(),
@@ -60,9 +59,7 @@ impl PgBouncer {
             .arg(&configuration)
             .spawn()
             .unwrap();
-        while !folder.join(".s.PGSQL.6432").exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        block_until("PgBouncer listens", || folder.join(".s.PGSQL.6432").exists());
         Some(Self { child, folder })
     }
 
@@ -88,7 +85,7 @@ fn find() -> Option<PathBuf> {
         .find(|program| program.exists())
 }
 
-#[expect(clippy::disallowed_methods, reason = "CI has no setting of the service's")]
+#[expect(clippy::disallowed_methods, reason = "CI is not a setting of the service")]
 pub(crate) fn is_ci() -> bool {
     std::env::var_os("CI").is_some()
 }

@@ -1,22 +1,21 @@
-//! The service as its users run it: the binary, its output, its signals.
+//! The binary: the service as a process, and commands that run to their end.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tenant_orders::config::program_folders;
 
-/// Long enough for a cluster to be made and started on a busy machine.
-const TIMEOUT: Duration = Duration::from_mins(1);
+use super::wait::TIMEOUT;
 
 pub(crate) struct ServiceProcess {
     child: Child,
     errors: Receiver<String>,
-    told: Vec<String>,
+    lines: Vec<String>,
 }
 
 impl ServiceProcess {
@@ -56,45 +55,55 @@ impl ServiceProcess {
         Self {
             child,
             errors,
-            told: Vec::new(),
+            lines: Vec::new(),
         }
     }
 
-    /// Waits for the line that tells where it listens.
+    /// Waits until the service listens and returns its URL.
     pub(crate) fn url(&mut self) -> String {
         let line = self.line_with("listening on ");
         let (_, url) = line.split_once("listening on ").unwrap();
         url.split('"').next().unwrap().to_owned()
     }
 
-    /// Waits for a line that holds `text`.
+    /// Waits for a line on stderr that contains `text`.
     pub(crate) fn line_with(&mut self, text: &str) -> String {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.errors.recv_timeout(left) else {
-                panic!("it did not tell {text:?}, but:\n{}", self.told.join("\n"));
+                panic!(
+                    "timed out waiting for {text:?}; stderr:\n{}",
+                    self.lines.join("\n")
+                );
             };
-            self.told.push(line.clone());
+            self.lines.push(line.clone());
             if line.contains(text) {
                 return line;
             }
         }
     }
 
-    /// What it has told so far, and what it tells until it ends.
-    pub(crate) fn all_it_told(&mut self) -> String {
-        while let Ok(line) = self.errors.recv() {
-            self.told.push(line);
+    /// Waits until the process closes stderr and returns all its lines.
+    pub(crate) fn read_to_end(&mut self) -> String {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.errors.recv_timeout(left) {
+                Ok(line) => self.lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => return self.lines.join("\n"),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("stderr is still open; its lines:\n{}", self.lines.join("\n"))
+                }
+            }
         }
-        self.told.join("\n")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Bytes of memory in use.
+    /// Returns the resident memory in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -110,7 +119,7 @@ impl ServiceProcess {
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        ended(&mut self.child).expect("it did not end")
+        wait_for_end(&mut self.child).expect("the process did not end")
     }
 
     pub(crate) fn stop(&mut self, signal: Signal) -> ExitStatus {
@@ -126,7 +135,7 @@ impl Drop for ServiceProcess {
     }
 }
 
-/// Runs a command to its end: its exit status, standard output and standard error.
+/// Runs a command to its end. Returns its exit status, stdout and stderr.
 pub(crate) fn finished(command: &mut Command) -> (Option<i32>, String, String) {
     let mut child = command
         .stdin(Stdio::null())
@@ -134,20 +143,20 @@ pub(crate) fn finished(command: &mut Command) -> (Option<i32>, String, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let output = read_aside(child.stdout.take().unwrap());
-    let errors = read_aside(child.stderr.take().unwrap());
-    let status = ended(&mut child);
+    let output = read_in_background(child.stdout.take().unwrap());
+    let errors = read_in_background(child.stderr.take().unwrap());
+    let status = wait_for_end(&mut child);
     let [output, errors] = [output, errors].map(|text| text.join().unwrap());
     (
         status
-            .unwrap_or_else(|| panic!("it did not end; it told:\n{output}{errors}"))
+            .unwrap_or_else(|| panic!("the process did not end; its output:\n{output}{errors}"))
             .code(),
         output,
         errors,
     )
 }
 
-fn read_aside(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+fn read_in_background(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut text = String::new();
         pipe.read_to_string(&mut text).unwrap();
@@ -155,8 +164,8 @@ fn read_aside(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<S
     })
 }
 
-/// Waits for the end of `child`; one that does not end is killed.
-fn ended(child: &mut Child) -> Option<ExitStatus> {
+/// Waits until `child` ends. Kills it and returns `None` after [`TIMEOUT`].
+fn wait_for_end(child: &mut Child) -> Option<ExitStatus> {
     let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().unwrap() {

@@ -1,4 +1,4 @@
-//! The service in process: the whole router, without a socket.
+//! The service in process: the complete router, without a socket.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Service {
         Self::set_up(database, &settings, &MetricsSettings::default())
     }
 
-    /// With metrics of so many tenants.
+    /// Returns a service with at most `metrics_tenants` tenants in its metrics.
     pub(crate) fn with_metrics_of(metrics_tenants: usize, database: UserDirectory) -> Self {
         let settings = RequestSettings {
             request_timeout: Duration::from_secs(10),
@@ -56,7 +56,7 @@ impl Service {
         }
     }
 
-    /// With tokens, or for web pages.
+    /// Returns a service with authentication or CORS.
     pub(crate) fn guarded(
         database: UserDirectory,
         authenticator: Option<Authenticator>,
@@ -105,7 +105,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Reads a response to its end.
+    /// Reads a complete response.
     pub(crate) async fn read(response: Response<Body>) -> Result<Self, axum::Error> {
         let (parts, body) = response.into_parts();
         Ok(Self {
@@ -127,14 +127,14 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The body of a 200.
+    /// Asserts that the status is 200 and returns the body.
     pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text());
         assert_eq!(self.header("content-type"), Some("application/json"));
         self.json()
     }
 
-    /// Checks that this is a whole and well-formed problem, and tells its body.
+    /// Asserts that this is a complete problem document and returns the body.
     pub(crate) fn problem(&self, status: u16, name: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
         assert_eq!(self.header("content-type"), Some("application/problem+json"));

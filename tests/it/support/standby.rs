@@ -1,4 +1,4 @@
-//! Hot standbys: read-only copies of a cluster, which follow it.
+//! Hot standbys: read-only replicas of a cluster.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -9,8 +9,8 @@ use tenant_orders::embedded::{Binaries, DataDir};
 use super::cluster::{Cluster, command_as_owner, data_dir_for_a_test};
 
 impl Cluster {
-    /// A hot standby of this one, with all that it holds. What is asked of it gives way at once to what it
-    /// is to replay.
+    /// Creates and starts a hot standby of this cluster. Queries on it are cancelled at once if they conflict
+    /// with replay.
     pub(crate) fn standby(&self) -> Self {
         let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
         let binaries = Binaries::find(&data_dir).unwrap();

@@ -1,4 +1,4 @@
-//! The dashboard and the alert rules in `monitoring/`: they ask for what there is.
+//! The dashboard and the alert rules in `monitoring/` use existing metrics and labels.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,19 @@ use crate::support::{ServiceProcess, TestDatabase};
 const DASHBOARD: &str = include_str!("../../../monitoring/grafana-dashboard.json");
 const ALERTS: &str = include_str!("../../../monitoring/alerts.yml");
 
-/// What Prometheus itself adds to each series that it scrapes.
-const LABELS_OF_A_SCRAPE: [&str; 2] = ["instance", "job"];
+/// Labels that Prometheus adds to each scraped series.
+const SCRAPE_LABELS: [&str; 2] = ["instance", "job"];
 
-/// What a query asks for: each metric with the labels that it is chosen by, and the labels that
-/// results are grouped by.
+/// Names in a query: each metric with the labels of its selector, and the labels of groupings.
 #[derive(Default)]
-struct Asked<'q> {
+struct QueryNames<'q> {
     metrics: Vec<(&'q str, Vec<&'q str>)>,
     grouped_by: Vec<&'q str>,
 }
 
-impl<'q> Asked<'q> {
-    fn by(text: &'q str) -> Self {
-        let mut asked = Self::default();
+impl<'q> QueryNames<'q> {
+    fn parse(text: &'q str) -> Self {
+        let mut names = Self::default();
         let is_part_of_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
         let mut rest = text;
         while let Some(start) = rest.find(is_part_of_name) {
@@ -37,20 +36,20 @@ impl<'q> Asked<'q> {
             if name.starts_with("tenant_orders_") || name.starts_with("process_") {
                 let selector = behind
                     .strip_prefix('{')
-                    .and_then(end_of_selector)
+                    .and_then(selector_body)
                     .unwrap_or_default();
-                asked.metrics.push((name, labels_of_selector(selector)));
+                names.metrics.push((name, labels_of_selector(selector)));
             } else if let ("by" | "on", Some(list)) = (name, behind.strip_prefix(" (")) {
                 let list = list.split(')').next().unwrap();
-                asked.grouped_by.extend(list.split(',').map(str::trim));
+                names.grouped_by.extend(list.split(',').map(str::trim));
             }
         }
-        asked
+        names
     }
 }
 
-/// What stands before the brace that closes, which may also stand inside quotation marks.
-fn end_of_selector(text: &str) -> Option<&str> {
+/// Returns the text before the closing brace. Braces inside quotation marks are skipped.
+fn selector_body(text: &str) -> Option<&str> {
     let mut is_quoted = false;
     let end = text.find(|character| {
         is_quoted ^= character == '"';
@@ -60,7 +59,7 @@ fn end_of_selector(text: &str) -> Option<&str> {
 }
 
 fn labels_of_selector(selector: &str) -> Vec<&str> {
-    // Every other piece is what stands outside quotation marks.
+    // Every second piece is outside quotation marks.
     let outside = selector.split('"').step_by(2);
     outside
         .map(|piece| piece.trim_matches([',', ' ', '=', '!', '~']))
@@ -68,7 +67,7 @@ fn labels_of_selector(selector: &str) -> Vec<&str> {
         .collect()
 }
 
-/// All queries in the dashboard.
+/// Returns all queries in the dashboard.
 fn expressions(dashboard: &Value) -> Vec<&str> {
     match dashboard {
         Value::Object(fields) => fields
@@ -83,7 +82,7 @@ fn expressions(dashboard: &Value) -> Vec<&str> {
     }
 }
 
-/// The metrics of a service that has answered each kind of request.
+/// Returns the metrics of a service after each kind of request.
 async fn metrics() -> Exposition {
     let database = TestDatabase::demo().await;
     let mut service = ServiceProcess::over(&database.url());
@@ -91,62 +90,63 @@ async fn metrics() -> Exposition {
     for path in ["/users/1/orders", "/readyz", "/metrics"] {
         client::get(format!("{url}{path}")).await.unwrap();
     }
-    Exposition::of(&client::get(format!("{url}/metrics")).await.unwrap())
+    Exposition::from_answer(&client::get(format!("{url}/metrics")).await.unwrap())
 }
 
-fn assert_is_there(asked: &Asked<'_>, metrics: &Exposition) {
-    let mut known = BTreeSet::from(LABELS_OF_A_SCRAPE);
-    for (name, labels) in &asked.metrics {
+fn assert_exists(query: &QueryNames<'_>, metrics: &Exposition) {
+    let mut known = BTreeSet::from(SCRAPE_LABELS);
+    for (name, labels) in &query.metrics {
         let own = metrics
             .labels_of(name)
-            .unwrap_or_else(|| panic!("there is no {name}"));
+            .unwrap_or_else(|| panic!("the metric {name} does not exist"));
         known.extend(&own);
         for label in labels {
-            let is_known = own.contains(label) || LABELS_OF_A_SCRAPE.contains(label);
+            let is_known = own.contains(label) || SCRAPE_LABELS.contains(label);
             assert!(is_known, "{name} has no label {label}");
         }
     }
-    for label in &asked.grouped_by {
+    for label in &query.grouped_by {
         assert!(
             known.contains(label),
-            "{label} is no label of {:?}",
-            asked.metrics
+            "{label} is not a label of {:?}",
+            query.metrics
         );
     }
 }
 
-#[cfg(target_os = "linux")] // where there are metrics of the process
+#[cfg(target_os = "linux")] // which has process metrics
 #[tokio::test(flavor = "multi_thread")]
-async fn the_dashboard_asks_for_what_there_is() {
+async fn dashboard_uses_existing_metrics() {
     let metrics = metrics().await;
     let dashboard = serde_json::from_str(DASHBOARD).unwrap();
     let mut names = BTreeSet::new();
     for expression in expressions(&dashboard) {
-        let asked = Asked::by(expression);
-        assert_is_there(&asked, &metrics);
-        names.extend(asked.metrics.into_iter().map(|(name, _)| name));
+        let query = QueryNames::parse(expression);
+        assert_exists(&query, &metrics);
+        names.extend(query.metrics.into_iter().map(|(name, _)| name));
     }
     assert!(names.len() > 20, "{names:?}");
 }
 
-#[cfg(target_os = "linux")] // where there are metrics of the process
+#[cfg(target_os = "linux")] // which has process metrics
 #[tokio::test(flavor = "multi_thread")]
-async fn the_alert_rules_ask_for_what_there_is() {
+async fn alert_rules_use_existing_metrics() {
     let metrics = metrics().await;
     let rules: Vec<_> = ALERTS.split("- alert:").skip(1).collect();
     assert!(rules.len() > 10);
     for rule in rules {
-        let asked = Asked::by(rule);
-        assert!(!asked.metrics.is_empty(), "{rule}");
-        assert_is_there(&asked, &metrics);
+        let query = QueryNames::parse(rule);
+        assert!(!query.metrics.is_empty(), "{rule}");
+        assert_exists(&query, &metrics);
     }
 }
 
 #[test]
-fn what_a_query_asks_for_is_found() {
-    let asked =
-        Asked::by(r#"sum by (le, step) (rate(tenant_orders_a{b="{}", c!~"d,e"}[5m])) + process_f on (g) 1"#);
+fn query_names_are_parsed() {
+    let query = QueryNames::parse(
+        r#"sum by (le, step) (rate(tenant_orders_a{b="{}", c!~"d,e"}[5m])) + process_f on (g) 1"#,
+    );
     let expected = [("tenant_orders_a", vec!["b", "c"]), ("process_f", vec![])];
-    assert_eq!(asked.metrics, expected);
-    assert_eq!(asked.grouped_by, ["le", "step", "g"]);
+    assert_eq!(query.metrics, expected);
+    assert_eq!(query.grouped_by, ["le", "step", "g"]);
 }

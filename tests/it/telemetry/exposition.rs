@@ -1,4 +1,4 @@
-//! Reads Prometheus' text format, version 0.0.4.
+//! Parser for Prometheus' text format, version 0.0.4.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
@@ -6,7 +6,7 @@ use std::str::Chars;
 
 use crate::support::Answer;
 
-/// What `/metrics` answered.
+/// A parsed response of `/metrics`.
 pub(super) struct Exposition(Vec<Sample>);
 
 struct Sample {
@@ -16,7 +16,7 @@ struct Sample {
 }
 
 impl Exposition {
-    pub(super) fn of(answer: &Answer) -> Self {
+    pub(super) fn from_answer(answer: &Answer) -> Self {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4"));
         Self::parse(&answer.text())
@@ -26,24 +26,24 @@ impl Exposition {
         let lines = text
             .split('\n')
             .filter(|line| !line.starts_with('#') && !line.is_empty());
-        let samples: Vec<_> = lines.map(sample).collect();
+        let samples: Vec<_> = lines.map(parse_sample).collect();
         let mut series = BTreeSet::new();
         for Sample { name, labels, .. } in &samples {
-            assert!(series.insert((name, labels)), "{name} {labels:?} is there twice");
+            assert!(series.insert((name, labels)), "{name} {labels:?} is duplicated");
         }
         Self(samples)
     }
 
-    /// The value of the one series that has these labels, among others.
+    /// Returns the value of the single series with these labels.
     pub(super) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let found: Vec<_> = self.all(name, labels).map(|sample| sample.value).collect();
-        let [value] = found[..] else {
-            panic!("{name} {labels:?}: {found:?}");
+        let values: Vec<_> = self.all(name, labels).map(|sample| sample.value).collect();
+        let [value] = values[..] else {
+            panic!("{name} {labels:?}: {values:?}");
         };
         value
     }
 
-    /// The sum of all series that have these labels, among others.
+    /// Returns the sum of all series with these labels.
     pub(super) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.all(name, labels).map(|sample| sample.value).sum()
     }
@@ -55,7 +55,7 @@ impl Exposition {
         })
     }
 
-    /// All values of a label, wherever it stands.
+    /// Returns all values of a label.
     pub(super) fn values_of(&self, label: &str) -> BTreeSet<&str> {
         self.0
             .iter()
@@ -63,7 +63,7 @@ impl Exposition {
             .collect()
     }
 
-    /// The labels of a metric's series; none where there is no such metric.
+    /// Returns the labels of a metric, or `None` if there is no such metric.
     pub(super) fn labels_of(&self, name: &str) -> Option<BTreeSet<&str>> {
         let mut series = self.0.iter().filter(|sample| sample.name == name).peekable();
         series.peek()?;
@@ -74,21 +74,21 @@ impl Exposition {
         )
     }
 
-    /// How many series there are.
-    pub(super) fn series(&self) -> usize {
+    /// Returns the number of series.
+    pub(super) fn series_count(&self) -> usize {
         self.0.len()
     }
 }
 
-fn sample(line: &str) -> Sample {
+fn parse_sample(line: &str) -> Sample {
     let mut rest = line.chars().peekable();
-    let name = until(&mut rest, |next| next == '{' || next == ' ');
+    let name = read_until(&mut rest, |next| next == '{' || next == ' ');
     let mut labels = BTreeMap::new();
     if rest.next_if_eq(&'{').is_some() {
         while rest.next_if_eq(&'}').is_none() {
-            let label = until(&mut rest, |next| next == '=');
+            let label = read_until(&mut rest, |next| next == '=');
             assert_eq!((rest.next(), rest.next()), (Some('='), Some('"')), "{line}");
-            assert!(labels.insert(label, quoted(&mut rest)).is_none(), "{line}");
+            assert!(labels.insert(label, read_quoted(&mut rest)).is_none(), "{line}");
             rest.next_if_eq(&',');
         }
     }
@@ -100,12 +100,12 @@ fn sample(line: &str) -> Sample {
     }
 }
 
-fn until(rest: &mut Peekable<Chars<'_>>, is_end: impl Fn(char) -> bool) -> String {
+fn read_until(rest: &mut Peekable<Chars<'_>>, is_end: impl Fn(char) -> bool) -> String {
     std::iter::from_fn(|| rest.next_if(|next| !is_end(*next))).collect()
 }
 
-/// The rest of a quoted value. It is over at the first quotation mark that is not escaped.
-fn quoted(rest: &mut Peekable<Chars<'_>>) -> String {
+/// Reads a quoted value up to the first unescaped quotation mark.
+fn read_quoted(rest: &mut Peekable<Chars<'_>>) -> String {
     let mut value = String::new();
     loop {
         match rest.next().unwrap() {

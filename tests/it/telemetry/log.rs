@@ -1,4 +1,4 @@
-//! The log's lines.
+//! Log lines.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ async fn get(url: &str, path: &str, id: &str) {
     client::send(request.body(Body::empty()).unwrap()).await.unwrap();
 }
 
-/// The lines of the request `id`, without what differs from run to run.
-fn lines_of(id: &str, told: &str) -> Vec<Value> {
-    told.lines()
+/// Returns the lines of the request `id`, without the fields that differ in each run.
+fn lines_of(id: &str, log: &str) -> Vec<Value> {
+    log.lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .filter(|line| line["span"]["request_id"] == id)
         .map(|mut line| {
@@ -38,9 +38,9 @@ fn lines_of(id: &str, told: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_has_one_line_that_holds_no_id_of_a_user() {
+async fn each_request_has_one_line_without_a_user_id() {
     let database = TestDatabase::demo().await;
-    // Longer than anything takes here.
+    // No request is slow.
     let mut service = service(&database, &[("SLOW_REQUEST_THRESHOLD", "10m")]);
     let url = service.url();
     for (path, id, status, route, tenant) in [
@@ -70,26 +70,26 @@ async fn each_request_has_one_line_that_holds_no_id_of_a_user() {
         assert_eq!(lines, [expected]);
     }
     service.signal(Signal::SIGTERM);
-    let told = service.all_it_told();
-    assert!(!told.contains("secret"), "{told}");
+    let log = service.read_to_end();
+    assert!(!log.contains("secret"), "{log}");
     for id in ["one", "two", "three", "four"] {
-        assert_eq!(lines_of(id, &told).len(), 1, "{id}");
+        assert_eq!(lines_of(id, &log).len(), 1, "{id}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_request_is_warned_of_with_its_steps_at_the_database() {
+async fn slow_request_is_logged_with_its_database_steps() {
     let database = TestDatabase::demo().await;
     let mut service = service(&database, &[("SLOW_REQUEST_THRESHOLD", "20ms")]);
     let url = service.url();
     let lock = database.lock("client1.items").await;
-    let under_way = tokio::spawn(async move { get(&url, "/users/1/orders", "slow").await });
+    let in_flight = tokio::spawn(async move { get(&url, "/users/1/orders", "slow").await });
     database.service_is_blocked().await;
     tokio::time::sleep(Duration::from_millis(30)).await;
     lock.release().await;
-    under_way.await.unwrap();
+    in_flight.await.unwrap();
     service.signal(Signal::SIGTERM);
-    let lines = lines_of("slow", &service.all_it_told());
+    let lines = lines_of("slow", &service.read_to_end());
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(line["level"], "WARN");
     assert_eq!(line["message"], "answered slowly");
@@ -98,12 +98,12 @@ async fn a_slow_request_is_warned_of_with_its_steps_at_the_database() {
         ["latency_us", "acquire_us", "lookup_us", "begin_us", "query_us"]
             .map(|name| line[name].as_u64().unwrap());
     assert!(query >= 30_000, "{line}");
-    // Each is cut to whole microseconds.
+    // Each duration is truncated to microseconds.
     assert!(acquire + lookup + begin + query <= latency, "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_ran_out_of_time_is_told_with_where_it_was() {
+async fn timed_out_request_is_logged_with_its_current_step() {
     let database = TestDatabase::demo().await;
     let _lock = database.lock("client1.items").await;
     let mut service = service(
@@ -124,15 +124,15 @@ async fn a_request_that_ran_out_of_time_is_told_with_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_of_failures_alone_names_their_requests() {
+async fn failures_are_logged_with_request_ids_at_level_warn() {
     let database = TestDatabase::demo().await;
     database.execute("DROP TABLE client1.orders").await;
     let mut service = service(&database, &[("RUST_LOG", "warn,tenant_orders::server=info")]);
     let url = service.url();
     get(&url, "/users/1/orders", "failing").await;
     service.signal(Signal::SIGTERM);
-    let told = service.all_it_told();
-    let lines: Vec<Value> = told
+    let log = service.read_to_end();
+    let lines: Vec<Value> = log
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -140,6 +140,6 @@ async fn a_log_of_failures_alone_names_their_requests() {
         .iter()
         .filter(|line| line["request_id"] == "failing")
         .collect();
-    assert_eq!(failures.len(), 1, "{told}");
+    assert_eq!(failures.len(), 1, "{log}");
     assert_eq!(failures[0]["problem"], "tenant-unavailable");
 }

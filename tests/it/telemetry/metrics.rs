@@ -7,14 +7,14 @@ use tenant_orders::config::PoolSettings;
 
 use super::exposition::Exposition;
 use crate::support::client::{self, Connection};
-use crate::support::{Service, ServiceProcess, TestDatabase};
+use crate::support::{Service, ServiceProcess, TestDatabase, wait_until};
 
 const REQUESTS: &str = "tenant_orders_http_request_duration_seconds_count";
 const STEPS: &str = "tenant_orders_database_step_duration_seconds_count";
 const ORDERS: &str = "/users/{id}/orders";
 
 async fn metrics(service: &Service) -> Exposition {
-    Exposition::of(&service.get("/metrics").await)
+    Exposition::from_answer(&service.get("/metrics").await)
 }
 
 fn one_connection(acquire_timeout: Duration) -> PoolSettings {
@@ -26,7 +26,7 @@ fn one_connection(acquire_timeout: Duration) -> PoolSettings {
 }
 
 #[tokio::test]
-async fn each_request_is_counted_by_its_method_route_and_status() {
+async fn requests_are_counted_by_method_route_and_status() {
     let service = Service::over(&TestDatabase::demo().await);
     for path in [
         "/users/1/orders",
@@ -52,14 +52,14 @@ async fn each_request_is_counted_by_its_method_route_and_status() {
         assert_eq!(metrics.value(REQUESTS, &labels), expected, "{labels:?}");
     }
     assert_eq!(metrics.sum(REQUESTS, &[]), 7.0);
-    // The question itself.
+    // The request for the metrics itself.
     assert_eq!(metrics.value("tenant_orders_http_requests_in_flight", &[]), 1.0);
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     assert_eq!(metrics.value("tenant_orders_build_info", &version), 1.0);
 }
 
 #[tokio::test]
-async fn whatever_clients_ask_there_are_no_more_series() {
+async fn unknown_paths_and_methods_add_no_series() {
     let service = Service::over(&TestDatabase::demo().await);
     let ask = async |word: &str| {
         service.get(&format!("/users/{word}/orders")).await;
@@ -74,31 +74,31 @@ async fn whatever_clients_ask_there_are_no_more_series() {
         ask(&format!("other{number}")).await;
     }
     let after = metrics(&service).await;
-    assert_eq!(before.series(), after.series());
+    assert_eq!(before.series_count(), after.series_count());
     assert!(!service.get("/metrics").await.text().contains("other1"));
 }
 
 #[tokio::test]
-async fn each_step_at_the_database_is_measured() {
+async fn each_database_step_is_measured() {
     let database = TestDatabase::demo().await;
     let service = Service::over(&database);
-    let taken = async |expected: [f64; 4]| {
+    let assert_counts = async |expected: [f64; 4]| {
         let metrics = metrics(&service).await;
         for (step, expected) in ["acquire", "lookup", "begin", "query"].into_iter().zip(expected) {
             assert_eq!(metrics.value(STEPS, &[("step", step)]), expected, "{step}");
         }
     };
     service.get("/readyz").await;
-    taken([0.0, 0.0, 0.0, 0.0]).await;
+    assert_counts([0.0, 0.0, 0.0, 0.0]).await;
     service.get("/users/1/orders").await.ok();
-    taken([1.0, 1.0, 1.0, 1.0]).await;
-    service.get("/users/1/orders").await.ok(); // the tenant is remembered
-    taken([2.0, 1.0, 2.0, 2.0]).await;
+    assert_counts([1.0, 1.0, 1.0, 1.0]).await;
+    service.get("/users/1/orders").await.ok(); // the tenant is cached
+    assert_counts([2.0, 1.0, 2.0, 2.0]).await;
     service
         .get("/users/nobody/orders")
         .await
         .problem(404, "user-not-found");
-    taken([3.0, 2.0, 2.0, 2.0]).await;
+    assert_counts([3.0, 2.0, 2.0, 2.0]).await;
     let lock = database.lock("client1.items").await;
     let request = tokio::spawn({
         let service = service.clone();
@@ -114,37 +114,37 @@ async fn each_step_at_the_database_is_measured() {
 }
 
 #[tokio::test]
-async fn hints_are_counted() {
+async fn tenant_cache_lookups_are_counted() {
     let database = TestDatabase::demo().await;
     let service = Service::over(&database);
-    let counted = async |hits: f64, misses: f64, stale: f64| {
+    let assert_counts = async |hits: f64, misses: f64, stale: f64| {
         let metrics = metrics(&service).await;
-        let hints = "tenant_orders_tenant_cache_lookups_total";
-        assert_eq!(metrics.value(hints, &[("result", "hit")]), hits);
-        assert_eq!(metrics.value(hints, &[("result", "miss")]), misses);
+        let lookups = "tenant_orders_tenant_cache_lookups_total";
+        assert_eq!(metrics.value(lookups, &[("result", "hit")]), hits);
+        assert_eq!(metrics.value(lookups, &[("result", "miss")]), misses);
         assert_eq!(
             metrics.value("tenant_orders_tenant_cache_stale_total", &[]),
             stale
         );
     };
     service.get("/users/1/orders").await.ok();
-    counted(0.0, 1.0, 0.0).await;
+    assert_counts(0.0, 1.0, 0.0).await;
     service.get("/users/1/orders").await.ok();
-    counted(1.0, 1.0, 0.0).await;
+    assert_counts(1.0, 1.0, 0.0).await;
     database
         .execute("UPDATE public.users SET organization_id = 'client2' WHERE id = '1'")
         .await;
     service.get("/users/1/orders").await.ok();
-    counted(2.0, 1.0, 1.0).await;
+    assert_counts(2.0, 1.0, 1.0).await;
 }
 
 #[tokio::test]
-async fn the_pool_is_shown_as_it_is() {
+async fn pool_metrics_follow_the_pool() {
     let database = TestDatabase::demo().await;
     let settings = one_connection(Duration::from_mins(1));
     let service = Service::new(database.database_with(&settings));
     service.get("/users/1/orders").await.ok();
-    let shown = async || {
+    let pool = async || {
         let metrics = metrics(&service).await;
         [
             "connections_limit",
@@ -155,7 +155,7 @@ async fn the_pool_is_shown_as_it_is() {
         ]
         .map(|name| metrics.value(&format!("tenant_orders_pool_{name}"), &[]))
     };
-    assert_eq!(shown().await, [1.0, 1.0, 1.0, 0.0, 0.0]);
+    assert_eq!(pool().await, [1.0, 1.0, 1.0, 0.0, 0.0]);
     let lock = database.lock("client1.items").await;
     let get = || {
         let service = service.clone();
@@ -164,31 +164,36 @@ async fn the_pool_is_shown_as_it_is() {
     let blocked = get();
     database.service_is_blocked().await;
     let waiting = get();
-    while shown().await != [1.0, 1.0, 0.0, 1.0, 1.0] {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_until("a request waits", async || {
+        pool().await == [1.0, 1.0, 0.0, 1.0, 1.0]
+    })
+    .await;
     lock.release().await;
     for request in [blocked, waiting] {
         request.await.unwrap().ok();
     }
-    while shown().await != [1.0, 1.0, 1.0, 0.0, 0.0] {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_until("the connection is idle", async || {
+        pool().await == [1.0, 1.0, 1.0, 0.0, 0.0]
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn a_wait_for_a_connection_that_is_given_up_is_counted() {
+async fn connection_timeouts_are_counted() {
     let database = TestDatabase::demo().await;
     let settings = one_connection(Duration::from_millis(50));
     let service = Service::new(database.database_with(&settings));
-    // On a slow machine the first connection may take longer.
-    while service.get("/users/1/orders").await.status != 200 {}
-    let given_up = async || {
+    // On a busy machine the first connection can take longer than the timeout.
+    wait_until("the service responds", async || {
+        service.get("/users/1/orders").await.status == 200
+    })
+    .await;
+    let timeouts = async || {
         metrics(&service)
             .await
             .value("tenant_orders_pool_timeouts_total", &[])
     };
-    let before = given_up().await;
+    let before = timeouts().await;
     let _lock = database.lock("client1.items").await;
     let blocked = tokio::spawn({
         let service = service.clone();
@@ -197,12 +202,12 @@ async fn a_wait_for_a_connection_that_is_given_up_is_counted() {
     database.service_is_blocked().await;
     let answer = service.get("/users/2/orders").await;
     answer.problem(503, "database-unavailable");
-    assert_eq!(given_up().await, before + 1.0);
+    assert_eq!(timeouts().await, before + 1.0);
     blocked.abort();
 }
 
 #[tokio::test]
-async fn what_is_too_much_is_counted_and_the_metrics_are_told_all_the_same() {
+async fn rejected_requests_are_counted_and_metrics_still_served() {
     let database = TestDatabase::demo().await;
     let service = Service::with(database.database(), Duration::from_mins(1), 1);
     let lock = database.lock("client1.items").await;
@@ -226,7 +231,7 @@ async fn what_is_too_much_is_counted_and_the_metrics_are_told_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_request_counts_though_its_client_hung_up() {
+async fn request_is_counted_if_its_client_disconnects() {
     let database = TestDatabase::demo().await;
     let service = Service::over(&database);
     let lock = database.lock("client1.items").await;
@@ -241,14 +246,15 @@ async fn a_request_counts_though_its_client_hung_up() {
     assert_eq!(gone.value(REQUESTS, &[("route", ORDERS), ("status", "499")]), 1.0);
     assert_eq!(gone.value(STEPS, &[("step", "query")]), 0.0);
     lock.release().await;
-    // What it had begun at the database goes on, and is measured to its end.
-    while metrics(&service).await.value(STEPS, &[("step", "query")]) == 0.0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    // The query continues after the disconnect, and is measured to its end.
+    wait_until("the query is measured", async || {
+        metrics(&service).await.value(STEPS, &[("step", "query")]) > 0.0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_are_turned_away_are_counted() {
+async fn rejected_clients_are_counted() {
     let database = TestDatabase::demo().await;
     let mut service = ServiceProcess::spawn(
         ServiceProcess::command()
@@ -257,22 +263,22 @@ async fn clients_that_are_turned_away_are_counted() {
     );
     let url = service.url();
     let mut monitoring = Connection::open(&url).await.unwrap();
-    let turned_away = "tenant_orders_connections_turned_away_total";
-    let before = Exposition::of(&monitoring.get("/metrics").await.unwrap());
-    assert_eq!(before.value(turned_away, &[]), 0.0);
+    let rejected = "tenant_orders_connections_rejected_total";
+    let before = Exposition::from_answer(&monitoring.get("/metrics").await.unwrap());
+    assert_eq!(before.value(rejected, &[]), 0.0);
     let answer = client::get(format!("{url}/users/1/orders")).await.unwrap();
     answer.problem(503, "overloaded");
-    let after = Exposition::of(&monitoring.get("/metrics").await.unwrap());
-    assert_eq!(after.value(turned_away, &[]), 1.0);
+    let after = Exposition::from_answer(&monitoring.get("/metrics").await.unwrap());
+    assert_eq!(after.value(rejected, &[]), 1.0);
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_process_tells_what_it_takes_of_the_machine() {
+async fn process_metrics_have_plausible_values() {
     let database = TestDatabase::demo().await;
     let mut service = ServiceProcess::over(&database.url());
     let url = service.url();
-    let metrics = Exposition::of(&client::get(format!("{url}/metrics")).await.unwrap());
+    let metrics = Exposition::from_answer(&client::get(format!("{url}/metrics")).await.unwrap());
     let value = |name: &str| metrics.value(name, &[]);
     assert!(value("process_resident_memory_bytes") > 1e6);
     assert!((3.0..value("process_max_fds")).contains(&value("process_open_fds")));

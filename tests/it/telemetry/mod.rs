@@ -1,6 +1,6 @@
-//! What the service tells of itself: logs, metrics and traces.
+//! Logs, metrics and traces.
 
-#![expect(clippy::float_cmp, reason = "what is counted is a whole number")]
+#![expect(clippy::float_cmp, reason = "counts are whole numbers")]
 
 mod dashboard;
 mod exposition;

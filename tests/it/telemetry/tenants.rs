@@ -1,4 +1,4 @@
-//! Metrics of tenants.
+//! Metrics by tenant.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ const REQUESTS: &str = "tenant_orders_tenant_requests_total";
 const FAILURES: &str = "tenant_orders_tenant_failures_total";
 
 async fn metrics(service: &Service) -> Exposition {
-    Exposition::of(&service.get("/metrics").await)
+    Exposition::from_answer(&service.get("/metrics").await)
 }
 
 #[tokio::test]
-async fn a_tenant_of_any_name_has_series_under_that_name() {
+async fn tenants_with_hostile_names_have_series() {
     let database = TestDatabase::empty().await;
     database.execute(fleet::statements(Lookup::Plain)).await;
     let service = Service::with_metrics_of(1000, database.database());
@@ -36,13 +36,13 @@ async fn a_tenant_of_any_name_has_series_under_that_name() {
 }
 
 #[tokio::test]
-async fn tenants_beyond_the_busiest_share_their_series() {
+async fn tenants_beyond_the_limit_share_one_series() {
     let database = TestDatabase::demo().await;
-    for (places, expected) in [
+    for (max_series, expected) in [
         (0, [("other", 3.0)].as_slice()),
         (1, &[("client1", 2.0), ("other", 1.0)]),
     ] {
-        let service = Service::with_metrics_of(places, database.database());
+        let service = Service::with_metrics_of(max_series, database.database());
         for user in [1, 2, 1] {
             service.get(&format!("/users/{user}/orders")).await.ok();
         }
@@ -55,7 +55,7 @@ async fn tenants_beyond_the_busiest_share_their_series() {
 }
 
 #[tokio::test]
-async fn a_tenants_failures_are_counted() {
+async fn failures_are_counted_by_tenant() {
     let database = TestDatabase::demo().await;
     database.execute("DROP TABLE client1.orders").await;
     let service = Service::over(&database);

@@ -1,4 +1,4 @@
-//! Traces, as a collector gets them.
+//! Exported traces.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,10 +22,10 @@ use tokio::net::TcpListener;
 
 use crate::support::{ServiceProcess, TestDatabase, client, finished};
 
-/// What a collector was sent: the headers and the body of each request.
+/// Headers and body of each export request.
 type Received = Arc<Mutex<Vec<(HeaderMap, ExportTraceServiceRequest)>>>;
 
-/// Takes traces by OTLP over HTTP.
+/// A collector for OTLP over HTTP.
 struct Collector {
     address: SocketAddr,
     received: Received,
@@ -85,8 +85,13 @@ fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-/// The service, asked for `path` and stopped, with traces as `settings` say: what it told.
-async fn ask(database: &TestDatabase, settings: &[(&str, &str)], path: &str, traceparent: &str) -> String {
+/// Sends one request to a service with `settings`, stops it, and returns its log.
+async fn run_request(
+    database: &TestDatabase,
+    settings: &[(&str, &str)],
+    path: &str,
+    traceparent: &str,
+) -> String {
     let mut service = ServiceProcess::spawn(
         ServiceProcess::command()
             .env("DATABASE_URL", database.url())
@@ -97,17 +102,17 @@ async fn ask(database: &TestDatabase, settings: &[(&str, &str)], path: &str, tra
     let request = Request::get(format!("{url}{path}")).header("traceparent", traceparent);
     client::send(request.body(Body::empty()).unwrap()).await.unwrap();
     service.signal(Signal::SIGTERM);
-    // What is still to be sent is sent before the end, while the collector goes on.
-    tokio::task::spawn_blocking(move || service.all_it_told())
+    // Blocking here would stop the collector, which must receive the last traces.
+    tokio::task::spawn_blocking(move || service.read_to_end())
         .await
         .unwrap()
 }
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-const CALLER: &str = "b7ad6b7169203331";
+const CLIENT_SPAN: &str = "b7ad6b7169203331";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_goes_on_with_its_callers_trace_and_has_a_span_for_each_step() {
+async fn request_continues_the_clients_trace_with_a_span_per_step() {
     let database = TestDatabase::demo().await;
     database
         .execute("INSERT INTO public.users (id, organization_id) VALUES ('secret', 'client1')")
@@ -119,11 +124,11 @@ async fn a_request_goes_on_with_its_callers_trace_and_has_a_span_for_each_step()
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hush"),
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
     ];
-    let told = ask(
+    let log = run_request(
         &database,
         &settings,
         "/users/secret/orders",
-        &format!("00-{TRACE}-{CALLER}-01"),
+        &format!("00-{TRACE}-{CLIENT_SPAN}-01"),
     )
     .await;
 
@@ -137,7 +142,7 @@ async fn a_request_goes_on_with_its_callers_trace_and_has_a_span_for_each_step()
     };
     assert_eq!(request.kind(), SpanKind::Server);
     assert_eq!(hex(&request.trace_id), TRACE);
-    assert_eq!(hex(&request.parent_span_id), CALLER);
+    assert_eq!(hex(&request.parent_span_id), CLIENT_SPAN);
     assert_eq!(
         request.status.clone().unwrap_or_default().code(),
         StatusCode::Unset
@@ -176,14 +181,14 @@ async fn a_request_goes_on_with_its_callers_trace_and_has_a_span_for_each_step()
     assert_eq!(resource["deployment.environment.name"], "test");
     let everything = format!("{received:?}");
     assert!(!everything.contains("secret"), "{everything}");
-    let line = told.lines().find(|line| line.contains("\"answered\"")).unwrap();
+    let line = log.lines().find(|line| line.contains("\"answered\"")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["span"]["trace_id"], TRACE);
-    assert!(!told.contains("otel"), "{told}");
+    assert!(!log.contains("otel"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_is_an_error_in_the_trace() {
+async fn failure_is_an_error_in_the_trace() {
     let database = TestDatabase::demo().await;
     database.execute("DROP TABLE client1.orders").await;
     let collector = Collector::start().await;
@@ -192,7 +197,7 @@ async fn a_failure_is_an_error_in_the_trace() {
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str()),
         ("OTEL_SERVICE_NAME", "orders-of-a-test"),
     ];
-    ask(&database, &settings, "/users/1/orders", "none").await;
+    run_request(&database, &settings, "/users/1/orders", "none").await;
     let spans = collector.spans();
     for (name, error_type) in [("GET /users/{id}/orders", "503"), ("query", "42P01")] {
         let span = spans.iter().find(|span| span.name == name).unwrap();
@@ -212,7 +217,7 @@ async fn a_failure_is_an_error_in_the_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_sampled_or_wanted_is_not_sent() {
+async fn disabled_or_unsampled_traces_are_not_exported() {
     let database = TestDatabase::demo().await;
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
@@ -220,12 +225,12 @@ async fn what_is_not_sampled_or_wanted_is_not_sent() {
         (("OTEL_SDK_DISABLED", "true"), "01"),
         (("OTEL_TRACES_EXPORTER", "none"), "01"),
         (("OTEL_TRACES_SAMPLER", "always_off"), "01"),
-        // Its caller does not want it.
+        // The client's trace is not sampled.
         (("OTEL_TRACES_SAMPLER", "parentbased_always_on"), "00"),
     ] {
         let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), setting];
-        let traceparent = format!("00-{TRACE}-{CALLER}-{traceparent}");
-        ask(&database, &settings, "/users/1/orders", &traceparent).await;
+        let traceparent = format!("00-{TRACE}-{CLIENT_SPAN}-{traceparent}");
+        run_request(&database, &settings, "/users/1/orders", &traceparent).await;
     }
     let spans = collector.spans();
     assert!(
@@ -235,16 +240,16 @@ async fn what_is_not_sampled_or_wanted_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_gone_costs_traces_alone() {
+async fn unavailable_collector_does_not_affect_requests() {
     let database = TestDatabase::demo().await;
     let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")];
-    let told = ask(&database, &settings, "/users/1/orders", "none").await;
-    assert!(told.contains("\"status\":200"), "{told}");
-    assert!(told.contains("\"stopped\""), "{told}");
+    let log = run_request(&database, &settings, "/users/1/orders", "none").await;
+    assert!(log.contains("\"status\":200"), "{log}");
+    assert!(log.contains("\"stopped\""), "{log}");
 }
 
 #[test]
-fn a_protocol_that_is_not_there_is_refused() {
+fn unsupported_protocol_is_rejected() {
     let (status, _, errors) = finished(
         ServiceProcess::command()
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")

@@ -105,7 +105,7 @@ async fn without_rights_or_a_database_it_is_told_why_nothing_happens() {
         &["drop", "--yes", "--force", "client1"],
     ] {
         let run = tenants_at(&database.url_as(&role), command);
-        assert_refused(&run, "because: error returned from database: ");
+        assert_refused(&run, "\n  because: ");
         assert!(
             run.2.contains("permission denied") || run.2.contains("must be owner"),
             "{}",

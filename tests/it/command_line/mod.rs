@@ -1,0 +1,5 @@
+//! The binary: usage, start, shutdown and error messages.
+
+mod errors;
+mod service;
+mod usage;
