@@ -31,7 +31,7 @@ pub(super) struct DistributeArguments {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// How long it waits for a table that is in use; who needs the table meanwhile waits too
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::parse_duration)]
     lock_timeout: Duration,
     #[command(flatten)]
     database: DatabaseSettings,

@@ -10,11 +10,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::authentication::CallersOrganization;
+use super::authentication::TokenOrganization;
 use super::extract::{Page, PageParameters, UserId};
-use super::observe::DatabaseWork;
-use super::openapi::OrdersProblems;
 use super::problem::Problem;
+use super::problem_responses::ApiProblems;
+use super::request_log::DatabaseWork;
 use crate::orders::{self, Money, OrderLine, OrdersPage};
 use crate::tenancy::Database;
 
@@ -82,7 +82,7 @@ struct User {
                 "next_cursor": null
             })
         ),
-        OrdersProblems,
+        ApiProblems,
     ),
 )]
 pub(super) async fn list(
@@ -90,12 +90,12 @@ pub(super) async fn list(
     Extension(work): Extension<Arc<DatabaseWork>>,
     UserId(id): UserId,
     Page(page): Page,
-    organization: Option<Extension<CallersOrganization>>,
+    organization: Option<Extension<TokenOrganization>>,
 ) -> Result<Response, Problem> {
     let organization = organization
         .as_deref()
-        .map(|CallersOrganization(name)| name.as_str());
-    let answer = orders::list_for_user(&database, &work.trace, &id, organization, &page).await?;
+        .map(|TokenOrganization(name)| name.as_str());
+    let answer = orders::list_for_user(&database, &work.timings, &id, organization, &page).await?;
     let body = Body::from(answer);
     Ok(match &body.next_cursor {
         None => Json(body).into_response(),

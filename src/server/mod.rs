@@ -136,7 +136,7 @@ pub async fn run(
         authenticator,
         &settings.cors,
     );
-    let turned_away = http::turned_away(&settings.cors);
+    let turned_away = http::overloaded_router(&settings.cors);
     let mut connections = Connections::new(life, router, turned_away, max_clients, metrics);
     tokio::select! {
         () = connections.accept_all(&listener) => {}
