@@ -1,8 +1,8 @@
-// Asks the service, and puts each failure in words.
+// Requests to the service, and the texts of its failures.
 
-import { parse } from "./numbers.js";
+import { parseJson } from "./numbers.js";
 
-/** What went wrong, and what can be done about it: to try "again", to give a "token", or nothing. */
+/** A failed request. The remedy is "again" (retry), "token" (enter a token) or null. */
 export class Failure extends Error {
   constructor(title, detail, remedy, requestId) {
     super(title);
@@ -10,23 +10,23 @@ export class Failure extends Error {
   }
 }
 
-/** What is told of each type of problem. */
-const WORDS = {
-  "bad-request": ["That cannot be asked", "The service does not understand the request. Begin anew with the user’s id.", null],
-  unauthorized: ["A token is needed", "This service answers only to those who show a valid token. Enter yours above.", "token"],
-  forbidden: ["No access to this user", "Your token does not give access to this user’s orders. Another one may.", "token"],
-  "user-not-found": ["No such user", "Nobody has this id. Upper and lower case, and spaces, make a difference.", null],
-  "tenant-overloaded": ["Too many requests", "This user’s organization is asked for more than its share at the moment.", "again"],
+/** Title, detail and remedy of each problem type. */
+const MESSAGES = {
+  "bad-request": ["Invalid request", "The service could not read the request. Start again with the user id.", null],
+  unauthorized: ["Token required", "This service requires a valid token. Enter yours above.", "token"],
+  forbidden: ["Access denied", "Your token does not grant access to this user’s orders. Enter another token above.", "token"],
+  "user-not-found": ["User not found", "There is no user with this id. Ids are case-sensitive, and spaces count.", null],
+  "tenant-overloaded": ["Too many requests", "The service is handling the maximum number of requests for this user’s organization. Try again shortly.", "again"],
   "tenant-unavailable": ["Organization unavailable", "The data of this user’s organization is missing, incomplete or not readable. Other organizations are not affected.", "again"],
-  "database-unavailable": ["Database down", "The database does not answer at the moment. Nothing is lost; it may be back shortly.", "again"],
-  overloaded: ["The service is busy", "It has more requests at once than it takes. It may be free again shortly.", "again"],
-  timeout: ["It took too long", "The answer was not there in time, and was given up.", "again"],
-  "tenant-data-invalid": ["The data makes no exact total", "A price or a time of this organization cannot be represented exactly, so none is shown rather than a wrong one.", null],
+  "database-unavailable": ["Database unavailable", "The database is not available. No data is lost. Try again shortly.", "again"],
+  overloaded: ["Service overloaded", "The service is handling its maximum number of requests. Try again shortly.", "again"],
+  timeout: ["Timeout", "The request took too long and was cancelled.", "again"],
+  "tenant-data-invalid": ["Invalid data", "A price or a time of this organization cannot be represented exactly. No total is shown, because it would be wrong.", null],
 };
-WORDS["not-found"] = WORDS["user-not-found"]; // ids such as ".." make another path
+MESSAGES["not-found"] = MESSAGES["user-not-found"]; // an id such as ".." changes the path
 
-/** One page of a user's orders. */
-export async function orders(user, cursor, token, signal) {
+/** Fetches one page of a user's orders. */
+export async function fetchOrders(user, cursor, token, signal) {
   const query = cursor === null ? "" : `?cursor=${encodeURIComponent(cursor)}`;
   const path = `/users/${encodeURIComponent(user.toWellFormed?.() ?? user)}/orders${query}`;
   const headers = token === "" ? {} : { authorization: `Bearer ${token}` };
@@ -37,23 +37,23 @@ export async function orders(user, cursor, token, signal) {
     text = await response.text();
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") throw error;
-    throw new Failure("The service cannot be reached", "Check your connection, then try again.", "again");
+    throw new Failure("Service unreachable", "Check your connection, then try again.", "again");
   }
-  if (response.ok) return parse(text);
-  throw failure(response, text);
+  if (response.ok) return parseJson(text);
+  throw toFailure(response, text);
 }
 
-function failure(response, text) {
+function toFailure(response, text) {
   let problem = {};
   try {
-    problem = parse(text);
+    problem = parseJson(text);
   } catch {
-    // Something in between has answered: its status is all there is to go by.
+    // The response is a proxy's: only its status is known.
   }
   const type = String(problem.type ?? "").replace("/problems/", "");
-  const [title, detail, remedy] = WORDS[type] ?? [
+  const [title, detail, remedy] = MESSAGES[type] ?? [
     "Something went wrong",
-    `The service answered ${response.status}, which was not foreseen.`,
+    `The service returned the unexpected status ${response.status}.`,
     "again",
   ];
   return new Failure(title, detail, remedy, response.headers.get("x-request-id"));
