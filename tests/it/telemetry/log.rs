@@ -61,7 +61,7 @@ async fn each_request_has_one_line_that_holds_no_id_of_a_user() {
         let latency = lines[0].as_object_mut().unwrap().remove("latency_us");
         assert!(latency.is_some_and(|latency| latency.is_u64()));
         let mut expected = json!({
-            "level": "INFO", "message": "answered", "status": status,
+            "level": "INFO", "message": "request completed", "status": status,
             "span": { "name": "request", "method": "GET", "route": route, "request_id": id },
         });
         if let Some(tenant) = tenant {
@@ -92,7 +92,7 @@ async fn a_slow_request_is_warned_of_with_its_steps_at_the_database() {
     let lines = lines_of("slow", &service.all_it_told());
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(line["level"], "WARN");
-    assert_eq!(line["message"], "answered slowly");
+    assert_eq!(line["message"], "slow request");
     assert_eq!(line["tenant"], "client1");
     let [latency, acquire, lookup, begin, query] =
         ["latency_us", "acquire_us", "lookup_us", "begin_us", "query_us"]
@@ -116,7 +116,7 @@ async fn a_request_that_ran_out_of_time_is_told_with_where_it_was() {
     );
     let url = service.url();
     get(&url, "/users/1/orders", "late").await;
-    let line = service.line_with("answered slowly");
+    let line = service.line_with("slow request");
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["status"], 504);
     assert_eq!(line["tenant"], "client1");

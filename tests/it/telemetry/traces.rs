@@ -176,7 +176,10 @@ async fn a_request_goes_on_with_its_callers_trace_and_has_a_span_for_each_step()
     assert_eq!(resource["deployment.environment.name"], "test");
     let everything = format!("{received:?}");
     assert!(!everything.contains("secret"), "{everything}");
-    let line = told.lines().find(|line| line.contains("\"answered\"")).unwrap();
+    let line = told
+        .lines()
+        .find(|line| line.contains("\"request completed\""))
+        .unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["span"]["trace_id"], TRACE);
     assert!(!told.contains("otel"), "{told}");
