@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use secrecy::SecretString;
 
 /// Keys and claims that authenticate a request. Without a key, requests are not authenticated.
@@ -16,7 +15,7 @@ pub struct AuthenticationSettings {
 
     /// File with the public keys that verify tokens: PEM (RSA for RS256, P-256 for ES256, Ed25519 for EdDSA)
     /// or a JSON Web Key Set. Reloaded when it changes
-    #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
     pub jwt_public_key_file: Option<PathBuf>,
 
     /// Required issuer of tokens (iss)

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::extract::UserId;
 use super::problem::Problem;
+use super::problem_type::ProblemType;
 use crate::authentication::{Authenticator, InvalidToken};
 
 const TOKEN_REQUIRED: &str = r#"Bearer realm="tenant-orders""#;
@@ -31,10 +32,9 @@ pub(super) async fn authenticate(
     let claims = authenticator.verify(bearer_token(&parts)?)?;
     let UserId(user_id) = UserId::from_request_parts(&mut parts, &()).await?;
     if !claims.has_access_to(&user_id) {
-        return Err(Problem::forbidden(
-            "The token belongs to another user and lacks the scope orders:read:any.",
-        )
-        .with_challenge(INSUFFICIENT_SCOPE));
+        return Err(Problem::new(ProblemType::Forbidden)
+            .with_detail("The token belongs to another user and lacks the scope orders:read:any.")
+            .with_challenge(INSUFFICIENT_SCOPE));
     }
     if let Some(organization) = claims.into_organization() {
         parts.extensions.insert(TokenOrganization(organization));
@@ -46,7 +46,8 @@ pub(super) async fn authenticate(
 /// in logs.
 fn bearer_token(parts: &Parts) -> Result<&str, Problem> {
     let token_required = || {
-        Problem::unauthorized("A bearer token is required: send the header Authorization: Bearer TOKEN.")
+        Problem::new(ProblemType::Unauthorized)
+            .with_detail("A bearer token is required: send the header Authorization: Bearer TOKEN.")
             .with_challenge(TOKEN_REQUIRED)
     };
     let malformed = |detail| Problem::bad_request(detail).with_challenge(INVALID_REQUEST);
@@ -85,6 +86,8 @@ fn is_token_byte(byte: u8) -> bool {
 
 impl From<InvalidToken> for Problem {
     fn from(error: InvalidToken) -> Self {
-        Self::unauthorized(format!("Invalid token: {error}.")).with_challenge(INVALID_TOKEN)
+        Self::new(ProblemType::Unauthorized)
+            .with_detail(format!("Invalid token: {error}."))
+            .with_challenge(INVALID_TOKEN)
     }
 }

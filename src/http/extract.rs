@@ -78,3 +78,24 @@ fn parse_limit(text: &str) -> Option<u16> {
         .ok()
         .filter(|limit| has_only_digits && (1..=MAX_LIMIT).contains(limit))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn user_id_is_extracted_beside_other_parameters() {
+        let handler = async |UserId(id): UserId| id;
+        let router = Router::<()>::new().route("/users/{id}/orders/{order_id}", get(handler));
+        let request = Request::get("/users/a%2Fb/orders/2").body(Body::empty());
+        let response = router.oneshot(request.unwrap()).await.unwrap();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(body, "a/b");
+    }
+}

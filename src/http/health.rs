@@ -4,6 +4,7 @@ use axum::extract::State;
 
 use super::problem::Problem;
 use super::problem_responses::{LivenessProblems, ReadinessProblems};
+use super::problem_type::ProblemType;
 use crate::tenancy::Database;
 use crate::users;
 
@@ -32,6 +33,6 @@ pub(super) async fn livez() -> &'static str {
 pub(super) async fn readyz(State(database): State<Database>) -> Result<&'static str, Problem> {
     users::check(&database)
         .await
-        .map_err(Problem::database_unavailable)?;
+        .map_err(|error| Problem::from_cause(ProblemType::DatabaseUnavailable, error))?;
     Ok("ready\n")
 }

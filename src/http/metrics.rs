@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 
 use super::problem::Problem;
 use super::problem_responses::MetricsProblems;
+use super::problem_type::ProblemType;
 use crate::telemetry::Metrics;
 
 /// Metrics for Prometheus
@@ -22,6 +23,8 @@ use crate::telemetry::Metrics;
     security(())
 )]
 pub(super) async fn scrape(State(metrics): State<Metrics>) -> Result<impl IntoResponse, Problem> {
-    let text = metrics.render().map_err(Problem::internal)?;
+    let text = metrics
+        .render()
+        .map_err(|error| Problem::from_cause(ProblemType::Internal, error))?;
     Ok(([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text))
 }

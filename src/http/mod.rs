@@ -35,6 +35,7 @@ use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
 use crate::tenancy::Database;
 use problem::{Problem, ProblemContext};
+use problem_type::ProblemType;
 use request_log::{RequestLogger, log_request};
 
 /// Returns all routes. Requests run as tasks, which requires a Tokio runtime.
@@ -75,8 +76,8 @@ pub fn router(
         .merge(api)
         .merge(probes)
         .merge(page::routes())
-        .fallback(async || Problem::not_found())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .fallback(async || Problem::new(ProblemType::NotFound))
+        .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
         .with_state(database);
     browser::allow_origins(router, cors).layer(from_fn_with_state(Some(logger), request_context))
 }
@@ -86,10 +87,14 @@ pub fn router(
 /// An overloaded service is alive, and a restart would cost the other clients their responses. The requests
 /// are not logged, which would add to the load. The caller logs the number of connections.
 pub fn overloaded_router(cors: &CorsSettings) -> Router {
+    let refuse = async || {
+        Problem::new(ProblemType::Overloaded)
+            .with_detail("The service has reached its maximum number of connections. Try again shortly.")
+    };
     let router = Router::new()
         .route("/livez", get(health::livez))
-        .fallback(async || Problem::too_many_connections())
-        .method_not_allowed_fallback(async || Problem::too_many_connections());
+        .fallback(refuse)
+        .method_not_allowed_fallback(refuse);
     browser::allow_origins(router, cors).layer(from_fn_with_state(None, request_context))
 }
 
@@ -132,7 +137,7 @@ async fn limit_concurrency(
         if let Some(refused) = limit.refused.hit() {
             tracing::warn!(refused, "refused requests beyond MAX_CONCURRENT_REQUESTS");
         }
-        return Err(Problem::overloaded());
+        return Err(Problem::new(ProblemType::Overloaded));
     };
     spawn_request(limit.timeout, request, next, permit).await
 }
@@ -160,12 +165,12 @@ async fn spawn_request(
     let work = async move {
         let response = tokio::time::timeout(timeout, next.run(request))
             .await
-            .map_err(Problem::timeout)
+            .map_err(|elapsed| Problem::from_cause(ProblemType::Timeout, elapsed))
             .into_response();
         drop(permit);
         response
     };
     tokio::spawn(context.scope(work).instrument(Span::current()))
         .await
-        .map_err(Problem::internal)
+        .map_err(|panic| Problem::from_cause(ProblemType::Internal, panic))
 }

@@ -39,7 +39,7 @@ impl ProblemContext {
         }
     }
 
-    /// Runs `future`, whose problems are about this request. A spawned task needs a scope of its own.
+    /// Runs `future`. Its problems are about this request. A spawned task needs its own scope.
     pub(super) async fn scope<F: Future>(self, future: F) -> F::Output {
         CURRENT.scope(self, future).await
     }
@@ -56,7 +56,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn new(kind: ProblemType) -> Self {
+    pub(super) fn new(kind: ProblemType) -> Self {
         Self {
             kind,
             detail: Cow::Borrowed(kind.definition().detail),
@@ -65,14 +65,15 @@ impl Problem {
         }
     }
 
-    fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// Replaces the default detail of the type.
+    pub(super) fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             detail: detail.into(),
             ..self
         }
     }
 
-    fn with_cause(kind: ProblemType, cause: impl Error + Send + Sync + 'static) -> Self {
+    pub(super) fn from_cause(kind: ProblemType, cause: impl Error + Send + Sync + 'static) -> Self {
         Self {
             cause: Some(Box::new(cause)),
             ..Self::new(kind)
@@ -92,45 +93,6 @@ impl Problem {
 
     pub(super) fn bad_cursor() -> Self {
         Self::bad_request("The parameter cursor must be the next_cursor of an earlier response.")
-    }
-
-    /// The request has no valid credentials.
-    pub(super) fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ProblemType::Unauthorized).with_detail(detail)
-    }
-
-    /// The credentials are valid but do not permit the request.
-    pub(super) fn forbidden(detail: &'static str) -> Self {
-        Self::new(ProblemType::Forbidden).with_detail(detail)
-    }
-
-    pub(super) fn not_found() -> Self {
-        Self::new(ProblemType::NotFound)
-    }
-
-    pub(super) fn method_not_allowed() -> Self {
-        Self::new(ProblemType::MethodNotAllowed)
-    }
-
-    pub(super) fn overloaded() -> Self {
-        Self::new(ProblemType::Overloaded)
-    }
-
-    pub(super) fn too_many_connections() -> Self {
-        Self::overloaded()
-            .with_detail("The service has reached its maximum number of connections. Try again shortly.")
-    }
-
-    pub(super) fn timeout(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::with_cause(ProblemType::Timeout, cause)
-    }
-
-    pub(super) fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::with_cause(ProblemType::Internal, cause)
-    }
-
-    pub(super) fn database_unavailable(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::with_cause(ProblemType::DatabaseUnavailable, cause)
     }
 
     /// Logs the failure with all its causes. Client errors are not failures, and overload is summed up
@@ -164,9 +126,8 @@ impl From<ListError> for Problem {
         };
         let kind = match &error {
             OutsideOrganization => {
-                return Self::forbidden(
-                    "The token is restricted to an organization that does not have this user.",
-                );
+                return Self::new(ProblemType::Forbidden)
+                    .with_detail("The token is restricted to an organization that does not have this user.");
             }
             UserNotFound => return Self::new(ProblemType::UserNotFound),
             Tenant {
@@ -204,7 +165,7 @@ impl From<ListError> for Problem {
                 ..
             } => ProblemType::Internal,
         };
-        Self::with_cause(kind, error)
+        Self::from_cause(kind, error)
     }
 }
 
@@ -271,5 +232,22 @@ impl<'a> ProblemBody<'a> {
             instance,
             request_id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn problem_is_a_whole_response_without_a_context() {
+        let response = Problem::new(ProblemType::Overloaded).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        insta::assert_snapshot!(String::from_utf8_lossy(&body), @r#"{"type":"/problems/overloaded","title":"Too many concurrent requests","status":503,"detail":"The service is handling its maximum number of concurrent requests. Try again shortly.","instance":"","request_id":""}"#);
     }
 }

@@ -1,6 +1,5 @@
 //! The log line, span, metrics and trace of each request.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use crate::telemetry::Metrics;
 use crate::tenancy::{RequestTimings, Step};
 
 const NO_ROUTE: &str = "-";
-/// Status of a request whose client disconnected before the response, as in nginx.
+/// Status of a request if the client disconnects before the response, as in nginx.
 const CLIENT_CLOSED_REQUEST: (u16, &str) = (499, "499");
 
 /// Logs, measures and traces requests.
