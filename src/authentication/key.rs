@@ -1,4 +1,4 @@
-//! Keys that verify tokens, and the forms in which they are written.
+//! Keys that verify tokens: secrets, PEM and JSON Web Key Sets.
 
 use jsonwebtoken::DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
@@ -14,53 +14,52 @@ const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// RFC 7518, section 3.3.
+/// Required by RFC 7518, section 3.3.
 const MIN_RSA_BITS: usize = 2048;
 
-/// A key that verifies tokens, by the one algorithm that goes with it: a token has no say in that.
+/// A key that verifies tokens. The key determines the algorithm, never the token.
 pub(super) struct Key {
     pub(super) id: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) material: DecodingKey,
 }
 
-/// A file with public keys cannot be used.
+/// A file of public keys is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeyFile {
-    /// It holds what only who signs tokens may have.
+    /// It contains a private key, which only the issuer of tokens may have.
     #[error(
-        "it holds a private key, which is for those alone who sign tokens: \
-         make the public one of it, with openssl pkey -in FILE -pubout"
+        "it contains a private key, which belongs to the issuer of tokens; \
+         extract the public key with openssl pkey -in FILE -pubout"
     )]
     PrivateKey,
-    /// It holds a secret.
-    #[error("it holds a secret (kty oct): set JWT_SECRET to it instead")]
+    /// It contains a symmetric key.
+    #[error("it contains a secret (kty oct); set JWT_SECRET to it instead")]
     Secret,
-    /// It holds a certificate.
-    #[error("it holds a certificate: take its key out, with openssl x509 -in FILE -pubkey -noout")]
+    /// It contains a certificate.
+    #[error("it contains a certificate; extract its key with openssl x509 -in FILE -pubkey -noout")]
     Certificate,
-    /// It is in neither form, or has no key to verify signatures with.
+    /// It is in neither form, or has no key that verifies signatures.
     #[error(
-        "it holds no key that verifies tokens: PEM with BEGIN PUBLIC KEY is expected, or a JSON Web Key Set"
+        "it contains no key that verifies tokens; PEM with BEGIN PUBLIC KEY or a JSON Web Key Set is expected"
     )]
     NoKey,
-    /// It starts as JSON and is no JSON Web Key Set.
-    #[error("it is no JSON Web Key Set (RFC 7517)")]
+    /// It begins as JSON but is not a JSON Web Key Set.
+    #[error("it is not a JSON Web Key Set (RFC 7517)")]
     NotAKeySet,
-    /// A key cannot be read.
-    #[error("it holds a public key that is damaged, or compressed")]
+    /// It contains a key that cannot be parsed.
+    #[error("it contains a public key that is damaged or compressed")]
     Damaged,
-    /// A key's kind is not known here.
-    #[error("it holds a public key that is neither RSA, nor P-256, nor Ed25519")]
+    /// It contains a key of an unsupported type.
+    #[error("it contains a public key that is neither RSA, nor P-256, nor Ed25519")]
     UnknownKind,
-    /// An RSA key is too short to be safe.
-    #[error("it holds an RSA key of {0} bits; at least {MIN_RSA_BITS} are safe")]
+    /// It contains an RSA key that is too short to be safe.
+    #[error("it contains an RSA key of {0} bits; at least {MIN_RSA_BITS} are required")]
     ShortRsaKey(usize),
 }
 
 impl Key {
-    /// A secret, which signs as well.
-    pub(super) fn of_secret(secret: &[u8]) -> Self {
+    pub(super) fn from_secret(secret: &[u8]) -> Self {
         Self {
             id: None,
             algorithm: Algorithm::HS256,
@@ -68,12 +67,12 @@ impl Key {
         }
     }
 
-    /// All keys in a file of one of the two forms.
-    pub(super) fn all_in(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
+    /// Parses all keys of a file, which is a JSON Web Key Set or PEM.
+    pub(super) fn parse_file(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
         let keys = if file.trim_ascii_start().starts_with(b"{") {
-            Self::all_in_key_set(file)?
+            Self::parse_key_set(file)?
         } else {
-            Self::all_in_pem(file)?
+            Self::parse_pem(file)?
         };
         if keys.is_empty() {
             return Err(InvalidKeyFile::NoKey);
@@ -81,7 +80,7 @@ impl Key {
         Ok(keys)
     }
 
-    fn all_in_pem(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
+    fn parse_pem(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
         let text = std::str::from_utf8(file).map_err(|_| InvalidKeyFile::NoKey)?;
         if text.contains("PRIVATE KEY-----") {
             return Err(InvalidKeyFile::PrivateKey);
@@ -90,12 +89,12 @@ impl Key {
             return Err(InvalidKeyFile::Certificate);
         }
         SliceIter::<SubjectPublicKeyInfoDer<'_>>::new(file)
-            .map(|key| Self::of_info(&key.map_err(|_| InvalidKeyFile::Damaged)?))
+            .map(|key| Self::from_public_key_info(&key.map_err(|_| InvalidKeyFile::Damaged)?))
             .collect()
     }
 
-    /// A `SubjectPublicKeyInfo` (RFC 5280): what PEM calls PUBLIC KEY.
-    fn of_info(der: &[u8]) -> Result<Self, InvalidKeyFile> {
+    /// Parses a `SubjectPublicKeyInfo` (RFC 5280), which PEM calls PUBLIC KEY.
+    fn from_public_key_info(der: &[u8]) -> Result<Self, InvalidKeyFile> {
         let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| InvalidKeyFile::Damaged)?;
         let key = info
             .subject_public_key
@@ -112,11 +111,12 @@ impl Key {
             (ED25519, None) => (Algorithm::EdDSA, DecodingKey::from_ed_der(key)),
             _ => return Err(InvalidKeyFile::UnknownKind),
         };
-        Self::public(None, algorithm, material)
+        Self::new_public(None, algorithm, material)
     }
 
-    /// Issuers publish keys for other purposes and of other kinds in the same set: those are passed over.
-    fn all_in_key_set(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
+    /// Parses a JSON Web Key Set. Keys for other purposes and of other types, which issuers publish in the same
+    /// set, are skipped.
+    fn parse_key_set(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
         let set: serde_json::Value = serde_json::from_slice(file).map_err(|_| InvalidKeyFile::NotAKeySet)?;
         let keys = set.get("keys").and_then(|keys| keys.as_array());
         let mut usable = Vec::new();
@@ -128,12 +128,12 @@ impl Key {
                 return Err(InvalidKeyFile::Secret);
             }
             let key: Jwk = serde::Deserialize::deserialize(key).map_err(|_| InvalidKeyFile::Damaged)?;
-            usable.extend(Self::of_jwk(&key)?);
+            usable.extend(Self::from_jwk(&key)?);
         }
         Ok(usable)
     }
 
-    fn of_jwk(key: &Jwk) -> Result<Option<Self>, InvalidKeyFile> {
+    fn from_jwk(key: &Jwk) -> Result<Option<Self>, InvalidKeyFile> {
         let (algorithm, name) = match &key.algorithm {
             AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
@@ -145,19 +145,19 @@ impl Key {
             _ => return Ok(None),
         };
         let common = &key.common;
-        let signs = common
+        let is_for_signatures = common
             .public_key_use
             .as_ref()
             .is_none_or(|usage| *usage == PublicKeyUse::Signature);
-        if !signs || common.key_algorithm.is_some_and(|other| other != name) {
+        if !is_for_signatures || common.key_algorithm.is_some_and(|other| other != name) {
             return Ok(None);
         }
         let material = DecodingKey::from_jwk(key).map_err(|_| InvalidKeyFile::Damaged)?;
-        Self::public(common.key_id.clone(), algorithm, material).map(Some)
+        Self::new_public(common.key_id.clone(), algorithm, material).map(Some)
     }
 
-    /// A key of the right size: with another, no token would ever be verified, and nobody would know why.
-    fn public(
+    /// Creates a key of the right size. With any other size, every token would fail without an explanation.
+    fn new_public(
         id: Option<String>,
         algorithm: Algorithm,
         material: DecodingKey,
@@ -178,17 +178,18 @@ impl Key {
         })
     }
 
-    /// Whether it could have signed a token with this header. Where either has no id, the signature tells.
-    pub(super) fn suits(&self, header: &Header) -> bool {
-        let same_id = match (&self.id, &header.kid) {
-            (Some(id), Some(asked)) => id == asked,
+    /// Returns whether the key can have signed a token with this header. If either has no id, the signature
+    /// decides.
+    pub(super) fn is_candidate_for(&self, header: &Header) -> bool {
+        let has_same_id = match (&self.id, &header.kid) {
+            (Some(id), Some(requested)) => id == requested,
             _ => true,
         };
-        same_id && self.algorithm == header.alg
+        has_same_id && self.algorithm == header.alg
     }
 }
 
-/// The modulus has no leading zeros (RFC 7518, section 6.3.1.1).
+/// Counts the bits of a modulus without leading zero bytes (RFC 7518, section 6.3.1.1).
 fn require_rsa_bits(modulus: &[u8]) -> Result<(), InvalidKeyFile> {
     let leading = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     let bits = modulus.len() * 8 - leading;

@@ -1,4 +1,4 @@
-//! A file of public keys, which is read again when it changes: so keys are replaced without a restart.
+//! A file of public keys, reloaded when it changes so that keys can be rotated without a restart.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,26 +7,26 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::key::Key;
-use super::{InvalidKeys, Verifier, verifiers};
+use super::{InvalidKeys, Verifier, build_verifiers};
 use crate::config::AuthenticationSettings;
 use crate::error_chain;
 
-/// The file is small, and to compare what it holds misses no change.
-const READ_EVERY: Duration = Duration::from_secs(1);
+/// The file is small: reading and comparing it is cheap and misses no change.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads the keys, and goes on to read them until nobody wants them any more. Needs a Tokio runtime.
+/// Loads the keys and keeps them up to date until the receiver is dropped. Requires a Tokio runtime.
 ///
 /// # Errors
 ///
-/// [`InvalidKeys`] where the keys cannot be used from the start.
-pub(super) async fn follow(
+/// [`InvalidKeys`] if the file is unusable at the start.
+pub(super) async fn watch(
     path: PathBuf,
     settings: AuthenticationSettings,
 ) -> Result<watch::Receiver<Vec<Verifier>>, InvalidKeys> {
     let file = KeyFile { path, settings };
     let content = file.read().await;
     let (sender, receiver) = watch::channel(file.verifiers(&content)?);
-    tokio::spawn(file.follow(content, sender));
+    tokio::spawn(file.poll(content, sender));
     Ok(receiver)
 }
 
@@ -35,7 +35,7 @@ struct KeyFile {
     settings: AuthenticationSettings,
 }
 
-/// What the file holds, or of what kind the failure to read it is.
+/// The content, or the kind of error: unlike an error, both can be compared.
 type Content = Result<Vec<u8>, io::ErrorKind>;
 
 impl KeyFile {
@@ -49,35 +49,33 @@ impl KeyFile {
             path: path(),
             source: (*kind).into(),
         })?;
-        let keys = Key::all_in(bytes).map_err(|source| InvalidKeys::File { path: path(), source })?;
-        Ok(verifiers(keys, &self.settings))
+        let keys = Key::parse_file(bytes).map_err(|source| InvalidKeys::File { path: path(), source })?;
+        Ok(build_verifiers(keys, &self.settings))
     }
 
-    /// A file that cannot be used, as while it is being replaced, leaves the keys as they are.
-    async fn follow(self, mut known: Content, keys: watch::Sender<Vec<Verifier>>) {
+    /// Publishes the keys after each change. An unusable file, as during its replacement, leaves the keys
+    /// unchanged.
+    async fn poll(self, mut current: Content, keys: watch::Sender<Vec<Verifier>>) {
         loop {
             tokio::select! {
                 () = keys.closed() => return,
-                () = tokio::time::sleep(READ_EVERY) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
             let content = self.read().await;
-            if content == known {
+            if content == current {
                 continue;
             }
             match self.verifiers(&content) {
                 Ok(verifiers) => {
-                    tracing::info!(
-                        keys = verifiers.len(),
-                        "JWT_PUBLIC_KEY_FILE has changed: its keys are in use"
-                    );
+                    tracing::info!(keys = verifiers.len(), "reloaded JWT_PUBLIC_KEY_FILE");
                     keys.send_replace(verifiers);
                 }
                 Err(error) => tracing::warn!(
                     cause = error_chain::messages(&error).join(": "),
-                    "JWT_PUBLIC_KEY_FILE has changed and cannot be used: the keys from before stay in use"
+                    "failed to reload JWT_PUBLIC_KEY_FILE; the previous keys stay in use"
                 ),
             }
-            known = content;
+            current = content;
         }
     }
 }

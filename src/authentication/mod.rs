@@ -1,13 +1,13 @@
-//! Who asks: bearer tokens (RFC 7519), and the keys that vouch for them.
+//! Authentication by bearer tokens (RFC 7519) and the keys that verify them.
 //!
-//! Rules, each against an attack that has worked somewhere:
+//! Rules, each against a known attack:
 //!
-//! - **The key decides about the algorithm**, never the token: else a token names `none`, or has a public
-//!   key, which all know, taken for a secret.
-//! - **Keys come out of the settings alone.** What a token says about where its key is (`jku`, `x5u`, `jwk`)
-//!   is not read; its key id (`kid`) is compared and nothing else.
-//! - **A token that never expires is refused**, as is one that demands an extension (`crit`).
-//! - **Nothing is remembered**: each request's token is verified, so none outlives its time or its key.
+//! - **The key determines the algorithm**, never the token: otherwise a token can select `none`, or have a
+//!   public key used as an HMAC secret.
+//! - **Keys come from the settings only.** References to keys in a token (`jku`, `x5u`, `jwk`) are ignored; its
+//!   key id (`kid`) is only compared.
+//! - **A token without an expiry is refused**, as is one that requires an extension (`crit`).
+//! - **No cache**: the token of each request is verified, so none outlives its expiry or its key.
 
 mod key;
 mod key_file;
@@ -26,81 +26,78 @@ pub use token::{Claims, InvalidToken, NewToken, READ_ANY_ORDERS};
 use crate::config::AuthenticationSettings;
 use key::Key;
 
-/// RFC 7518, section 3.2: as long as the hash.
+/// The size of the hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
-/// Clocks differ. Seconds.
-const LEEWAY: u64 = 60;
+/// Tolerance for clocks that differ.
+const LEEWAY_SECONDS: u64 = 60;
 
-/// The keys that the settings name cannot be used.
+/// The configured keys are unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeys {
-    /// The algorithm would be the token's choice.
-    #[error("JWT_SECRET and JWT_PUBLIC_KEY_FILE are both set: set the one that tokens are signed by")]
+    /// Two kinds of keys are configured, so the token would choose the algorithm.
+    #[error("JWT_SECRET and JWT_PUBLIC_KEY_FILE are both set; set only the one that verifies the tokens")]
     Both,
-    /// A short secret can be found out from any token.
-    #[error(
-        "JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes, and so can be guessed: \
-         take one that openssl rand -base64 32 makes"
-    )]
+    /// The secret can be guessed from any token.
+    #[error("JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes; generate one with openssl rand -base64 32")]
     ShortSecret,
-    /// The file with the public keys cannot be read.
-    #[error("cannot read JWT_PUBLIC_KEY_FILE {}", path.display())]
+    /// The file of public keys cannot be read.
+    #[error("failed to read JWT_PUBLIC_KEY_FILE {}", path.display())]
     Unreadable {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file with the public keys is not as it should be.
-    #[error("cannot use JWT_PUBLIC_KEY_FILE {}", path.display())]
+    /// The content of the file of public keys is unusable.
+    #[error("JWT_PUBLIC_KEY_FILE {} is unusable", path.display())]
     File {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: InvalidKeyFile,
     },
-    /// No token can be signed.
-    #[error("cannot sign a token")]
+    /// A token cannot be signed.
+    #[error("failed to sign the token")]
     Signing(#[source] jsonwebtoken::errors::Error),
 }
 
-/// Tells who bears a token. Clones share their keys.
+/// Verifies tokens. Clones share their keys.
 #[derive(Clone)]
 pub struct Authenticator {
     keys: watch::Receiver<Vec<Verifier>>,
 }
 
-/// A key, and what a token must say that it verifies.
+/// A key, and the requirements for tokens that it verifies.
 struct Verifier {
     key: Key,
     validation: Validation,
 }
 
 impl Authenticator {
-    /// Takes the keys that the settings name; none where they name none. A file of keys is read again
-    /// in the background for as long as there is a clone: this needs a Tokio runtime.
+    /// Loads the configured keys. Returns `None` if no key is configured. A file of keys is watched in the
+    /// background until the last clone is dropped, which requires a Tokio runtime.
     ///
     /// # Errors
     ///
     /// [`InvalidKeys`].
     pub async fn open(settings: &AuthenticationSettings) -> Result<Option<Self>, InvalidKeys> {
         signatures::install();
-        match (settings.secret(), settings.public_key_file()) {
+        match (&settings.jwt_secret, &settings.jwt_public_key_file) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(InvalidKeys::Both),
             (Some(secret), None) => {
-                let key = Key::of_secret(checked(secret)?.as_bytes());
-                let (_, keys) = watch::channel(verifiers(vec![key], settings));
+                let key = Key::from_secret(expose_secret(secret)?.as_bytes());
+                let (_, keys) = watch::channel(build_verifiers(vec![key], settings));
                 Ok(Some(Self { keys }))
             }
             (None, Some(path)) => {
-                let keys = key_file::follow(path.to_owned(), settings.clone()).await?;
+                let keys = key_file::watch(path.clone(), settings.clone()).await?;
                 Ok(Some(Self { keys }))
             }
         }
     }
 
-    /// Verifies a token: what it says about who bears it.
+    /// Verifies a token and returns its claims.
     ///
     /// # Errors
     ///
@@ -110,34 +107,34 @@ impl Authenticator {
         if header.crit.is_some() {
             return Err(InvalidToken::Critical);
         }
-        let mut refused = InvalidToken::NoKey;
+        let mut failure = InvalidToken::NoKey;
         for verifier in self.keys.borrow().iter() {
-            if !verifier.key.suits(&header) {
+            if !verifier.key.is_candidate_for(&header) {
                 continue;
             }
             match jsonwebtoken::decode(token, &verifier.key.material, &verifier.validation) {
                 Ok(token) => return Ok(token.claims),
-                Err(error) => refused = error.into(),
+                Err(error) => failure = error.into(),
             }
-            // Another key may have signed it, but what it says is the same for all.
-            if refused != InvalidToken::Signature {
+            // Another key can have made the signature; all other failures are the same for every key.
+            if failure != InvalidToken::Signature {
                 break;
             }
         }
-        Err(refused)
+        Err(failure)
     }
 }
 
-fn verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Verifier> {
+fn build_verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Verifier> {
     let verifier = |key: Key| {
         let mut validation = Validation::new(key.algorithm);
-        validation.leeway = LEEWAY;
+        validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
-        if let Some(issuer) = settings.issuer() {
+        if let Some(issuer) = &settings.jwt_issuer {
             validation.set_issuer(&[issuer]);
             validation.required_spec_claims.insert("iss".to_owned());
         }
-        if let Some(audience) = settings.audience() {
+        if let Some(audience) = &settings.jwt_audience {
             validation.set_audience(&[audience]);
             validation.required_spec_claims.insert("aud".to_owned());
         }
@@ -146,18 +143,19 @@ fn verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Verifier>
     keys.into_iter().map(verifier).collect()
 }
 
-/// Signs a token for trying the service (HS256).
+/// Signs a token for tests of the service (HS256).
 ///
 /// # Errors
 ///
-/// [`InvalidKeys`] where the secret could be guessed.
+/// [`InvalidKeys`] if the secret is too short.
 pub fn sign(token: &NewToken<'_>, secret: &SecretString) -> Result<String, InvalidKeys> {
     signatures::install();
-    let key = EncodingKey::from_secret(checked(secret)?.as_bytes());
+    let key = EncodingKey::from_secret(expose_secret(secret)?.as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), token, &key).map_err(InvalidKeys::Signing)
 }
 
-fn checked(secret: &SecretString) -> Result<&str, InvalidKeys> {
+/// Returns the secret if it is long enough.
+fn expose_secret(secret: &SecretString) -> Result<&str, InvalidKeys> {
     let secret = secret.expose_secret();
     if secret.len() < MIN_SECRET_BYTES {
         return Err(InvalidKeys::ShortSecret);

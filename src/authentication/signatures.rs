@@ -1,7 +1,7 @@
-//! The cryptography that `jsonwebtoken` asks for, by ring.
+//! The cryptography provider of `jsonwebtoken`, implemented with ring.
 //!
-//! Its own providers bring either a second TLS library or an RSA implementation that leaks by timing
-//! (RUSTSEC-2023-0071); ring is here for TLS to the database.
+//! Its own providers add either a second cryptography library or an RSA implementation with a timing leak
+//! (RUSTSEC-2023-0071). ring is already a dependency, for TLS to the database.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -13,17 +13,17 @@ use ring::signature::{
 use signature::{Signer, Verifier};
 
 static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| signer(*algorithm, key),
-    verifier_factory: |algorithm, key| verifier(*algorithm, key),
+    signer_factory: |algorithm, key| new_signer(*algorithm, key),
+    verifier_factory: |algorithm, key| new_verifier(*algorithm, key),
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Must come before the first token is signed or verified. Again does no harm.
+/// Installs the provider. Required before the first token is signed or verified; further calls do nothing.
 pub(super) fn install() {
     let _ = PROVIDER.install_default();
 }
 
-fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
+fn new_verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     if key.family() != algorithm.family() {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }
@@ -66,7 +66,7 @@ impl JwtVerifier for RingVerifier {
     }
 }
 
-fn signer(algorithm: Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
+fn new_signer(algorithm: Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     match algorithm {
         Algorithm::HS256 => Ok(Box::new(HmacSigner(hmac::Key::new(
             hmac::HMAC_SHA256,

@@ -1,21 +1,21 @@
-//! What a token says.
+//! The claims of a token.
 
 use serde::{Deserialize, Serialize};
 
-/// The scope that lets a token ask for the orders of every user.
+/// The scope that grants access to the orders of every user.
 pub const READ_ANY_ORDERS: &str = "orders:read:any";
 
-/// What a token says about who bears it (RFC 7519), once it is verified.
+/// The claims of a verified token (RFC 7519).
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Claims {
     sub: Option<String>,
     organization_id: Option<String>,
     scope: Option<Scopes>,
-    /// Some issuers call it so.
+    /// The name of `scope` at some issuers.
     scp: Option<Scopes>,
 }
 
-/// Scopes with spaces in between (RFC 8693, section 4.2), or, as some issuers write them, in a list.
+/// Scopes separated by spaces (RFC 8693, section 4.2), or in a list, as some issuers write them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum Scopes {
@@ -24,62 +24,62 @@ enum Scopes {
 }
 
 impl Scopes {
-    fn contain(&self, scope: &str) -> bool {
+    fn contains(&self, scope: &str) -> bool {
         match self {
-            Self::Text(text) => text.split(' ').any(|one| one == scope),
-            Self::List(list) => list.iter().any(|one| one == scope),
+            Self::Text(text) => text.split(' ').any(|item| item == scope),
+            Self::List(list) => list.iter().any(|item| item == scope),
         }
     }
 }
 
 impl Claims {
-    /// Whether the token may ask for the orders of this user at all.
+    /// Returns whether the token grants access to the orders of this user, in any organization.
     #[must_use]
-    pub fn cover(&self, user_id: &str) -> bool {
+    pub fn has_access_to(&self, user_id: &str) -> bool {
         let scopes = [&self.scope, &self.scp];
         self.sub.as_deref() == Some(user_id)
             || scopes
                 .into_iter()
                 .flatten()
-                .any(|scopes| scopes.contain(READ_ANY_ORDERS))
+                .any(|scopes| scopes.contains(READ_ANY_ORDERS))
     }
 
-    /// The only organization whose users the token may ask for, where it names one.
+    /// Returns the organization that the token is restricted to, if any.
     #[must_use]
     pub fn into_organization(self) -> Option<String> {
         self.organization_id
     }
 }
 
-/// Why a token is not taken.
+/// The reason for which a token is refused. Its text is part of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// It is no signed JSON Web Token, or says what cannot be.
-    #[error("not a signed JSON Web Token")]
+    /// It is not a signed JSON Web Token, or contains an invalid value.
+    #[error("it is not a well-formed, signed JSON Web Token")]
     Malformed,
-    /// It demands an extension to be understood (`crit`).
-    #[error("demands an extension that is not known")]
+    /// It requires an extension (`crit`).
+    #[error("it requires an extension (crit), and none is supported")]
     Critical,
-    /// No key goes with the algorithm and the key id that it names.
-    #[error("no key for its algorithm and key id")]
+    /// No key matches its algorithm and key id.
+    #[error("no trusted key matches its algorithm and key id")]
     NoKey,
-    /// No key has made its signature.
-    #[error("wrong signature")]
+    /// No key verifies its signature.
+    #[error("no trusted key verifies its signature")]
     Signature,
-    /// It lacks `exp`, or `iss` or `aud` where they are asked for.
-    #[error("lacks a claim")]
+    /// It lacks `exp`, or a required `iss` or `aud`.
+    #[error("it lacks a required claim (exp, iss or aud)")]
     LacksClaim,
-    /// Its time is over.
-    #[error("expired")]
+    /// It has expired.
+    #[error("it has expired")]
     Expired,
-    /// Its time has not come.
-    #[error("not valid yet")]
+    /// Its `nbf` is in the future.
+    #[error("it is not valid yet")]
     NotYetValid,
-    /// It comes from somebody else.
-    #[error("another issuer")]
+    /// Its issuer is not the required one.
+    #[error("its issuer is not trusted")]
     Issuer,
-    /// It is for somebody else.
-    #[error("another audience")]
+    /// Its audience is not the required one.
+    #[error("it is intended for another audience")]
     Audience,
 }
 
@@ -98,25 +98,25 @@ impl From<jsonwebtoken::errors::Error> for InvalidToken {
     }
 }
 
-/// What a new token is to say.
+/// The claims of a new token.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct NewToken<'a> {
-    /// Who bears it.
+    /// User id.
     pub sub: &'a str,
-    /// When it was made, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     pub iat: u64,
-    /// Until when it holds, in seconds since 1970.
+    /// Expiry, in seconds since 1970.
     pub exp: u64,
-    /// Who made it.
+    /// Issuer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<&'a str>,
-    /// For whom.
+    /// Audience.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<&'a str>,
-    /// Scopes, with spaces in between.
+    /// Scopes, separated by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'a str>,
-    /// The organization whose users alone it may ask for.
+    /// The organization that the token is restricted to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization_id: Option<&'a str>,
 }

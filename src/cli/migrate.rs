@@ -25,7 +25,7 @@ pub(super) struct MigrateArguments {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// How long a migration waits for a table that is in use; who needs the table meanwhile waits too
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::parse_duration)]
     lock_timeout: Duration,
     /// How often a tenant whose tables are in use is tried again, with growing pauses
     #[arg(long, value_name = "N", default_value_t = Patience::default().retries)]

@@ -32,7 +32,7 @@ pub(super) struct DistributeArguments {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Maximum wait for the lock of a table; other statements queue behind it meanwhile
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::parse_duration)]
     lock_timeout: Duration,
     #[command(flatten)]
     database: DatabaseSettings,

@@ -40,7 +40,7 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
             )
             .await?;
             let address = listener.local_addr().map_err(ServeError::from)?;
-            let token = match (&authenticator, settings.authentication.secret()) {
+            let token = match (&authenticator, &settings.authentication.jwt_secret) {
                 (None, _) => "",
                 (Some(_), Some(_)) => r#"-H "Authorization: Bearer $(tenant-orders token 1)" "#,
                 (Some(_), None) => r#"-H "Authorization: Bearer $TOKEN" "#,

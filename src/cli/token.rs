@@ -6,14 +6,14 @@ use clap::Args;
 
 use super::{CommandError, output};
 use crate::authentication::{self, NewToken};
-use crate::config::{AuthenticationSettings, duration};
+use crate::config::{AuthenticationSettings, parse_duration};
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArguments {
     /// User id of the token (claim sub)
     user: String,
     /// Lifetime of the token
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     expires_in: Duration,
     /// Scopes separated by spaces, such as orders:read:any
     #[arg(long, value_name = "SCOPES")]
@@ -28,7 +28,7 @@ pub(super) struct TokenArguments {
 /// Signs a token with the service's secret and prints it.
 pub(super) fn token(arguments: &TokenArguments) -> Result<(), CommandError> {
     let settings = &arguments.authentication;
-    let secret = settings.secret().ok_or(CommandError::NoSecret)?;
+    let secret = settings.jwt_secret.as_ref().ok_or(CommandError::NoSecret)?;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -36,8 +36,8 @@ pub(super) fn token(arguments: &TokenArguments) -> Result<(), CommandError> {
         sub: &arguments.user,
         iat: now.as_secs(),
         exp: (now + arguments.expires_in).as_secs(),
-        iss: settings.issuer(),
-        aud: settings.audience(),
+        iss: settings.jwt_issuer.as_deref(),
+        aud: settings.jwt_audience.as_deref(),
         scope: arguments.scope.as_deref(),
         organization_id: arguments.organization.as_deref(),
     };

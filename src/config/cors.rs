@@ -1,41 +1,40 @@
-//! Which web pages may read answers.
+//! Cross-origin access (CORS).
 
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
 
-/// Which web pages may read answers.
+/// Cross-origin access (CORS).
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Service")]
 pub struct CorsSettings {
-    /// Origins (scheme, host, port) whose web pages may read answers, separated by commas; * for all
-    #[arg(long, env = "CORS_ALLOWED_ORIGINS", value_name = "ORIGINS", value_parser = allowed_origins)]
+    /// Comma-separated origins (scheme, host, port) whose web pages may read responses; * for all
+    #[arg(long, env = "CORS_ALLOWED_ORIGINS", value_name = "ORIGINS", value_parser = parse_origins)]
     pub cors_allowed_origins: Option<AllowedOrigins>,
 }
 
-/// Origins whose web pages may read answers.
+/// The origins whose web pages may read responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// All there are.
+    /// All origins.
     Any,
-    /// These, written as browsers send them.
+    /// Origins as browsers send them.
     Named(Vec<HeaderValue>),
 }
 
-/// `*`, or origins with commas in between. An empty text is none.
-fn allowed_origins(text: &str) -> Result<AllowedOrigins, String> {
+fn parse_origins(text: &str) -> Result<AllowedOrigins, String> {
     match text.trim() {
         "*" => Ok(AllowedOrigins::Any),
         "" => Ok(AllowedOrigins::Named(Vec::new())),
         origins => {
-            let origins = origins.split(',').map(|origin| origin_header(origin.trim()));
+            let origins = origins.split(',').map(|origin| parse_origin(origin.trim()));
             Ok(AllowedOrigins::Named(origins.collect::<Result<_, _>>()?))
         }
     }
 }
 
-/// An origin (RFC 6454), which must be exactly what a browser sends: it is compared byte by byte.
-fn origin_header(text: &str) -> Result<HeaderValue, String> {
-    let written = || {
+/// Parses an origin (RFC 6454). It must be exactly as browsers send it because it is compared byte by byte.
+fn parse_origin(text: &str) -> Result<HeaderValue, String> {
+    let normalize = || {
         let uri: Uri = text.parse().ok()?;
         let scheme = uri.scheme_str()?;
         let host = uri.host().filter(|host| !host.contains('*'))?;
@@ -49,13 +48,13 @@ fn origin_header(text: &str) -> Result<HeaderValue, String> {
         Some(format!("{scheme}://{host}{port}").to_lowercase())
     };
     let header = HeaderValue::from_str(text).ok();
-    match (written(), header) {
-        (Some(written), Some(header)) if written == text => Ok(header),
-        (Some(written), _) => Err(format!(
-            "{text:?} is not how browsers write an origin; {written} is"
+    match (normalize(), header) {
+        (Some(normal), Some(header)) if normal == text => Ok(header),
+        (Some(normal), _) => Err(format!(
+            "{text:?} is not in the form that browsers send; write {normal}"
         )),
         (None, _) => Err(format!(
-            "{text:?} is no origin; write https://shop.example.com, or * alone"
+            "{text:?} is not an origin; write https://shop.example.com, or * alone"
         )),
     }
 }
@@ -65,9 +64,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_taken_as_browsers_write_them() {
-        assert_eq!(allowed_origins("*"), Ok(AllowedOrigins::Any));
-        assert_eq!(allowed_origins(""), Ok(AllowedOrigins::Named(Vec::new())));
+    fn origins_must_be_as_browsers_send_them() {
+        assert_eq!(parse_origins("*"), Ok(AllowedOrigins::Any));
+        assert_eq!(parse_origins(""), Ok(AllowedOrigins::Named(Vec::new())));
         let origins = [
             "https://shop.example.com",
             "http://localhost:3000",
@@ -75,10 +74,10 @@ mod tests {
         ];
         let named = origins.map(HeaderValue::from_static).to_vec();
         assert_eq!(
-            allowed_origins(&origins.join(", ")),
+            parse_origins(&origins.join(", ")),
             Ok(AllowedOrigins::Named(named))
         );
-        for wrong in [
+        for invalid in [
             "shop.example.com",
             "https://shop.example.com/",
             "https://shop.example.com/page",
@@ -91,7 +90,7 @@ mod tests {
             "https://*.example.com",
             "null",
         ] {
-            assert!(allowed_origins(wrong).is_err(), "{wrong}");
+            assert!(parse_origins(invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -1,6 +1,9 @@
-//! Every setting: its flag, its environment variable, its default and its check.
+//! All settings: flags, environment variables, defaults and validation.
 
-#![expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the only module that reads the environment"
+)]
 
 mod authentication;
 mod cors;
@@ -20,7 +23,7 @@ use std::path::PathBuf;
 pub use authentication::AuthenticationSettings;
 pub use cors::{AllowedOrigins, CorsSettings};
 pub use database::{DatabaseSettings, DatabaseUrl};
-pub(crate) use duration::duration;
+pub(crate) use duration::parse_duration;
 pub(crate) use log::TRACE_TARGET;
 pub use log::{LogFormat, LogSettings};
 pub use metrics::MetricsSettings;
@@ -30,12 +33,12 @@ pub use serve::{RequestSettings, ServeSettings};
 #[cfg(feature = "otel")]
 pub use traces::TraceSettings;
 
-/// Whether the variable is set, but to nothing.
+/// Returns whether the variable is set to an empty value.
 pub(crate) fn is_empty(variable: &OsStr) -> bool {
     std::env::var_os(variable).is_some_and(|value| value.is_empty())
 }
 
-/// The folders of the `PATH`.
+/// Returns the folders in `PATH`.
 #[must_use]
 pub fn program_folders() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

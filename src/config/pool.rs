@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::RoleSettings;
-use super::duration::duration;
+use super::duration::parse_duration as duration;
 
 /// How connections to the database are made and kept.
 #[derive(Debug, Clone, Args)]

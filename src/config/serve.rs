@@ -1,22 +1,22 @@
-//! Where the service listens, what a request may take, and how it stops.
+//! Settings of `serve`: address, limits and shutdown.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
-use super::duration::duration;
+use super::duration::parse_duration;
 use super::{AuthenticationSettings, CorsSettings, DatabaseSettings, MetricsSettings, PoolSettings};
 
-/// What a request may take.
+/// Limits of a request.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Service")]
 pub struct RequestSettings {
-    /// How long a request may take before it is answered 504
-    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    /// Maximum duration of a request, which then gets 504
+    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub request_timeout: Duration,
 
-    /// Requests at work at once; more are answered 503
+    /// Maximum concurrent requests; further requests get 503
     #[arg(
         long,
         env = "MAX_CONCURRENT_REQUESTS",
@@ -25,33 +25,33 @@ pub struct RequestSettings {
     )]
     pub max_concurrent_requests: NonZeroUsize,
 
-    /// A request that takes longer is logged as a warning, with the time of each of its steps
-    #[arg(long, env = "SLOW_REQUEST_THRESHOLD", value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    /// Duration above which a request is logged as a warning, with the duration of each step
+    #[arg(long, env = "SLOW_REQUEST_THRESHOLD", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub slow_request_threshold: Duration,
 }
 
-/// Where the service listens and how it stops.
+/// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Service")]
 pub struct ServeSettings {
-    /// The address or name to listen on
+    /// Address or host name to listen on
     #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: String,
 
-    /// The port to listen on; 0 takes a free one
+    /// Port to listen on; 0 picks a free port
     #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080)]
     pub port: u16,
 
-    /// Listen beyond loopback though nobody is asked for a token, as behind a gateway that asks
-    #[arg(long, env = "ALLOW_UNAUTHENTICATED", value_name = "WHETHER", default_value = "false",
-          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = whether)]
+    /// Listen beyond loopback without a key that verifies tokens, as behind a gateway that authenticates
+    #[arg(long, env = "ALLOW_UNAUTHENTICATED", value_name = "BOOL", default_value = "false", action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_unauthenticated: bool,
 
-    /// What a request may take.
+    /// Limits of a request.
     #[command(flatten)]
     pub request: RequestSettings,
 
-    /// Clients connected at once; more are answered 503. Lowered where the limit of open files is
+    /// Maximum client connections; further clients get 503. Reduced to fit the open-file limit
     #[arg(
         long,
         env = "MAX_CLIENT_CONNECTIONS",
@@ -60,36 +60,27 @@ pub struct ServeSettings {
     )]
     pub max_client_connections: NonZeroUsize,
 
-    /// How long a stop waits for requests under way
-    #[arg(long, env = "SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    /// Maximum wait for in-flight requests on shutdown
+    #[arg(long, env = "SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
 
-    /// Which web pages may read answers.
+    /// Cross-origin access.
     #[command(flatten)]
     pub cors: CorsSettings,
 
-    /// By which tokens requests are let in.
+    /// Authentication by tokens.
     #[command(flatten)]
     pub authentication: AuthenticationSettings,
 
-    /// Where the database is.
+    /// Address of the database.
     #[command(flatten)]
     pub database: DatabaseSettings,
 
-    /// How connections to it are made and kept.
+    /// Connection pool.
     #[command(flatten)]
     pub pool: PoolSettings,
 
-    /// What is measured.
+    /// Metrics.
     #[command(flatten)]
     pub metrics: MetricsSettings,
-}
-
-/// What grants more than is safe is granted by its one spelling. An empty text counts as unset.
-fn whether(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "true" => Ok(true),
-        "false" | "" => Ok(false),
-        _ => Err("write true or false"),
-    }
 }

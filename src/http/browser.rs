@@ -1,4 +1,4 @@
-//! What browsers are told about answers: which web pages may read them, and to keep and guess nothing.
+//! Response headers for browsers: cross-origin access and security.
 
 use std::time::Duration;
 
@@ -14,12 +14,10 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use super::request_id::X_REQUEST_ID;
 use crate::config::{AllowedOrigins, CorsSettings};
 
-/// So long a browser need not ask again whether it may ask.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 
-/// For answers that are data and no pages (OWASP REST Security Cheat Sheet). What is a page says itself
-/// what it needs.
-const HEADERS: [(HeaderName, HeaderValue); 5] = [
+/// Headers of responses that are data (OWASP REST Security Cheat Sheet). Pages set their own values.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (
         CONTENT_SECURITY_POLICY,
@@ -30,20 +28,20 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-/// Lets web pages read what is answered, where `settings` name whose; refusals too, since a page that may not
-/// read one cannot tell why.
-pub(super) fn cross_origin(router: Router, settings: &CorsSettings) -> Router {
+/// Permits the configured origins to read responses, including errors: otherwise a page cannot see why a
+/// request failed.
+pub(super) fn allow_origins(router: Router, settings: &CorsSettings) -> Router {
     match &settings.cors_allowed_origins {
         None => router,
-        Some(AllowedOrigins::Any) => router.layer(cors().allow_origin(Any)),
+        Some(AllowedOrigins::Any) => router.layer(cors_layer().allow_origin(Any)),
         Some(AllowedOrigins::Named(origins)) => {
-            router.layer(cors().allow_origin(AllowOrigin::list(origins.iter().cloned())))
+            router.layer(cors_layer().allow_origin(AllowOrigin::list(origins.iter().cloned())))
         }
     }
 }
 
-/// Without credentials: a token is no cookie, and a page that has one sends it itself.
-fn cors() -> CorsLayer {
+/// Returns a layer without credentials: a page sends a token itself, in a header.
+fn cors_layer() -> CorsLayer {
     CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD])
         .allow_headers([AUTHORIZATION, X_REQUEST_ID])
@@ -51,10 +49,10 @@ fn cors() -> CorsLayer {
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
-/// Adds the headers that the answer does not have yet.
-pub(super) fn add_headers(response: &mut Response) {
+/// Adds the security headers that the response lacks.
+pub(super) fn add_security_headers(response: &mut Response) {
     let headers = response.headers_mut();
-    for (name, value) in HEADERS {
+    for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(value);
     }
 }

@@ -1,4 +1,4 @@
-//! What a request asks for, taken apart. What does not fit is refused as a problem.
+//! Extractors for path and query parameters. Their rejections are problems.
 
 #![expect(
     clippy::disallowed_types,
@@ -16,31 +16,36 @@ use crate::orders::PageRequest;
 const DEFAULT_LIMIT: u16 = 100;
 const MAX_LIMIT: u16 = 1000;
 
-/// The `{id}` of the path, percent-decoded.
+/// The `{id}` of the path, percent-decoded. The path may have other parameters.
 pub(super) struct UserId(pub(super) String);
+
+#[derive(Deserialize)]
+struct UserPath {
+    id: String,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for UserId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(id) = Path::from_request_parts(parts, state)
+        let Path(UserPath { id }) = Path::from_request_parts(parts, state)
             .await
-            .map_err(|_| Problem::bad_request("The id in the path is not percent-encoded UTF-8."))?;
+            .map_err(|_| Problem::bad_request("The id in the path must be percent-encoded UTF-8."))?;
         Ok(Self(id))
     }
 }
 
-/// The page that the query asks for.
+/// The requested page.
 pub(super) struct Page(pub(super) PageRequest);
 
-/// `limit` and `cursor` of the query; a parameter that is neither is ignored.
+/// The query parameters of a page. Other parameters are ignored.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PageParameters {
-    /// At most so many orders.
+    /// Maximum number of orders.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000, default = json!(DEFAULT_LIMIT))]
     limit: Option<String>,
-    /// Only orders behind this one: the `next_cursor` of an earlier answer.
+    /// Start of the page: the `next_cursor` of an earlier response.
     #[param(value_type = Option<String>, format = "cursor", example = "W251bGwsIjEiXQ")]
     cursor: Option<String>,
 }
@@ -51,11 +56,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Query(parameters) = Query::<PageParameters>::from_request_parts(parts, state)
             .await
-            .map_err(|_| Problem::bad_request("The parameters limit and cursor may be given once each."))?;
+            .map_err(|_| Problem::bad_request("The parameters limit and cursor must not be repeated."))?;
         let limit = match parameters.limit {
             None => DEFAULT_LIMIT,
             Some(limit) => parse_limit(&limit).ok_or_else(|| {
-                Problem::bad_request("The parameter limit must be a whole number from 1 to 1000.")
+                Problem::bad_request("The parameter limit must be an integer from 1 to 1000.")
             })?,
         };
         let after = match parameters.cursor {
@@ -67,8 +72,30 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 }
 
 fn parse_limit(text: &str) -> Option<u16> {
-    let digits_alone = text.bytes().all(|byte| byte.is_ascii_digit());
+    // `parse` alone would accept a leading plus sign.
+    let has_only_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse()
         .ok()
-        .filter(|limit| digits_alone && (1..=MAX_LIMIT).contains(limit))
+        .filter(|limit| has_only_digits && (1..=MAX_LIMIT).contains(limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn user_id_is_extracted_beside_other_parameters() {
+        let handler = async |UserId(id): UserId| id;
+        let router = Router::<()>::new().route("/users/{id}/orders/{order_id}", get(handler));
+        let request = Request::get("/users/a%2Fb/orders/2").body(Body::empty());
+        let response = router.oneshot(request.unwrap()).await.unwrap();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(body, "a/b");
+    }
 }

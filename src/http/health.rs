@@ -1,34 +1,38 @@
-//! Probes: whether the process lives, and whether it can answer.
+//! Probes: `GET /livez` and `GET /readyz`.
 
 use axum::extract::State;
 
-use super::openapi::{LivenessProblems, ReadinessProblems};
 use super::problem::Problem;
+use super::problem_responses::{LivenessProblems, ReadinessProblems};
+use super::problem_type::ProblemType;
 use crate::users::UserDirectory;
 
-/// Whether the process runs
+/// Liveness probe
 #[utoipa::path(
     get,
     path = "/livez",
     tag = "probes",
     operation_id = "liveness",
-    responses((status = 200, description = "The process runs", body = str, content_type = "text/plain", example = "live\n"), LivenessProblems),
+    responses((status = 200, description = "The process is running", body = str, content_type = "text/plain", example = "live\n"), LivenessProblems),
     security(())
 )]
 pub(super) async fn livez() -> &'static str {
     "live\n"
 }
 
-/// Whether a connection to the database answers, and the users can be read
+/// Readiness probe: a database connection works, and the users table is readable
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "probes",
     operation_id = "readiness",
-    responses((status = 200, description = "Requests can be answered", body = str, content_type = "text/plain", example = "ready\n"), ReadinessProblems),
+    responses((status = 200, description = "The service can handle requests", body = str, content_type = "text/plain", example = "ready\n"), ReadinessProblems),
     security(())
 )]
 pub(super) async fn readyz(State(users): State<UserDirectory>) -> Result<&'static str, Problem> {
-    users.check().await.map_err(Problem::database_unavailable)?;
+    users
+        .check()
+        .await
+        .map_err(|error| Problem::from_cause(ProblemType::DatabaseUnavailable, error))?;
     Ok("ready\n")
 }

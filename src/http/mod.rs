@@ -1,17 +1,21 @@
-//! The HTTP edge: routes, and what every request passes through.
+//! The HTTP interface: routes, and the layers around them.
+//!
+//! To add an endpoint, write a file here with the handler and its `#[utoipa::path]`, add its route to
+//! [`router`] and its name to the API document in `openapi.rs`.
 
 mod authentication;
 mod browser;
 mod extract;
 mod health;
 mod metrics;
-mod observe;
 mod openapi;
 mod orders;
 mod page;
 mod problem;
+mod problem_responses;
 mod problem_type;
 mod request_id;
+mod request_log;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +26,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
+use tower_http::request_id::RequestId;
 use tracing::{Instrument, Span};
 
 use crate::authentication::Authenticator;
@@ -29,15 +34,14 @@ use crate::config::{CorsSettings, RequestSettings};
 use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
 use crate::users::UserDirectory;
-use observe::{Observer, observed};
-use problem::{Occurrence, Problem};
+use problem::{Problem, ProblemContext};
+use problem_type::ProblemType;
+use request_log::{RequestLogger, log_request};
 
-/// All routes, over the database of `users`. What goes on is counted in `metrics`. Requests run as tasks: this needs a
-/// Tokio runtime.
+/// Returns all routes. Requests run as tasks, which requires a Tokio runtime.
 ///
-/// Probes and metrics are exempt from the limit on requests at once: they must answer when nothing else
-/// does. So are the page and the document of the API, which cost nothing. All these are also exempt from
-/// authentication; with no `authenticator`, so is all else.
+/// Probes, metrics, page and API document need no token and do not count against the limit of concurrent
+/// requests. Without an `authenticator`, no endpoint needs a token.
 pub fn router(
     users: UserDirectory,
     metrics: Metrics,
@@ -46,119 +50,127 @@ pub fn router(
     cors: &CorsSettings,
 ) -> Router {
     let permits = settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS);
-    let limit = Limit {
+    let limit = ConcurrencyLimit {
         permits: Arc::new(Semaphore::new(permits)),
         refused: Arc::default(),
         timeout: settings.request_timeout,
     };
-    let observer = Observer {
+    let logger = RequestLogger {
         metrics: metrics.clone(),
-        slow: settings.slow_request_threshold,
+        slow_request_threshold: settings.slow_request_threshold,
     };
     let probes = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::show).with_state(metrics))
-        .layer(from_fn_with_state(settings.request_timeout, unlimited));
+        .route("/metrics", get(metrics::scrape).with_state(metrics))
+        .layer(from_fn_with_state(settings.request_timeout, limit_time));
     let api = Router::new()
         .route("/users/{id}/orders", get(orders::list))
-        .layer(from_fn_with_state(limit, limited));
-    // Outermost: who may not ask takes nothing from the others.
+        .layer(from_fn_with_state(limit, limit_concurrency));
+    // Outside the limit: a request without a valid token takes no permit.
     let api = match authenticator {
         None => api,
-        Some(authenticator) => api.layer(from_fn_with_state(authenticator, authentication::authenticated)),
+        Some(authenticator) => api.layer(from_fn_with_state(authenticator, authentication::authenticate)),
     };
     let router = Router::new()
         .merge(api)
         .merge(probes)
         .merge(page::routes())
-        .fallback(async || Problem::not_found())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .fallback(async || Problem::new(ProblemType::NotFound))
+        .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
         .with_state(users);
-    browser::cross_origin(router, cors).layer(from_fn_with_state(Some(observer), at_the_edge))
+    browser::allow_origins(router, cors).layer(from_fn_with_state(Some(logger), request_context))
 }
 
-/// All that a client gets whose connection is one too many: `503 overloaded`, whatever it asks for.
-/// Only `/livez` answers as ever: a service that has much to do lives, and to restart it would cost
-/// the others their answers.
+/// Returns the routes for connections beyond the limit: `503 overloaded` for every path but `/livez`.
 ///
-/// Nothing is logged here: a line for each would be one more load. Who turns clients away tells how
-/// many they were.
-pub fn turned_away(cors: &CorsSettings) -> Router {
+/// An overloaded service is alive, and a restart would cost the other clients their responses. The requests
+/// are not logged, which would add to the load. The caller logs the number of connections.
+pub fn overloaded_router(cors: &CorsSettings) -> Router {
+    let refuse = async || {
+        Problem::new(ProblemType::Overloaded)
+            .with_detail("The service has reached its maximum number of connections. Try again shortly.")
+    };
     let router = Router::new()
         .route("/livez", get(health::livez))
-        .fallback(async || Problem::too_many_connections())
-        .method_not_allowed_fallback(async || Problem::too_many_connections());
-    browser::cross_origin(router, cors).layer(from_fn_with_state(None, at_the_edge))
+        .fallback(refuse)
+        .method_not_allowed_fallback(refuse);
+    browser::allow_origins(router, cors).layer(from_fn_with_state(None, request_context))
 }
 
-/// What all requests pass through, and all answers. One layer, as each costs a request some allocations.
-async fn at_the_edge(State(observer): State<Option<Observer>>, mut request: Request, next: Next) -> Response {
-    request_id::identify(&mut request);
-    let answer = async |request| {
-        let occurrence = Occurrence::of(&request);
-        let mut response = occurrence.complete(next.run(request).await);
-        browser::add_headers(&mut response);
-        request_id::answer(occurrence.request_id(), &mut response);
+/// Surrounds every request: its id, its log, and the headers of its response. It is one layer because each
+/// layer costs a request some allocations.
+async fn request_context(
+    State(logger): State<Option<RequestLogger>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    request_id::assign(&mut request);
+    let respond = async |request: Request| {
+        let request_id = request.extensions().get::<RequestId>().cloned();
+        let context = ProblemContext::from_request(&request);
+        let mut response = context.scope(next.run(request)).await;
+        browser::add_security_headers(&mut response);
+        request_id::set_header(&mut response, request_id.as_ref());
         response
     };
-    match observer {
-        Some(observer) => observed(observer, request, answer).await,
-        None => answer(request).await,
+    match logger {
+        Some(logger) => log_request(logger, request, respond).await,
+        None => respond(request).await,
     }
 }
 
-/// How much is taken on at once, and how long each may take.
 #[derive(Clone)]
-struct Limit {
+struct ConcurrencyLimit {
     permits: Arc<Semaphore>,
     refused: Arc<LogThrottle>,
     timeout: Duration,
 }
 
-/// Refuses at once what is too much. The log tells how much that was, not of each: it would be one
-/// more load.
-async fn limited(State(limit): State<Limit>, request: Request, next: Next) -> Result<Response, Problem> {
+/// Refuses requests beyond the limit immediately. The log has their number instead of a line for each.
+async fn limit_concurrency(
+    State(limit): State<ConcurrencyLimit>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let Ok(permit) = limit.permits.try_acquire_owned() else {
         if let Some(refused) = limit.refused.hit() {
-            tracing::warn!(
-                refused,
-                "more requests at once than MAX_CONCURRENT_REQUESTS: some are refused"
-            );
+            tracing::warn!(refused, "refused requests beyond MAX_CONCURRENT_REQUESTS");
         }
-        return Err(Problem::overloaded());
+        return Err(Problem::new(ProblemType::Overloaded));
     };
-    in_a_task_of_its_own(limit.timeout, request, next, permit).await
+    spawn_request(limit.timeout, request, next, permit).await
 }
 
-async fn unlimited(
+async fn limit_time(
     State(timeout): State<Duration>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    in_a_task_of_its_own(timeout, request, next, ()).await
+    spawn_request(timeout, request, next, ()).await
 }
 
-/// Runs the request in a task, so that a client who hangs up cancels nothing half-way: a cancelled
-/// database section costs its connection. What takes longer than `timeout` is cancelled. What is `held` is
-/// held until the work is done.
+/// Runs the request in its own task and cancels it after `timeout`. The task holds the `permit` until it
+/// ends.
 ///
-/// A problem is completed inside the task, so that one behind a client who hung up is logged.
-async fn in_a_task_of_its_own(
+/// If the client disconnects, the task continues: cancelling database work halfway would cost its
+/// connection.
+async fn spawn_request(
     timeout: Duration,
     request: Request,
     next: Next,
-    held: impl Send + 'static,
+    permit: impl Send + 'static,
 ) -> Result<Response, Problem> {
+    let context = ProblemContext::from_request(&request);
     let work = async move {
-        let occurrence = Occurrence::of(&request);
         let response = tokio::time::timeout(timeout, next.run(request))
             .await
-            .unwrap_or_else(|elapsed| Problem::timeout(elapsed).into_response());
-        drop(held);
-        occurrence.complete(response)
+            .map_err(|elapsed| Problem::from_cause(ProblemType::Timeout, elapsed))
+            .into_response();
+        drop(permit);
+        response
     };
-    tokio::spawn(work.instrument(Span::current()))
+    tokio::spawn(context.scope(work).instrument(Span::current()))
         .await
-        .map_err(Problem::internal)
+        .map_err(|panic| Problem::from_cause(ProblemType::Internal, panic))
 }

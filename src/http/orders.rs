@@ -8,11 +8,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::authentication::CallersOrganization;
+use super::authentication::TokenOrganization;
 use super::extract::{Page, PageParameters, UserId};
-use super::observe::DatabaseWork;
-use super::openapi::OrdersProblems;
 use super::problem::Problem;
+use super::problem_responses::ApiProblems;
+use super::request_log::DatabaseWork;
 use crate::orders::{self, Cursor, OrdersPage};
 use crate::users::UserDirectory;
 
@@ -50,7 +50,7 @@ use crate::users::UserDirectory;
                 "next_cursor": null
             })
         ),
-        OrdersProblems,
+        ApiProblems,
     ),
 )]
 pub(super) async fn list(
@@ -58,12 +58,12 @@ pub(super) async fn list(
     Extension(work): Extension<Arc<DatabaseWork>>,
     UserId(id): UserId,
     Page(page): Page,
-    organization: Option<Extension<CallersOrganization>>,
+    organization: Option<Extension<TokenOrganization>>,
 ) -> Result<Response, Problem> {
     let organization = organization
         .as_deref()
-        .map(|CallersOrganization(name)| name.as_str());
-    let found = orders::list_for_user(&users, &work.trace, &id, organization, &page).await?;
+        .map(|TokenOrganization(name)| name.as_str());
+    let found = orders::list_for_user(&users, &work.timings, &id, organization, &page).await?;
     Ok(match &found.next_cursor {
         None => Json(found).into_response(),
         Some(cursor) => {

@@ -1,8 +1,7 @@
-//! Failures as problem details (RFC 9457): which error is which problem, and the one place where a
-//! failure is logged.
+//! Problem details (RFC 9457): the error responses, and the only place that logs a failure.
 
+use std::borrow::Cow;
 use std::error::Error;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::Request;
@@ -20,121 +19,96 @@ use crate::orders::OrdersError;
 use crate::tenancy::DatabaseError;
 use crate::users::UserError;
 
-/// Seconds after which it makes sense to try again.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// A failure as the client is told of it. Its cause goes to the log alone.
-#[derive(Debug, Clone)]
+tokio::task_local! {
+    static CURRENT: ProblemContext;
+}
+
+/// The request that a problem is about. It supplies `instance` and `request_id`.
+#[derive(Clone)]
+pub(super) struct ProblemContext {
+    uri: Uri,
+    request_id: Option<RequestId>,
+}
+
+impl ProblemContext {
+    pub(super) fn from_request(request: &Request) -> Self {
+        Self {
+            uri: request.uri().clone(),
+            request_id: request.extensions().get().cloned(),
+        }
+    }
+
+    /// Runs `future`. Its problems are about this request. A spawned task needs its own scope.
+    pub(super) async fn scope<F: Future>(self, future: F) -> F::Output {
+        CURRENT.scope(self, future).await
+    }
+}
+
+/// A failure of a request. Its cause is logged and never sent to the client.
+#[derive(Debug)]
 pub(super) struct Problem {
     kind: ProblemType,
-    detail: &'static str,
-    /// How to ask with more success (RFC 6750, section 3).
+    detail: Cow<'static, str>,
+    /// Value of `WWW-Authenticate` (RFC 6750, section 3).
     challenge: Option<&'static str>,
-    /// There are too many of them: whoever sheds them sums them up in the log.
-    is_shed: bool,
-    cause: Option<Arc<dyn Error + Send + Sync>>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Problem {
-    const fn new(kind: ProblemType) -> Self {
+    pub(super) fn new(kind: ProblemType) -> Self {
         Self {
             kind,
-            detail: kind.row().detail,
+            detail: Cow::Borrowed(kind.definition().detail),
             challenge: None,
-            is_shed: false,
             cause: None,
         }
     }
 
-    const fn detailed(kind: ProblemType, detail: &'static str) -> Self {
-        let mut problem = Self::new(kind);
-        problem.detail = detail;
-        problem
+    /// Replaces the default detail of the type.
+    pub(super) fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            detail: detail.into(),
+            ..self
+        }
     }
 
-    fn because(kind: ProblemType, cause: impl Error + Send + Sync + 'static) -> Self {
-        let mut problem = Self::new(kind);
-        problem.cause = Some(Arc::new(cause));
-        problem
+    pub(super) fn from_cause(kind: ProblemType, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            cause: Some(Box::new(cause)),
+            ..Self::new(kind)
+        }
     }
 
-    const fn status(&self) -> StatusCode {
-        self.kind.row().status
+    pub(super) fn with_challenge(self, challenge: &'static str) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..self
+        }
     }
 
-    pub(super) const fn bad_request(detail: &'static str) -> Self {
-        Self::detailed(ProblemType::BadRequest, detail)
+    pub(super) fn bad_request(detail: &'static str) -> Self {
+        Self::new(ProblemType::BadRequest).with_detail(detail)
     }
 
-    pub(super) const fn bad_cursor() -> Self {
-        Self::bad_request("The parameter cursor must be the next_cursor of an earlier answer.")
+    pub(super) fn bad_cursor() -> Self {
+        Self::bad_request("The parameter cursor must be the next_cursor of an earlier response.")
     }
 
-    /// The request does not tell who asks, or not well.
-    pub(super) const fn unauthorized(detail: &'static str) -> Self {
-        Self::detailed(ProblemType::Unauthorized, detail)
-    }
-
-    /// It is clear who asks, and that they may not.
-    pub(super) const fn forbidden(detail: &'static str) -> Self {
-        Self::detailed(ProblemType::Forbidden, detail)
-    }
-
-    pub(super) const fn challenging(mut self, challenge: &'static str) -> Self {
-        self.challenge = Some(challenge);
-        self
-    }
-
-    pub(super) const fn not_found() -> Self {
-        Self::new(ProblemType::NotFound)
-    }
-
-    pub(super) const fn method_not_allowed() -> Self {
-        Self::new(ProblemType::MethodNotAllowed)
-    }
-
-    pub(super) const fn overloaded() -> Self {
-        let mut problem = Self::new(ProblemType::Overloaded);
-        problem.is_shed = true;
-        problem
-    }
-
-    const fn tenant_overloaded() -> Self {
-        let mut problem = Self::new(ProblemType::TenantOverloaded);
-        problem.is_shed = true;
-        problem
-    }
-
-    pub(super) const fn too_many_connections() -> Self {
-        let mut problem = Self::overloaded();
-        problem.detail = "The service has as many connections as it takes. Try again shortly.";
-        problem
-    }
-
-    pub(super) fn timeout(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::because(ProblemType::Timeout, cause)
-    }
-
-    pub(super) fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::because(ProblemType::Internal, cause)
-    }
-
-    pub(super) fn database_unavailable(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self::because(ProblemType::DatabaseUnavailable, cause)
-    }
-
-    /// Writes the one log line of a failure, with all its causes. What is the client's mistake is
-    /// no failure.
+    /// Logs the failure with all its causes. Client errors are not failures, and overload is summed up
+    /// by the limit that detects it.
     fn log(&self, request_id: Option<&RequestId>) {
-        if self.is_shed || !self.status().is_server_error() {
+        let status = self.kind.definition().status;
+        if self.kind.is_overload() || !status.is_server_error() {
             return;
         }
         let cause = self
             .cause
             .as_ref()
             .map(|cause| error_chain::messages(cause.as_ref()).join(": "));
-        let request_id = request_id::without_span(request_id);
-        if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        let request_id = request_id::outside_span(request_id);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(problem = %self.kind, cause, request_id, "request failed");
         } else {
             tracing::warn!(problem = %self.kind, cause, request_id, "request failed");
@@ -147,22 +121,23 @@ impl From<OrdersError> for Problem {
         let kind = match &error {
             OrdersError::User(UserError::NotFound) => return Self::new(ProblemType::UserNotFound),
             OrdersError::User(UserError::OutsideOrganization) => {
-                return Self::forbidden("The token is for one organization, which has no such user.");
+                return Self::new(ProblemType::Forbidden)
+                    .with_detail("The token is restricted to an organization that does not have this user.");
             }
             OrdersError::User(UserError::Tenant {
                 source: DatabaseError::TenantLimit,
                 ..
-            }) => return Self::tenant_overloaded(),
+            }) => return Self::new(ProblemType::TenantOverloaded),
             OrdersError::Cursor(_) => return Self::bad_cursor(),
-            OrdersError::User(error) => problem_type(error),
+            OrdersError::User(error) => user_problem_type(error),
             OrdersError::Data { .. } => ProblemType::TenantDataInvalid,
         };
-        Self::because(kind, error)
+        Self::from_cause(kind, error)
     }
 }
 
-/// The problem that a failure to read a user's tenant is.
-fn problem_type(error: &UserError) -> ProblemType {
+/// Returns the problem type for a failure to read a user's tenant.
+fn user_problem_type(error: &UserError) -> ProblemType {
     use DatabaseError::{
         AcquireTimeout, InvalidData, MissingRole, NotIsolated, SchemaMismatch, TimedOut, Unavailable,
     };
@@ -184,42 +159,64 @@ fn problem_type(error: &UserError) -> ProblemType {
 }
 
 impl IntoResponse for Problem {
-    /// Only marks the answer: [`Occurrence::complete`] writes it, since it knows the request.
     fn into_response(self) -> Response {
-        let mut response = self.status().into_response();
-        response.extensions_mut().insert(self);
+        let context = CURRENT.try_with(Clone::clone).ok();
+        let request_id = context.as_ref().and_then(|context| context.request_id.as_ref());
+        self.log(request_id);
+        let body = ProblemBody::new(
+            self.kind,
+            &self.detail,
+            context.as_ref().map_or("", |context| context.uri.path()),
+            request_id.map_or("", request_id::as_str),
+        );
+        let definition = self.kind.definition();
+        let mut response = (definition.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if definition.is_retryable {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response.extensions_mut().insert(self.kind);
         response
     }
 }
 
-/// What went wrong (RFC 9457). More types may come: go by `status` where one is unknown.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Problem)]
-pub(super) struct Body<'a> {
-    /// What kind of failure it is. It is a name, and there is nothing to be fetched there.
-    #[schema(schema_with = super::openapi::problem_type)]
-    pub(super) r#type: String,
-    /// The same for every problem of this type.
-    pub(super) title: &'a str,
-    /// The status of the answer.
-    #[schema(minimum = 400, maximum = 599)]
-    pub(super) status: u16,
-    /// What went wrong this time, for people.
-    pub(super) detail: &'a str,
-    /// The path that was asked for.
-    #[schema(format = "uri-reference")]
-    pub(super) instance: &'a str,
-    /// The id under which the log has the cause, as in the header `x-request-id`.
-    pub(super) request_id: &'a str,
+/// Returns the problem that the response describes, if it describes one.
+pub(super) fn problem_type(response: &Response) -> Option<ProblemType> {
+    response.extensions().get().copied()
 }
 
-impl<'a> Body<'a> {
+/// A failure (RFC 9457). Types may be added: for an unknown `type`, use `status`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody<'a> {
+    /// The kind of failure. It is an identifier, not a link.
+    #[schema(schema_with = ProblemType::uri_schema)]
+    r#type: String,
+    /// A summary, the same for every problem of this type.
+    title: &'a str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// An explanation of this failure for humans.
+    detail: &'a str,
+    /// The path of the request.
+    #[schema(format = "uri-reference")]
+    instance: &'a str,
+    /// The request id, as in the header `x-request-id`. The log has the cause under it.
+    request_id: &'a str,
+}
+
+impl<'a> ProblemBody<'a> {
     pub(super) fn new(kind: ProblemType, detail: &'a str, instance: &'a str, request_id: &'a str) -> Self {
-        let row = kind.row();
+        let definition = kind.definition();
         Self {
-            r#type: format!("/problems/{kind}"),
-            title: row.title,
-            status: row.status.as_u16(),
+            r#type: kind.uri(),
+            title: definition.title,
+            status: definition.status.as_u16(),
             detail,
             instance,
             request_id,
@@ -227,64 +224,19 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The request whose answer may be a problem.
-pub(super) struct Occurrence {
-    uri: Uri,
-    request_id: Option<RequestId>,
-}
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
 
-impl Occurrence {
-    pub(super) fn of(request: &Request) -> Self {
-        Self {
-            uri: request.uri().clone(),
-            request_id: request.extensions().get().cloned(),
-        }
+    use super::*;
+
+    #[tokio::test]
+    async fn problem_is_a_whole_response_without_a_context() {
+        let response = Problem::new(ProblemType::Overloaded).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        insta::assert_snapshot!(String::from_utf8_lossy(&body), @r#"{"type":"/problems/overloaded","title":"Too many concurrent requests","status":503,"detail":"The service is handling its maximum number of concurrent requests. Try again shortly.","instance":"","request_id":""}"#);
     }
-
-    pub(super) fn request_id(&self) -> Option<&RequestId> {
-        self.request_id.as_ref()
-    }
-
-    /// Writes the body of an answer that is a problem, and logs it.
-    pub(super) fn complete(&self, mut response: Response) -> Response {
-        let Some(problem) = response.extensions_mut().remove::<Problem>() else {
-            return response;
-        };
-        problem.log(self.request_id());
-        let body = Json(Body::new(
-            problem.kind,
-            problem.detail,
-            self.uri.path(),
-            request_id::text(self.request_id()),
-        ));
-        // Of the answer so far only its headers stay, such as Allow.
-        let mut completed = (problem.status(), body).into_response();
-        for (name, value) in response.headers() {
-            completed
-                .headers_mut()
-                .entry(name)
-                .or_insert_with(|| value.clone());
-        }
-        let headers = completed.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if problem.kind.row().retry {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-        }
-        if let Some(challenge) = problem.challenge {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        if problem.is_shed {
-            completed.extensions_mut().insert(Shed);
-        }
-        completed
-    }
-}
-
-/// Marks an answer that says that there is too much to do.
-#[derive(Clone, Copy)]
-struct Shed;
-
-/// Whether the answer says that there is too much to do.
-pub(super) fn is_shed(response: &Response) -> bool {
-    response.extensions().get::<Shed>().is_some()
 }

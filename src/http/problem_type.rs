@@ -1,12 +1,14 @@
-//! The table of errors: every problem that a client may be told of, and what it says.
+//! The table of problem types: status, title and default detail of each.
 
 use std::fmt;
 
 use axum::http::StatusCode;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
-/// What kind of failure a problem is. The end of its `type` (RFC 9457, section 3.1.1), in kebab case.
+/// The kind of a failure. Its name in kebab case ends the `type` of a problem (RFC 9457, section 3.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ProblemType {
@@ -25,105 +27,138 @@ pub(super) enum ProblemType {
     Internal,
 }
 
-/// What a problem says of itself.
-pub(super) struct Row {
+/// The properties that all problems of a type share.
+pub(super) struct Definition {
     pub(super) status: StatusCode,
     pub(super) title: &'static str,
+    /// The detail of a problem that has no more specific one.
     pub(super) detail: &'static str,
-    /// Whether it makes sense to try again shortly.
-    pub(super) retry: bool,
+    /// The response has `Retry-After`.
+    pub(super) is_retryable: bool,
 }
 
-const fn row(status: StatusCode, title: &'static str, detail: &'static str) -> Row {
-    Row {
+const fn define(status: StatusCode, title: &'static str, detail: &'static str) -> Definition {
+    Definition {
         status,
         title,
         detail,
-        retry: false,
+        is_retryable: false,
     }
 }
 
-impl Row {
-    const fn retry(mut self) -> Self {
-        self.retry = true;
+impl Definition {
+    const fn retryable(mut self) -> Self {
+        self.is_retryable = true;
         self
     }
 }
 
 impl ProblemType {
-    /// What it says. A problem that knows more says another detail.
-    pub(super) const fn row(self) -> Row {
+    pub(super) const fn definition(self) -> Definition {
         match self {
-            Self::BadRequest => row(
+            Self::BadRequest => define(
                 StatusCode::BAD_REQUEST,
                 "Bad request",
-                "The parameter limit must be a whole number from 1 to 1000.",
+                "The request is malformed.",
             ),
-            Self::Unauthorized => row(
+            Self::Unauthorized => define(
                 StatusCode::UNAUTHORIZED,
                 "Unauthorized",
-                "A valid bearer token is needed.",
+                "The request requires a valid bearer token.",
             ),
-            Self::Forbidden => row(
+            Self::Forbidden => define(
                 StatusCode::FORBIDDEN,
                 "Forbidden",
-                "The token gives no access to this user's orders.",
+                "The token does not grant access to this user's orders.",
             ),
-            Self::UserNotFound => row(StatusCode::NOT_FOUND, "No such user", "No user has this id."),
-            Self::NotFound => row(
+            Self::UserNotFound => define(
+                StatusCode::NOT_FOUND,
+                "User not found",
+                "There is no user with this id.",
+            ),
+            Self::NotFound => define(
                 StatusCode::NOT_FOUND,
                 "Not found",
-                "There is nothing at this path.",
+                "There is no resource at this path.",
             ),
-            Self::MethodNotAllowed => row(
+            Self::MethodNotAllowed => define(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "Method not allowed",
-                "This path does not answer this method; the Allow header names those it does.",
+                "This path does not support the method. The Allow header lists the supported methods.",
             ),
-            Self::TenantOverloaded => row(
+            Self::TenantOverloaded => define(
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too many requests of one organization at once",
-                "The service is at work on as many requests of the user's organization as it takes. Try again shortly.",
+                "Too many concurrent requests of one organization",
+                "The service is handling the maximum number of concurrent requests of the user's \
+                 organization. Try again shortly.",
             )
-            .retry(),
-            Self::TenantUnavailable => row(
+            .retryable(),
+            Self::TenantUnavailable => define(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Tenant unavailable",
                 "The data of the user's organization is missing, incomplete or not readable.",
             ),
-            Self::DatabaseUnavailable => row(
+            Self::DatabaseUnavailable => define(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Database unavailable",
-                "The database does not answer at the moment. Try again shortly.",
+                "The database is not available. Try again shortly.",
             )
-            .retry(),
-            Self::Overloaded => row(
+            .retryable(),
+            Self::Overloaded => define(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "Too many requests at once",
-                "The service is at work on as many requests as it takes. Try again shortly.",
+                "Too many concurrent requests",
+                "The service is handling its maximum number of concurrent requests. Try again shortly.",
             )
-            .retry(),
-            Self::Timeout => row(
+            .retryable(),
+            Self::Timeout => define(
                 StatusCode::GATEWAY_TIMEOUT,
-                "Out of time",
-                "The answer took longer than a request may take.",
+                "Timeout",
+                "The request took longer than the service allows.",
             ),
-            Self::TenantDataInvalid => row(
+            Self::TenantDataInvalid => define(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Invalid tenant data",
-                "The data of the user's organization holds a value that cannot be represented exactly.",
+                "The data of the user's organization contains a value that cannot be represented exactly.",
             ),
-            Self::Internal => row(
+            Self::Internal => define(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Internal error",
-                "Something unforeseen went wrong. The log has the cause under this request's id.",
+                "An unexpected error occurred. The log has the cause under this request id.",
             ),
         }
+    }
+
+    /// Returns whether the request was refused to protect the service from overload.
+    pub(super) const fn is_overload(self) -> bool {
+        matches!(self, Self::Overloaded | Self::TenantOverloaded)
+    }
+
+    /// Returns the `type` of a problem: a relative URI.
+    pub(super) fn uri(self) -> String {
+        format!("/problems/{self}")
+    }
+
+    /// Returns the schema of the `type` of a problem: an enumeration of all types.
+    pub(super) fn uri_schema() -> Schema {
+        let RefOr::T(Schema::Object(names)) = Self::schema() else {
+            return Schema::default();
+        };
+        let uris = names
+            .enum_values
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|name| name.as_str().map(|name| format!("/problems/{name}")));
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::Custom("uri-reference".to_owned())))
+            .description(Some("The kind of failure. It is an identifier, not a link."))
+            .enum_values(Some(uris))
+            .into()
     }
 }
 
 impl fmt::Display for ProblemType {
-    /// The name, such as `bad-request`.
+    /// Writes the name, such as `bad-request`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }

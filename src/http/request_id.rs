@@ -1,4 +1,4 @@
-//! The id that names a request in its answer, in problems and in the log.
+//! Request ids, in responses, problems and the log.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -7,11 +7,11 @@ use tower_http::request_id::{MakeRequestId, MakeRequestUuid, RequestId};
 use tracing::Span;
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const MAX_LENGTH: usize = 128;
+const MAX_ID_BYTES: usize = 128;
 
-/// Takes the caller's id where it is sane, makes one where not.
-pub(super) fn identify(request: &mut Request) {
-    let id = match sane(request.headers()) {
+/// Assigns the client's id to the request if it is valid, otherwise a new one.
+pub(super) fn assign(request: &mut Request) {
+    let id = match valid_id(request.headers()) {
         Some(id) => Some(RequestId::new(id.clone())),
         None => MakeRequestUuid.make_request_id(request),
     };
@@ -20,8 +20,7 @@ pub(super) fn identify(request: &mut Request) {
     }
 }
 
-/// Tells the id in the answer.
-pub(super) fn answer(request_id: Option<&RequestId>, response: &mut Response) {
+pub(super) fn set_header(response: &mut Response, request_id: Option<&RequestId>) {
     if let Some(id) = request_id {
         response
             .headers_mut()
@@ -29,28 +28,27 @@ pub(super) fn answer(request_id: Option<&RequestId>, response: &mut Response) {
     }
 }
 
-/// The one header of 1 to 128 characters that need no escaping in a log or a shell.
-fn sane(headers: &HeaderMap) -> Option<&HeaderValue> {
+/// Returns the client's id if there is exactly one, of characters that need no escaping in a log or a
+/// shell.
+fn valid_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut ids = headers.get_all(X_REQUEST_ID).iter();
     let (Some(id), None) = (ids.next(), ids.next()) else {
         return None;
     };
-    let is_sane = (1..=MAX_LENGTH).contains(&id.len())
+    let is_valid = (1..=MAX_ID_BYTES).contains(&id.len())
         && id
             .as_bytes()
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte));
-    is_sane.then_some(id)
+    is_valid.then_some(id)
 }
 
-/// The request's id, as its answer and the log have it.
-pub(super) fn text(request_id: Option<&RequestId>) -> &str {
-    request_id
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default()
+pub(super) fn as_str(request_id: &RequestId) -> &str {
+    request_id.header_value().to_str().unwrap_or_default()
 }
 
-/// The same, for a line that stands in no span: a log of warnings alone has none, and tells the id by itself.
-pub(super) fn without_span(request_id: Option<&RequestId>) -> Option<&str> {
-    Span::current().is_disabled().then(|| text(request_id))
+/// Returns the id for a log line outside any span. A log of warnings alone has no spans; inside one, the
+/// span has the id.
+pub(super) fn outside_span(request_id: Option<&RequestId>) -> Option<&str> {
+    request_id.filter(|_| Span::current().is_disabled()).map(as_str)
 }

@@ -140,7 +140,7 @@ pub async fn run(
         authenticator,
         &settings.cors,
     );
-    let overloaded_router = http::turned_away(&settings.cors);
+    let overloaded_router = http::overloaded_router(&settings.cors);
     let mut connections = Connections::new(lifecycle, router, overloaded_router, max_clients, metrics);
     tokio::select! {
         () = connections.accept_all(&listener) => {}

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know of the API: which texts are cursors."""
+"""The format of cursors, for schemathesis."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ ids = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
 
 def cursor(time, order):
-    """A cursor as an answer's `next_cursor` is: the time and the id of the last order."""
+    """Encodes a `next_cursor`: the time and the id of the last order."""
     return base64.urlsafe_b64encode(json.dumps([time, order]).encode()).decode().rstrip("=")
 
 

@@ -1,4 +1,4 @@
-// Both pages for whoever reads them: on a phone, in the dark, by ear.
+// Accessibility of both pages: small screens, dark mode, screen readers.
 
 const assert = require("node:assert/strict");
 const { after, before, test } = require("node:test");
@@ -8,7 +8,7 @@ const { start, stop, visit } = require("./browser.js");
 before(start);
 after(stop);
 
-const places = [
+const pages = [
   ["/", "#hint"],
   ["/?user=1", "#result"],
   ["/?user=large", "#result"],
@@ -20,15 +20,15 @@ const places = [
 ];
 
 for (const colorScheme of ["light", "dark"]) {
-  for (const [path, there] of places) {
-    test(`${path} in ${colorScheme} passes axe, and fits a phone`, async () => {
+  for (const [path, selector] of pages) {
+    test(`${path} in ${colorScheme} passes axe and fits a phone`, async () => {
       for (const width of [375, 1280]) {
         const options = { colorScheme, bypassCSP: true, viewport: { width, height: 800 } };
         await visit(path, options, async (page) => {
-          await page.locator(there).waitFor();
-          // Such as what is folded away, and the field for a token.
+          await page.locator(selector).waitFor();
+          // Include folded parts and the token field.
           await page.evaluate(() => {
-            for (const folded of document.querySelectorAll("details")) folded.open = true;
+            for (const details of document.querySelectorAll("details")) details.open = true;
             document.querySelector("#token-field")?.removeAttribute("hidden");
           });
           const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -42,32 +42,32 @@ for (const colorScheme of ["light", "dark"]) {
   }
 }
 
-test("a change is announced to those who do not see it", async () => {
+test("changes are announced to screen readers", async () => {
   await visit("/?user=1", {}, async (page) => {
     await page.locator("#result").waitFor();
     const status = page.locator("[role=status]");
-    assert.equal(await status.textContent(), "rich_dude: 2 orders in all. Total due 60,000.00");
+    assert.equal(await status.textContent(), "rich_dude: 2 orders in total. Total due 60,000.00");
     await page.fill("#user", "nobody");
     await page.keyboard.press("Enter");
     await page.locator("#failure").waitFor();
-    assert.match(await status.textContent(), /^No such user\. Nobody has this id/);
+    assert.match(await status.textContent(), /^User not found\. There is no user with this id/);
   });
 });
 
-test("nothing moves for those who do not want it", async () => {
-  const before = (page) => page.route("**/users/1/orders", () => {}); // which is never answered
+test("reduced motion disables the spinner's animation", async () => {
+  const before = (page) => page.route("**/users/1/orders", () => {}); // no response
   await visit("/?user=1", { reducedMotion: "reduce", before }, async (page) => {
     const animation = await page.locator(".spinner").evaluate((spinner) => getComputedStyle(spinner).animationName);
     assert.equal(animation, "none");
   });
 });
 
-test("the document of the API is shown, and can be tried", async () => {
+test("the API document is shown and can be tried", async () => {
   await visit("/docs", {}, async (page) => {
     const orders = page.locator("article", { has: page.locator("#listOrders") });
     await orders.locator("summary", { hasText: "503" }).click();
     assert.match(await orders.innerText(), /\/problems\/tenant-unavailable/);
-    assert.match(await orders.innerText(), /1 to 1000, by default 100/);
+    assert.match(await orders.innerText(), /1 to 1000, default 100/);
     await orders.getByLabel("limit").fill("1");
     await orders.getByRole("button").click();
     await orders.locator("output pre").waitFor();
@@ -75,7 +75,7 @@ test("the document of the API is shown, and can be tried", async () => {
   });
 });
 
-test("without JavaScript, each page says where to go instead", async () => {
+test("without JavaScript, each page links to the API", async () => {
   for (const path of ["/", "/docs"]) {
     await visit(path, { javaScriptEnabled: false }, async (page) => {
       assert.match(await page.locator("noscript").innerText(), /needs JavaScript/);

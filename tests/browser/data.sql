@@ -1,4 +1,4 @@
--- Users that a page may stumble over, beside those of the demo.
+-- Users with unusual data, in addition to the demo.
 INSERT INTO public.users (id, name, organization_id) VALUES
     ('script', '<img src=x onerror="document.title=''broken in''">', 'client1'),
     ('large', 'Large Amounts', 'client1'),

@@ -1,4 +1,4 @@
-//! The page, and the document of the API: that both are there, and that the document is true.
+//! The web page and the API document.
 
 use std::collections::BTreeSet;
 
@@ -16,19 +16,19 @@ const FILES: [(&str, &str); 10] = [
     ("/openapi.json", "application/json"),
     ("/assets/page.css", "text/css; charset=utf-8"),
     ("/assets/page.js", "text/javascript; charset=utf-8"),
-    ("/assets/answer.js", "text/javascript; charset=utf-8"),
+    ("/assets/api.js", "text/javascript; charset=utf-8"),
     ("/assets/numbers.js", "text/javascript; charset=utf-8"),
     ("/assets/docs.css", "text/css; charset=utf-8"),
     ("/assets/docs.js", "text/javascript; charset=utf-8"),
     ("/assets/icon.svg", "image/svg+xml"),
 ];
 
-async fn document(service: &Service) -> Value {
+async fn api_document(service: &Service) -> Value {
     service.get("/openapi.json").await.ok()
 }
 
 #[tokio::test]
-async fn what_is_there_for_people_is_served_and_sent_once() {
+async fn files_are_served_with_an_etag() {
     let service = Service::over(&TestDatabase::empty().await);
     for (path, content_type) in FILES {
         let answer = service.get(path).await;
@@ -36,26 +36,26 @@ async fn what_is_there_for_people_is_served_and_sent_once() {
         assert_eq!(answer.header("content-type"), Some(content_type));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert!(!answer.body.is_empty());
-        let tag = answer.header("etag").unwrap();
+        let etag = answer.header("etag").unwrap();
 
         let head = service.request(Method::HEAD, path).await;
         assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
-        assert_eq!(head.header("etag"), Some(tag));
+        assert_eq!(head.header("etag"), Some(etag));
         assert_eq!(
             head.header("content-length"),
             Some(answer.body.len().to_string().as_str())
         );
 
-        for (known, status) in [
-            (tag.to_owned(), StatusCode::NOT_MODIFIED),
-            (format!("\"other\", W/{tag}"), StatusCode::NOT_MODIFIED),
+        for (if_none_match, status) in [
+            (etag.to_owned(), StatusCode::NOT_MODIFIED),
+            (format!("\"other\", W/{etag}"), StatusCode::NOT_MODIFIED),
             ("*".to_owned(), StatusCode::NOT_MODIFIED),
             ("\"other\"".to_owned(), StatusCode::OK),
         ] {
-            let request = Request::get(path).header("if-none-match", &known);
+            let request = Request::get(path).header("if-none-match", &if_none_match);
             let again = service.send(request.body(Body::empty()).unwrap()).await;
-            assert_eq!(again.status, status, "{path} with {known}");
-            assert_eq!(again.header("etag"), Some(tag));
+            assert_eq!(again.status, status, "{path} with {if_none_match}");
+            assert_eq!(again.header("etag"), Some(etag));
         }
 
         let refused = service.request(Method::POST, path).await;
@@ -65,7 +65,7 @@ async fn what_is_there_for_people_is_served_and_sent_once() {
 }
 
 #[tokio::test]
-async fn a_page_may_load_nothing_from_elsewhere_and_run_no_script_but_its_own() {
+async fn pages_load_only_their_own_files() {
     let service = Service::over(&TestDatabase::empty().await);
     for path in ["/", "/docs"] {
         let page = service.get(path).await;
@@ -90,7 +90,7 @@ async fn a_page_may_load_nothing_from_elsewhere_and_run_no_script_but_its_own() 
             assert!(target.starts_with('/') && !target.starts_with("//"), "{target}");
             assert_eq!(
                 service.get(target).await.status == StatusCode::OK,
-                target != "/users/1/orders" // of which there are none in an empty database
+                target != "/users/1/orders" // the database is empty
             );
         }
         assert!(!text.contains("<style") && !text.contains(" style="), "{path}");
@@ -98,17 +98,17 @@ async fn a_page_may_load_nothing_from_elsewhere_and_run_no_script_but_its_own() 
 }
 
 #[tokio::test]
-async fn the_page_is_there_while_the_database_is_not() {
-    let nowhere = DatabaseUrl::from("postgres://nobody@127.0.0.1:1/nothing".to_owned());
-    let service = Service::new(UserDirectory::open(&nowhere, &PoolSettings::default()).unwrap());
+async fn files_are_served_without_a_database() {
+    let unreachable = DatabaseUrl::from("postgres://me@127.0.0.1:1/nothing".to_owned());
+    let service = Service::new(UserDirectory::open(&unreachable, &PoolSettings::default()).unwrap());
     for (path, _) in FILES {
         assert_eq!(service.get(path).await.status, StatusCode::OK, "{path}");
     }
 }
 
 #[tokio::test]
-async fn the_document_has_an_example_of_every_problem_under_its_status_and_the_readme_lists_it() {
-    let document = document(&Service::over(&TestDatabase::empty().await)).await;
+async fn api_document_and_readme_list_every_problem() {
+    let document = api_document(&Service::over(&TestDatabase::empty().await)).await;
     assert_eq!(document["openapi"], "3.1.0");
     let known: BTreeSet<_> = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
         .as_array()
@@ -116,7 +116,7 @@ async fn the_document_has_an_example_of_every_problem_under_its_status_and_the_r
         .iter()
         .map(|name| name.as_str().unwrap().to_owned())
         .collect();
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (status, answer) in operations["get"]["responses"].as_object().unwrap() {
             assert!(answer["headers"]["x-request-id"].is_object(), "{path} {status}");
@@ -128,11 +128,11 @@ async fn the_document_has_an_example_of_every_problem_under_its_status_and_the_r
                 let example = &example["value"];
                 assert_eq!(example["type"], format!("/problems/{name}"));
                 assert_eq!(example["status"].to_string(), *status, "{path} {name}");
-                told.insert(format!("/problems/{name}"));
+                documented.insert(format!("/problems/{name}"));
             }
         }
     }
-    assert_eq!(told, known);
+    assert_eq!(documented, known);
     let readme = include_str!("../../README.md");
     let listed: BTreeSet<_> = readme
         .split('`')
@@ -143,10 +143,10 @@ async fn the_document_has_an_example_of_every_problem_under_its_status_and_the_r
 }
 
 #[tokio::test]
-async fn the_document_tells_the_bounds_that_hold() {
+async fn api_document_has_the_bounds_of_limit() {
     let database = TestDatabase::demo().await;
     let service = Service::over(&database);
-    let document = document(&service).await;
+    let document = api_document(&service).await;
     let parameters = &document["paths"]["/users/{id}/orders"]["get"]["parameters"];
     let limit = parameters
         .as_array()
@@ -155,10 +155,15 @@ async fn the_document_tells_the_bounds_that_hold() {
         .find(|parameter| parameter["name"] == "limit")
         .unwrap();
     let bound = |name: &str| limit["schema"][name].as_i64().unwrap();
-    let (least, most, default) = (bound("minimum"), bound("maximum"), bound("default"));
-    for (asked, status) in [(least - 1, 400), (least, 200), (most, 200), (most + 1, 400)] {
-        let answer = service.get(&format!("/users/1/orders?limit={asked}")).await;
-        assert_eq!(answer.status, status, "{asked}");
+    let (minimum, maximum, default) = (bound("minimum"), bound("maximum"), bound("default"));
+    for (limit, status) in [
+        (minimum - 1, 400),
+        (minimum, 200),
+        (maximum, 200),
+        (maximum + 1, 400),
+    ] {
+        let answer = service.get(&format!("/users/1/orders?limit={limit}")).await;
+        assert_eq!(answer.status, status, "{limit}");
     }
     let more =
         "INSERT INTO client1.orders (id, user_id) SELECT 'more' || n, '1' FROM generate_series(1, 1000) AS n";
@@ -171,9 +176,9 @@ async fn the_document_tells_the_bounds_that_hold() {
 }
 
 #[tokio::test]
-async fn every_path_of_the_document_is_there() {
+async fn every_documented_path_exists() {
     let service = Service::over(&TestDatabase::demo().await);
-    for path in document(&service).await["paths"].as_object().unwrap().keys() {
+    for path in api_document(&service).await["paths"].as_object().unwrap().keys() {
         let answer = service.get(&path.replace("{id}", "1")).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }

@@ -7,7 +7,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::config::{DatabaseUrl, PoolSettings, Pooler};
 use tenant_orders::users::UserDirectory;
 
-use crate::problems::assert_statements_end_in_time;
+use crate::problems::assert_statements_time_out;
 use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client, finished};
 
 /// What lets clients through that PgBouncer would refuse by itself.
@@ -67,7 +67,7 @@ async fn a_statement_behind_a_pooler_has_its_time_limit() {
     };
     let url = DatabaseUrl::from(pooler.url(database.name()));
     let service = Service::new(UserDirectory::open(&url, &settings).unwrap());
-    assert_statements_end_in_time(&service, &database).await;
+    assert_statements_time_out(&service, &database).await;
 }
 
 /// Other programs use the same pooler, and leave what they like on its server connections.

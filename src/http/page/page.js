@@ -1,30 +1,30 @@
-// The page: one user's orders at a time. Whatever comes from the service becomes text, never markup.
+// The page: the orders of one user. Data of the service becomes text, never markup.
 
-import { orders } from "./answer.js";
-import { decimal, time } from "./numbers.js";
+import { fetchOrders } from "./api.js";
+import { formatDecimal, formatTime } from "./numbers.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** What is shown: the user asked for, their tenant, how many lines, and where the next page starts. */
-const shown = { user: null, tenant: null, count: 0, cursor: null };
+/** The displayed orders: user, tenant, number of lines, and cursor of the next page. */
+const state = { user: null, tenant: null, count: 0, cursor: null };
 
-/** Calls off the request under way: what it brings is not wanted any more. */
-let underWay = new AbortController();
+/** Cancels the current request. */
+let currentRequest = new AbortController();
 
-/** Shows one of the page's states and hides the others. */
-function show(state) {
-  for (const id of ["hint", "loading", "failure", "result"]) $(id).hidden = id !== state;
+/** Shows one section and hides the others. */
+function show(section) {
+  for (const id of ["hint", "loading", "failure", "result"]) $(id).hidden = id !== section;
 }
 
-/** Tells those who listen what changed. */
+/** Announces a change to screen readers. */
 function announce(text) {
   $("status").textContent = text;
 }
 
-/** Shows the orders of `user` from the first on, or the page as it was at first where there is none. */
+/** Shows the first page of the user's orders, or the hint if `user` is null. */
 async function open(user) {
-  underWay.abort();
-  shown.user = user;
+  currentRequest.abort();
+  state.user = user;
   document.title = user === null ? "Orders" : `Orders of ${user}`;
   $("user").value = user ?? "";
   if (user === null) {
@@ -33,26 +33,26 @@ async function open(user) {
   }
   $("loading-user").textContent = user;
   show("loading");
-  announce(`Looking up the orders of ${user}`);
+  announce(`Loading the orders of ${user}`);
   await load(null);
 }
 
-/** Loads the page behind `cursor`, and shows it. */
+/** Loads and shows the page after `cursor`. */
 async function load(cursor) {
-  underWay.abort();
-  underWay = new AbortController();
-  const { signal } = underWay;
+  currentRequest.abort();
+  currentRequest = new AbortController();
+  const { signal } = currentRequest;
   const { user } = shown;
   $("more").disabled = true;
   $("more").textContent = "Loading…";
   try {
-    const page = await orders(user, cursor, $("token").value, signal);
+    const page = await fetchOrders(user, cursor, $("token").value, signal);
     if (signal.aborted) return;
-    // Whoever moved to another tenant meanwhile has other orders there: these do not go together.
-    if (cursor !== null && page.user.organization_id !== shown.tenant) return open(user);
+    // The user was moved to another tenant: its orders must not be mixed with those on display.
+    if (cursor !== null && page.user.organization_id !== state.tenant) return open(user);
     render(page, cursor === null);
   } catch (failure) {
-    if (!signal.aborted) fail(failure, cursor);
+    if (!signal.aborted) showFailure(failure, cursor);
   } finally {
     if (!signal.aborted) {
       $("more").disabled = false;
@@ -61,85 +61,85 @@ async function load(cursor) {
   }
 }
 
-function render(page, isNew) {
+function render(page, isFirstPage) {
   const { user } = page;
   const name = user.name ?? `User ${user.id}`;
-  const lines = page.orders.map(line);
-  if (isNew) $("lines").replaceChildren();
+  const lines = page.orders.map(createRow);
+  if (isFirstPage) $("lines").replaceChildren();
   $("lines").append(...lines);
-  shown.count = $("lines").childElementCount;
-  shown.tenant = user.organization_id;
-  shown.cursor = page.next_cursor;
+  state.count = $("lines").childElementCount;
+  state.tenant = user.organization_id;
+  state.cursor = page.next_cursor;
   document.title = `Orders of ${name}`;
   $("name").textContent = name;
   $("id").textContent = user.id;
   $("tenant").textContent = user.organization_id;
-  $("total").replaceChildren(...breakable(decimal(page.total_due)));
-  $("empty").hidden = shown.count > 0;
-  $("table").hidden = shown.count === 0;
-  $("more").hidden = shown.cursor === null;
-  $("count").hidden = shown.count === 0;
-  const count = `${decimal(String(shown.count))} ${shown.count === 1 ? "order" : "orders"}`;
-  $("count").textContent = shown.cursor === null ? `${count} in all` : `${count} shown, there are more`;
+  $("total").replaceChildren(...withLineBreaks(formatDecimal(page.total_due)));
+  $("empty").hidden = state.count > 0;
+  $("table").hidden = state.count === 0;
+  $("more").hidden = state.cursor === null;
+  $("count").hidden = state.count === 0;
+  const count = `${formatDecimal(String(state.count))} ${state.count === 1 ? "order" : "orders"}`;
+  $("count").textContent = state.cursor === null ? `${count} in total` : `${count} shown, more available`;
   show("result");
-  announce(`${name}: ${shown.count === 0 ? "no orders" : $("count").textContent}. Total due ${$("total").textContent}`);
-  if (!isNew) focus(lines[0]);
+  announce(`${name}: ${state.count === 0 ? "no orders" : $("count").textContent}. Total due ${$("total").textContent}`);
+  if (!isFirstPage) focus(lines[0]);
   else keepFocus($("name"));
 }
 
-/** The row of one order. */
-function line(order) {
+/** Creates the table row of an order. */
+function createRow(order) {
   const row = $("line").content.firstElementChild.cloneNode(true);
   const [id, date, item, price, quantity, total] = row.children;
   id.textContent = order.id;
-  fill(date, order.created_at, time);
+  fill(date, order.created_at, formatTime);
   fill(item, order.item.description, (text) => text);
   for (const [cell, value] of [[price, order.unit_price], [quantity, order.quantity], [total, order.line_total]]) {
-    fill(cell, value, decimal);
-    if (value !== null) cell.replaceChildren(...breakable(cell.textContent));
+    fill(cell, value, formatDecimal);
+    if (value !== null) cell.replaceChildren(...withLineBreaks(cell.textContent));
   }
   return row;
 }
 
-/** A number that is broken into lines between its groups of digits, where it has to be. */
-function breakable(number) {
+/** Allows line breaks between the digit groups of a number. */
+function withLineBreaks(number) {
   return number.split(/(?<=\D)/).flatMap((group) => [group, document.createElement("wbr")]);
 }
 
-/** Fills a cell, or says that what belongs there is not known. */
+/** Fills a cell with the formatted value, or with "unknown" for null. */
 function fill(cell, value, format) {
   cell.textContent = value === null ? "unknown" : format(value);
   cell.classList.toggle("unknown", value === null);
 }
 
-function fail(failure, cursor) {
+function showFailure(failure, cursor) {
   if (failure.remedy === "token") $("token-field").hidden = false;
   $("failure-title").textContent = failure.message;
-  $("failure-detail").textContent = failure.detail ?? "The page itself has failed. Load it anew.";
+  $("failure-detail").textContent = failure.detail ?? "The page has failed. Reload it.";
   $("failure-request").hidden = !failure.requestId;
   $("failure-id").textContent = failure.requestId ?? "";
   $("again").hidden = failure.remedy !== "again";
-  $("again").onclick = () => (cursor === null ? open(shown.user) : load(cursor));
+  $("again").onclick = () => (cursor === null ? open(state.user) : load(cursor));
   show("failure");
-  $("result").hidden = cursor === null; // what is there already stays
+  $("result").hidden = cursor === null; // loaded orders stay visible
   announce(`${failure.message}. ${$("failure-detail").textContent}`);
   if (failure.remedy === "token") $("token").focus();
   else keepFocus($("failure-title"));
 }
 
-/** Gives the focus to `element` where what had it has gone, such as a button that was pressed. */
+/** Focuses `element` if the focused element is gone, such as a pressed button. */
 function keepFocus(element) {
   if (document.activeElement === document.body) focus(element);
 }
 
-/** Moves the focus, also to what is not reached by tab. */
+/** Focuses an element, even one outside the tab order. */
 function focus(element) {
   element.tabIndex = -1;
   element.focus();
 }
 
-/** The user that the address names. */
-function addressed() {
+/** Returns the user in the address bar. */
+function userInAddress() {
   return new URLSearchParams(location.search).get("user") || null;
 }
 
@@ -147,12 +147,12 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const user = $("user").value;
   sessionStorage.setItem("token", $("token").value);
-  if (user !== addressed()) history.pushState(null, "", `/?${new URLSearchParams({ user })}`);
+  if (user !== userInAddress()) history.pushState(null, "", `/?${new URLSearchParams({ user })}`);
   open(user);
 });
-$("more").addEventListener("click", () => load(shown.cursor));
-addEventListener("popstate", () => open(addressed()));
+$("more").addEventListener("click", () => load(state.cursor));
+addEventListener("popstate", () => open(userInAddress()));
 
 $("token").value = sessionStorage.getItem("token") ?? "";
 $("token-field").hidden = $("token").value === "";
-open(addressed());
+open(userInAddress());

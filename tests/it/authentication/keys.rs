@@ -1,8 +1,7 @@
-//! Files of public keys: what may be in them, and how they are replaced.
+//! Files of public keys: content and rotation.
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -11,6 +10,7 @@ use tenant_orders::config::AuthenticationSettings;
 
 use super::signer::{Signer, claims};
 use super::{Guarded, request};
+use crate::load::wait_until;
 use crate::support::{ServiceProcess, TestDatabase, client, finished, is_ci};
 
 async fn open(content: &str) -> Result<Option<Authenticator>, String> {
@@ -30,21 +30,21 @@ async fn verifies(content: &str, token: &str) -> bool {
 }
 
 #[tokio::test]
-async fn what_cannot_verify_tokens_safely_is_refused_with_what_to_do() {
+async fn unusable_key_file_is_refused_with_advice() {
     let pem = |name: &str| std::fs::read_to_string(keys().join(name)).unwrap();
     let set = |key: Value| json!({ "keys": [key] }).to_string();
     let mut private = Signer::ed25519().jwk("k");
     private["d"] = json!("hush");
     let mut short = Signer::rsa().jwk("k");
     short["n"] = json!("u".repeat(172));
-    let cut = |signer: Signer, size: usize| {
+    let truncated = |signer: Signer, size: usize| {
         let mut key = signer.jwk("k");
         key["x"] = json!(&key["x"].as_str().unwrap()[..size]);
         key
     };
-    for (content, told) in [
-        (set(cut(Signer::p256(), 40)), "damaged"),
-        (set(cut(Signer::ed25519(), 40)), "damaged"),
+    for (content, expected) in [
+        (set(truncated(Signer::p256(), 40)), "damaged"),
+        (set(truncated(Signer::ed25519(), 40)), "damaged"),
         (pem("rsa.pem"), "openssl pkey -in FILE -pubout"),
         (pem("rsa.pub.pem") + &pem("rsa.pem"), "private key"),
         (pem("certificate.pem"), "openssl x509"),
@@ -61,9 +61,9 @@ async fn what_cannot_verify_tokens_safely_is_refused_with_what_to_do() {
         (Signer::rsa().jwk("k").to_string(), "JSON Web Key Set"),
         ("{ \"keys\": [".to_owned(), "JSON Web Key Set"),
     ] {
-        let refused = open(&content).await.err().unwrap();
-        assert!(refused.contains(told), "{told}: {refused}");
-        assert!(!refused.contains("hush"), "{refused}");
+        let error = open(&content).await.err().unwrap();
+        assert!(error.contains(expected), "{expected}: {error}");
+        assert!(!error.contains("hush"), "{error}");
     }
 }
 
@@ -75,7 +75,7 @@ fn keys() -> &'static Path {
 }
 
 #[tokio::test]
-async fn several_keys_in_a_file_of_pem_are_all_tried() {
+async fn all_keys_of_a_pem_file_are_tried() {
     let signers = [
         Signer::rsa(),
         Signer::p256(),
@@ -86,7 +86,7 @@ async fn several_keys_in_a_file_of_pem_are_all_tried() {
     for signer in &signers {
         let claims = claims(&json!({}));
         assert!(verifies(&file, &signer.token(&claims)).await);
-        // PEM has no key ids, so one in the token says nothing.
+        // PEM has no key ids, so the token's key id is ignored.
         let header = json!({ "alg": signer.algorithm(), "kid": "2026-11" });
         assert!(verifies(&file, &signer.token_with(&header, &claims)).await);
     }
@@ -94,7 +94,7 @@ async fn several_keys_in_a_file_of_pem_are_all_tried() {
 }
 
 #[tokio::test]
-async fn the_key_id_chooses_among_the_keys_of_a_set() {
+async fn key_id_selects_a_key_of_the_set() {
     let signers = [
         Signer::rsa(),
         Signer::p256(),
@@ -107,7 +107,7 @@ async fn the_key_id_chooses_among_the_keys_of_a_set() {
         .zip(ids)
         .map(|(signer, id)| signer.jwk(id))
         .collect();
-    // What issuers publish beside.
+    // Other keys that issuers publish.
     set.push(json!({ "kty": "RSA", "kid": "x", "use": "enc", "n": "AQAB", "e": "AQAB" }));
     set.push(json!({ "kty": "RSA", "kid": "x", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB" }));
     set.push(json!({ "kty": "OKP", "kid": "x", "crv": "X25519", "x": "AQAB" }));
@@ -138,7 +138,7 @@ async fn the_key_id_chooses_among_the_keys_of_a_set() {
     }
 }
 
-/// Replaces the file as a whole, as a deployment does.
+/// Replaces the file atomically, as a deployment does.
 fn replace(path: &Path, content: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, content).unwrap();
@@ -146,7 +146,7 @@ fn replace(path: &Path, content: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_replaced_without_a_restart_and_a_broken_file_changes_nothing() {
+async fn keys_are_rotated_without_a_restart() {
     let database = TestDatabase::demo().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys");
@@ -164,11 +164,7 @@ async fn keys_are_replaced_without_a_restart_and_a_broken_file_changes_nothing()
         client::send(request).await.unwrap().status.as_u16()
     };
     let becomes = async |signer: &Signer, expected: u16| {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while status(signer).await != expected {
-            assert!(Instant::now() < deadline, "it does not become {expected}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        wait_until("the new keys", async || status(signer).await == expected).await;
     };
     assert_eq!((status(&old).await, status(&new).await), (200, 401));
     replace(&path, &(old.public_pem() + &new.public_pem()));
@@ -176,10 +172,10 @@ async fn keys_are_replaced_without_a_restart_and_a_broken_file_changes_nothing()
     assert_eq!(status(&old).await, 200);
 
     replace(&path, &new.public_pem().replace("MC", "?"));
-    service.line_with("cannot be used: the keys from before stay in use");
+    service.line_with("failed to reload JWT_PUBLIC_KEY_FILE; the previous keys stay in use");
     assert_eq!((status(&old).await, status(&new).await), (200, 200));
     std::fs::remove_file(&path).unwrap();
-    service.line_with("cannot be used: the keys from before stay in use");
+    service.line_with("failed to reload JWT_PUBLIC_KEY_FILE; the previous keys stay in use");
     assert_eq!((status(&old).await, status(&new).await), (200, 200));
 
     replace(&path, &json!({ "keys": [new.jwk("2026-11")] }).to_string());
@@ -189,24 +185,21 @@ async fn keys_are_replaced_without_a_restart_and_a_broken_file_changes_nothing()
 }
 
 #[tokio::test]
-async fn a_token_that_was_taken_is_refused_once_it_has_expired() {
+async fn accepted_token_is_refused_after_its_expiry() {
     let guarded = Guarded::demo().await;
-    // The leeway is a minute: this holds for two or three seconds more.
+    // The leeway is one minute: the token is valid for two or three more seconds.
     let token = guarded
         .signer
         .token(&claims(&json!({ "exp": super::signer::seconds_from_now(-57) })));
-    let deadline = Instant::now() + Duration::from_mins(1);
-    let mut answers = Vec::new();
-    while answers.last() != Some(&401) {
-        assert!(Instant::now() < deadline, "it does not expire");
-        answers.push(guarded.get_orders(&token).await.status.as_u16());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    answers.pop();
-    assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
+    wait_until("the expiry", async || {
+        let status = guarded.get_orders(&token).await.status.as_u16();
+        assert!([200, 401].contains(&status), "{status}");
+        status == 401
+    })
+    .await;
 }
 
-/// A block of commands in the documentation.
+/// Returns a block of commands of the documentation.
 fn documented(mark: &str) -> &'static str {
     let page = include_str!("../../../docs/security.md");
     let (_, block) = page.split_once(&format!("<!-- {mark} -->\n```sh\n")).unwrap();
@@ -214,7 +207,7 @@ fn documented(mark: &str) -> &'static str {
 }
 
 #[tokio::test]
-async fn the_commands_of_the_documentation_make_keys_and_tokens() {
+async fn documented_commands_create_keys_and_tokens() {
     if Command::new("openssl").arg("version").output().is_err() {
         assert!(!is_ci(), "openssl is not installed");
         println!("skipped: openssl is not installed");
@@ -247,14 +240,14 @@ async fn the_commands_of_the_documentation_make_keys_and_tokens() {
 }
 
 #[test]
-fn a_public_key_file_that_cannot_be_used_stops_the_start() {
-    for (path, told) in [
-        (keys().join("none.pem"), "cannot read JWT_PUBLIC_KEY_FILE"),
+fn unusable_key_file_prevents_the_start() {
+    for (path, expected) in [
+        (keys().join("none.pem"), "failed to read JWT_PUBLIC_KEY_FILE"),
         (keys().join("rsa.pem"), "private key"),
     ] {
         let (status, _, errors) = finished(ServiceProcess::command().env("JWT_PUBLIC_KEY_FILE", &path));
         assert_eq!(status, Some(2));
-        assert!(errors.contains(told), "{errors}");
+        assert!(errors.contains(expected), "{errors}");
         assert!(errors.contains(path.to_str().unwrap()), "{errors}");
     }
 }

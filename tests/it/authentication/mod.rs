@@ -1,6 +1,6 @@
-//! Who may ask: tokens, the attacks on them, and whose orders they open.
+//! Authentication and authorization: tokens, attacks on them, and the orders that they grant access to.
 
-mod callers;
+mod authorization;
 mod keys;
 mod requests;
 mod secrets;
@@ -20,25 +20,25 @@ use crate::support::{Answer, Service, TestDatabase};
 use signer::{Signer, claims};
 
 const SECRET: &str = "a secret of the tests, long enough";
-const ASK_FOR_TOKEN: &str = r#"Bearer realm="tenant-orders""#;
+const TOKEN_REQUIRED: &str = r#"Bearer realm="tenant-orders""#;
 const INVALID_TOKEN: &str = r#"Bearer realm="tenant-orders", error="invalid_token""#;
 const INVALID_REQUEST: &str = r#"Bearer realm="tenant-orders", error="invalid_request""#;
 const INSUFFICIENT_SCOPE: &str =
     r#"Bearer realm="tenant-orders", error="insufficient_scope", scope="orders:read:any""#;
 
-/// A service that wants tokens, and who signs them.
+/// A service that requires tokens, and their signer.
 struct Guarded {
     service: Service,
     signer: Signer,
 }
 
 impl Guarded {
-    /// Over the demo, by a secret.
+    /// Uses the demo data and a secret.
     async fn demo() -> Self {
         Self::over(TestDatabase::demo().await.database(), json!({})).await
     }
 
-    /// `settings` may name an issuer and an audience.
+    /// Uses a secret. `settings` can contain an issuer and an audience.
     async fn over(database: UserDirectory, settings: Value) -> Self {
         let text = |name: &str| settings[name].as_str().map(str::to_owned);
         let settings = AuthenticationSettings {
@@ -50,7 +50,7 @@ impl Guarded {
         Self::with(database, &settings, Signer::hmac(SECRET)).await
     }
 
-    /// By the public key of `signer`, in a file of PEM.
+    /// Uses the demo data and the signer's public key in a PEM file.
     async fn by_public_key(signer: Signer) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), signer.public_pem()).unwrap();
@@ -74,18 +74,18 @@ impl Guarded {
         self.service.send(request(path, &format!("Bearer {token}"))).await
     }
 
-    /// Asks for the orders of user 1.
+    /// Requests the orders of user 1.
     async fn get_orders(&self, token: &str) -> Answer {
         self.get("/users/1/orders", token).await
     }
 
-    /// Checks that a token that says this is taken.
-    async fn accepts(&self, more: Value) {
-        let token = self.signer.token(&claims(&more));
+    /// Asserts that a token with these claims is accepted.
+    async fn accepts(&self, extra_claims: Value) {
+        let token = self.signer.token(&claims(&extra_claims));
         assert_eq!(self.get_orders(&token).await.ok()["total_due"], "60000.00");
     }
 
-    /// Checks that a token is refused, and for this reason.
+    /// Asserts that a token is refused for this reason.
     async fn refuses(&self, token: &str, reason: &str) {
         self.accepts(json!({})).await;
         let answer = self.get_orders(token).await;
@@ -103,8 +103,8 @@ fn request(path: &str, authorization: &str) -> Request<Body> {
         .unwrap()
 }
 
-/// A database that cannot be reached: whatever is asked of it is answered 503.
+/// Returns a database that cannot be reached: requests that use it get 503.
 fn unreachable_database() -> UserDirectory {
-    let url = DatabaseUrl::from("postgres://nobody@127.0.0.1:1/nothing".to_owned());
+    let url = DatabaseUrl::from("postgres://me@127.0.0.1:1/nothing".to_owned());
     UserDirectory::open(&url, &PoolSettings::default()).unwrap()
 }

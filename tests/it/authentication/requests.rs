@@ -1,38 +1,61 @@
-//! How a request carries its token.
+//! The token in a request.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
+use insta::assert_json_snapshot;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::signer::claims;
-use super::{ASK_FOR_TOKEN, Guarded, INVALID_REQUEST, SECRET, request, unreachable_database};
+use super::{Guarded, INVALID_REQUEST, SECRET, TOKEN_REQUIRED, request, unreachable_database};
+use crate::problems::snapshot;
 use crate::support::client::Connection;
 use crate::support::{ServiceProcess, TestDatabase};
 
 const PATH: &str = "/users/1/orders";
 
 #[tokio::test]
-async fn who_sends_no_token_is_asked_for_one_before_anything_else() {
+async fn missing_token_is_refused_before_anything_else() {
     let guarded = Guarded::over(unreachable_database(), json!({})).await;
     for path in [PATH, "/users/1/orders?limit=0", "/users/%FF/orders"] {
         for method in [Method::GET, Method::HEAD] {
             let answer = guarded.service.request(method, path).await;
             assert_eq!(answer.status, 401);
-            assert_eq!(answer.header("www-authenticate"), Some(ASK_FOR_TOKEN));
+            assert_eq!(answer.header("www-authenticate"), Some(TOKEN_REQUIRED));
         }
     }
-    let answer = guarded.service.get(PATH).await;
-    answer.problem(401, "unauthorized");
+    assert_json_snapshot!(snapshot(&guarded.service.get(PATH).await), @r#"
+    {
+      "body": {
+        "detail": "A bearer token is required: send the header Authorization: Bearer TOKEN.",
+        "instance": "/users/1/orders",
+        "request_id": "[request id]",
+        "status": 401,
+        "title": "Unauthorized",
+        "type": "/problems/unauthorized"
+      },
+      "headers": {
+        "cache-control": "no-store",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+        "content-type": "application/problem+json",
+        "referrer-policy": "no-referrer",
+        "www-authenticate": "Bearer realm=\"tenant-orders\"",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "x-request-id": "[request id]"
+      },
+      "status": 401
+    }
+    "#);
     for another_scheme in ["Basic dTpw", "Digest username=x", "BearerX abc", "token", ""] {
         let answer = guarded.service.send(request(PATH, another_scheme)).await;
         answer.problem(401, "unauthorized");
-        assert_eq!(answer.header("www-authenticate"), Some(ASK_FOR_TOKEN));
+        assert_eq!(answer.header("www-authenticate"), Some(TOKEN_REQUIRED));
     }
 }
 
 #[tokio::test]
-async fn the_scheme_may_be_written_in_any_case() {
+async fn scheme_is_case_insensitive() {
     let guarded = Guarded::demo().await;
     let token = guarded.signer.token(&claims(&json!({})));
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
@@ -50,7 +73,7 @@ async fn the_scheme_may_be_written_in_any_case() {
 }
 
 #[tokio::test]
-async fn a_malformed_header_is_a_bad_request() {
+async fn malformed_header_is_a_bad_request() {
     let guarded = Guarded::demo().await;
     let token = guarded.signer.token(&claims(&json!({})));
     for header in [
@@ -78,7 +101,7 @@ async fn a_malformed_header_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn a_token_is_given_once() {
+async fn repeated_token_is_a_bad_request() {
     let guarded = Guarded::demo().await;
     let token = guarded.signer.token(&claims(&json!({})));
     let bearer = format!("Bearer {token}");
@@ -98,19 +121,19 @@ async fn a_token_is_given_once() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_query_is_none() {
+async fn token_in_the_query_is_ignored() {
     let guarded = Guarded::demo().await;
     let token = guarded.signer.token(&claims(&json!({})));
     for query in ["access_token", "token", "authorization", "jwt"] {
         let answer = guarded.service.get(&format!("{PATH}?{query}={token}")).await;
         answer.problem(401, "unauthorized");
-        assert_eq!(answer.header("www-authenticate"), Some(ASK_FOR_TOKEN));
+        assert_eq!(answer.header("www-authenticate"), Some(TOKEN_REQUIRED));
         assert!(!answer.text().contains(&token));
     }
 }
 
 #[tokio::test]
-async fn probes_pages_and_paths_that_lead_nowhere_need_no_token() {
+async fn probes_pages_and_unknown_paths_need_no_token() {
     let guarded = Guarded::demo().await;
     for path in ["/livez", "/readyz", "/", "/docs", "/openapi.json"] {
         assert_eq!(guarded.service.get(path).await.status, 200, "{path}");
@@ -118,9 +141,9 @@ async fn probes_pages_and_paths_that_lead_nowhere_need_no_token() {
     guarded.service.get("/users").await.problem(404, "not-found");
 }
 
-/// There is one permit, and it is taken.
+/// The service has one permit, which another request holds.
 #[tokio::test]
-async fn who_may_not_ask_takes_no_permit_and_waits_for_none() {
+async fn refused_request_takes_no_permit() {
     let database = TestDatabase::demo().await;
     let guarded = Guarded::over(database.database(), json!({})).await;
     let lock = database.lock("client1.orders").await;
@@ -139,7 +162,7 @@ async fn who_may_not_ask_takes_no_permit_and_waits_for_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_too_long_is_refused_with_its_headers() {
+async fn oversized_token_is_refused() {
     let database = TestDatabase::demo().await;
     let mut service = ServiceProcess::spawn(
         ServiceProcess::command()
@@ -148,20 +171,20 @@ async fn a_token_that_is_too_long_is_refused_with_its_headers() {
     );
     let url = service.url();
     let token = |claims| super::Signer::hmac(SECRET).token(&claims);
-    let ask = async |token: &str| {
+    let send = async |token: &str| {
         let mut connection = Connection::open(&url).await.unwrap();
         let head = format!("GET {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
-        // It may be cut off before it was all sent.
+        // The service may close the connection before all is sent.
         let _ = connection.send(head).await;
         connection.answer().await
     };
-    // What issuers put into tokens may be long.
+    // Issuers can create long tokens.
     let long = token(claims(&json!({ "groups": "g".repeat(8000) })));
-    ask(&long).await.unwrap().ok();
+    send(&long).await.unwrap().ok();
     let too_long = token(claims(&json!({ "groups": "g".repeat(64 * 1024) })));
-    if let Ok(answer) = ask(&too_long).await {
+    if let Ok(answer) = send(&too_long).await {
         assert_eq!(answer.status, 431);
     }
-    ask(&token(claims(&json!({})))).await.unwrap().ok();
+    send(&token(claims(&json!({})))).await.unwrap().ok();
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! Nothing secret comes out, whatever is done with it.
+//! Secrets appear in no output, log or response.
 
 use std::process::Command;
 
@@ -9,35 +9,34 @@ use super::request;
 use super::signer::{Signer, claims};
 use crate::support::{ServiceProcess, TestDatabase, client, finished};
 
-/// Part of every secret here: what must not come out.
+/// Part of every secret of these tests, which must not appear.
 const HUSH: &str = "hush";
 const SECRET: &str = "hush-hush-hush-hush-hush-hush-hush-hush";
-/// All that can be logged.
-const EVERYTHING: &str = "trace";
+const MAX_LOG_LEVEL: &str = "trace";
 
 fn command(database_url: &str) -> Command {
     let mut command = ServiceProcess::command();
     command
         .env("DATABASE_URL", database_url)
         .env("JWT_SECRET", SECRET)
-        .env("RUST_LOG", EVERYTHING);
+        .env("RUST_LOG", MAX_LOG_LEVEL);
     command
 }
 
-fn assert_tells_nothing(told: &str) {
-    let told = told.to_lowercase();
-    if let Some(position) = told.find(HUSH) {
-        let around: String = told
+fn assert_contains_no_secret(text: &str) {
+    let text = text.to_lowercase();
+    if let Some(position) = text.find(HUSH) {
+        let context: String = text
             .chars()
             .skip(position.saturating_sub(200))
             .take(400)
             .collect();
-        panic!("a secret came out: {around}");
+        panic!("a secret appears: {context}");
     }
 }
 
 #[test]
-fn a_database_url_that_cannot_be_used_keeps_its_secrets() {
+fn invalid_database_url_stays_secret() {
     for url in [
         "hush",
         "mysql://me:hush@db/x",
@@ -67,7 +66,7 @@ fn a_database_url_that_cannot_be_used_keeps_its_secrets() {
             let (status, output, errors) = finished(command(url).args(arguments));
             assert_eq!(status, Some(2), "{url}: {errors}");
             assert!(errors.contains("DATABASE_URL"), "{url}: {errors}");
-            assert_tells_nothing(&(output + &errors));
+            assert_contains_no_secret(&(output + &errors));
         }
     }
     let (_, _, errors) = finished(command("postgres://me@db/x?passwrod=hush").arg("migrate"));
@@ -75,8 +74,8 @@ fn a_database_url_that_cannot_be_used_keeps_its_secrets() {
 }
 
 #[test]
-fn a_command_that_fails_keeps_its_secrets() {
-    let nobody_there = "postgres://me:hush@127.0.0.1:1/x?application_name=me";
+fn failed_command_reveals_no_secret() {
+    let unreachable = "postgres://me:hush@127.0.0.1:1/x?application_name=me";
     for arguments in [
         &["--help"][..],
         &["serve", "--help"],
@@ -90,8 +89,8 @@ fn a_command_that_fails_keeps_its_secrets() {
         &["tenants", "check", "--json"],
         &["seed", "demo"],
     ] {
-        let (_, output, errors) = finished(command(nobody_there).args(arguments));
-        assert_tells_nothing(&(output + &errors));
+        let (_, output, errors) = finished(command(unreachable).args(arguments));
+        assert_contains_no_secret(&(output + &errors));
     }
     let keys = tempfile::NamedTempFile::new().unwrap();
     for content in [
@@ -104,26 +103,26 @@ fn a_command_that_fails_keeps_its_secrets() {
         r#"{ "keys": [{ "kty": "RSA", "n": 5, "hush": "hush" }] }"#,
     ] {
         std::fs::write(keys.path(), content).unwrap();
-        let mut command = command(nobody_there);
+        let mut command = command(unreachable);
         command
             .env("JWT_SECRET", "")
             .env("JWT_PUBLIC_KEY_FILE", keys.path());
         let (status, output, errors) = finished(&mut command);
         assert_eq!(status, Some(2), "{errors}");
-        assert_tells_nothing(&(output + &errors));
+        assert_contains_no_secret(&(output + &errors));
     }
     let (status, output, errors) =
         finished(command("postgres://me:hush@db/x").env("JWT_PUBLIC_KEY_FILE", keys.path()));
     assert_eq!(status, Some(2));
-    assert_tells_nothing(&(output + &errors));
+    assert_contains_no_secret(&(output + &errors));
     let (status, output, errors) = finished(command("postgres://me:hush@db/x").env("JWT_SECRET", "hush"));
     assert_eq!(status, Some(2));
-    assert_tells_nothing(&(output + &errors));
+    assert_contains_no_secret(&(output + &errors));
 }
 
-/// With the password of a role that needs none here, all that can be logged, and tokens of all kinds.
+/// Uses a password, the maximum log level, and tokens of all kinds.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_at_work_keeps_its_secrets() {
+async fn running_service_reveals_no_secret() {
     let database = TestDatabase::demo().await;
     for database_url in [
         database.url() + "&password=hush",
@@ -147,16 +146,16 @@ async fn a_service_at_work_keeps_its_secrets() {
             let answer = client::send(request(&format!("{url}{path}"), &format!("Bearer {token}")))
                 .await
                 .unwrap();
-            assert_tells_nothing(&answer.text());
+            assert_contains_no_secret(&answer.text());
             assert!(!answer.text().contains(&token));
             tokens.push(token);
         }
         assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
-        let told = service.read_to_end();
-        assert_tells_nothing(&told);
-        assert!(told.contains("listening on"), "{told}");
+        let log = service.read_to_end();
+        assert_contains_no_secret(&log);
+        assert!(log.contains("listening on"), "{log}");
         for token in tokens {
-            assert!(!told.contains(&token), "a token came out");
+            assert!(!log.contains(&token), "a token appears");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who signs tokens, made independently of what verifies them.
+//! A signer of tokens, independent of the code that verifies them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,7 +34,7 @@ impl Signer {
         Self::Rsa(RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap())
     }
 
-    /// A new key.
+    /// Generates a key.
     pub(super) fn p256() -> Self {
         let random = SystemRandom::new();
         let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
@@ -42,7 +42,7 @@ impl Signer {
         Self::P256(key.unwrap())
     }
 
-    /// A new key.
+    /// Generates a key.
     pub(super) fn ed25519() -> Self {
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         Self::Ed25519(Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap())
@@ -68,7 +68,7 @@ impl Signer {
         format!("-----BEGIN PUBLIC KEY-----\n{info}\n-----END PUBLIC KEY-----\n")
     }
 
-    /// Its public key as an element of a JSON Web Key Set.
+    /// Returns the public key as an element of a JSON Web Key Set.
     pub(super) fn jwk(&self, id: &str) -> Value {
         let text = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
         match self {
@@ -87,18 +87,18 @@ impl Signer {
         }
     }
 
-    /// A token that says this.
+    /// Signs a token with these claims.
     pub(super) fn token(&self, claims: &Value) -> String {
         self.token_with(&json!({ "alg": self.algorithm(), "typ": "JWT" }), claims)
     }
 
-    /// A token whose header says this, whatever it is.
+    /// Signs a token with this header, even an invalid one.
     pub(super) fn token_with(&self, header: &Value, claims: &Value) -> String {
-        self.signed(&unsigned(header, claims))
+        self.sign_encoded(&encode_unsigned(header, claims))
     }
 
-    /// A token out of what is encoded already.
-    pub(super) fn signed(&self, message: &str) -> String {
+    /// Signs encoded header and claims.
+    pub(super) fn sign_encoded(&self, message: &str) -> String {
         let signature = BASE64URL_NOPAD.encode(&self.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }
@@ -122,22 +122,22 @@ impl Signer {
     }
 }
 
-/// Header and claims of a token, without a signature.
-pub(super) fn unsigned(header: &Value, claims: &Value) -> String {
+/// Encodes header and claims of a token, without a signature.
+pub(super) fn encode_unsigned(header: &Value, claims: &Value) -> String {
     let [header, claims] = [header, claims].map(|part| BASE64URL_NOPAD.encode(part.to_string().as_bytes()));
     format!("{header}.{claims}")
 }
 
-/// A time so many seconds from now, as tokens write it.
+/// Returns a time as seconds since 1970.
 pub(super) fn seconds_from_now(seconds: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap() + seconds
 }
 
-/// What a token of user 1 says, and more.
-pub(super) fn claims(more: &Value) -> Value {
+/// Returns the claims of a token of user 1, with extra claims.
+pub(super) fn claims(extra_claims: &Value) -> Value {
     let mut claims = json!({ "sub": "1", "exp": seconds_from_now(600) });
-    for (name, value) in more.as_object().unwrap() {
+    for (name, value) in extra_claims.as_object().unwrap() {
         claims[name] = value.clone();
     }
     claims

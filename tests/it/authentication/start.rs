@@ -1,35 +1,35 @@
-//! Who is asked for a token at all, and the command that makes one.
+//! Start with and without a key, and the command `token`.
 
 use nix::sys::signal::Signal;
 
 use super::{SECRET, request};
 use crate::support::{ServiceProcess, TestDatabase, client, finished};
 
-const NOBODY_IS_ASKED: &str = "requests are not authenticated";
+const UNAUTHENTICATED_WARNING: &str = "requests are not authenticated";
 
 #[test]
-fn without_a_key_nothing_beyond_loopback_is_listened_on() {
+fn start_beyond_loopback_needs_a_key() {
     for host in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
         let (status, _, errors) = finished(ServiceProcess::command().env("HOST", host));
         assert_eq!(status, Some(2), "{errors}");
-        for told in ["JWT_SECRET", "JWT_PUBLIC_KEY_FILE", "ALLOW_UNAUTHENTICATED=true"] {
-            assert!(errors.contains(told), "{errors}");
+        for setting in ["JWT_SECRET", "JWT_PUBLIC_KEY_FILE", "ALLOW_UNAUTHENTICATED=true"] {
+            assert!(errors.contains(setting), "{errors}");
         }
         assert!(!errors.contains("listening"), "{errors}");
     }
-    for not_quite in ["1", "yes", "TRUE", " true"] {
+    for invalid in ["1", "yes", "TRUE", " true"] {
         let (status, _, errors) = finished(
             ServiceProcess::command()
                 .env("HOST", "0.0.0.0")
-                .env("ALLOW_UNAUTHENTICATED", not_quite),
+                .env("ALLOW_UNAUTHENTICATED", invalid),
         );
         assert_eq!(status, Some(2), "{errors}");
     }
-    for none in ["", "false"] {
+    for unset in ["", "false"] {
         let (status, _, errors) = finished(
             ServiceProcess::command()
                 .env("HOST", "0.0.0.0")
-                .env("ALLOW_UNAUTHENTICATED", none)
+                .env("ALLOW_UNAUTHENTICATED", unset)
                 .env("JWT_SECRET", "")
                 .env("JWT_PUBLIC_KEY_FILE", ""),
         );
@@ -39,7 +39,7 @@ fn without_a_key_nothing_beyond_loopback_is_listened_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_listens_on_loopback_alone_or_says_that_it_is_meant_is_warned() {
+async fn start_without_a_key_warns() {
     let database = TestDatabase::demo().await;
     for (host, allowed) in [("127.0.0.1", "false"), ("localhost", ""), ("0.0.0.0", "true")] {
         let mut service = ServiceProcess::spawn(
@@ -50,13 +50,13 @@ async fn who_listens_on_loopback_alone_or_says_that_it_is_meant_is_warned() {
         );
         service.line_with("listening on");
         assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
-        let told = service.read_to_end();
-        assert_eq!(told.matches(NOBODY_IS_ASKED).count(), 1, "{told}");
+        let log = service.read_to_end();
+        assert_eq!(log.matches(UNAUTHENTICATED_WARNING).count(), 1, "{log}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_key_tokens_are_needed_whatever_else_is_allowed() {
+async fn key_requires_tokens_despite_allow_unauthenticated() {
     let database = TestDatabase::demo().await;
     let mut service = ServiceProcess::spawn(
         ServiceProcess::command()
@@ -69,13 +69,13 @@ async fn with_a_key_tokens_are_needed_whatever_else_is_allowed() {
     let answer = client::get(format!("{url}/users/1/orders")).await.unwrap();
     answer.problem(401, "unauthorized");
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
-    assert!(!service.read_to_end().contains(NOBODY_IS_ASKED));
+    assert!(!service.read_to_end().contains(UNAUTHENTICATED_WARNING));
 }
 
 #[test]
-fn keys_that_leave_the_choice_to_the_token_or_can_be_guessed_are_wrong_usage() {
+fn ambiguous_or_short_key_is_a_usage_error() {
     let short = "only thirty-one bytes, not more";
-    for (arguments, secret, file, told) in [
+    for (arguments, secret, file, expected) in [
         (&["serve"][..], SECRET, "/dev/null", "are both set"),
         (&["serve"], short, "", "JWT_SECRET is shorter than 32 bytes"),
         (&["token", "1"], short, "", "JWT_SECRET is shorter than 32 bytes"),
@@ -87,13 +87,13 @@ fn keys_that_leave_the_choice_to_the_token_or_can_be_guessed_are_wrong_usage() {
                 .env("JWT_PUBLIC_KEY_FILE", file),
         );
         assert_eq!(status, Some(2), "{errors}");
-        assert!(errors.contains(told), "{errors}");
+        assert!(errors.contains(expected), "{errors}");
         assert!(!errors.contains(secret), "{errors}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_for_trying_is_made_by_a_command() {
+async fn token_command_creates_valid_tokens() {
     let database = TestDatabase::demo().await;
     let settings = [
         ("JWT_SECRET", SECRET),
@@ -135,7 +135,7 @@ async fn a_token_for_trying_is_made_by_a_command() {
 }
 
 #[test]
-fn without_a_secret_the_command_says_who_makes_tokens() {
+fn token_command_needs_a_secret() {
     let (status, output, errors) = finished(ServiceProcess::command().args(["token", "1"]));
     assert_eq!((status, output.as_str()), (Some(2), ""));
     assert!(errors.contains("JWT_SECRET is not set"), "{errors}");

@@ -1,14 +1,14 @@
-//! Tokens that are not what they should be.
+//! Invalid and forged tokens.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
-use super::signer::{claims, seconds_from_now, unsigned};
+use super::signer::{claims, encode_unsigned, seconds_from_now};
 use super::{Guarded, SECRET, Signer};
 use crate::support::TestDatabase;
 
 #[tokio::test]
-async fn a_token_is_verified_by_the_algorithm_of_each_kind_of_key() {
+async fn every_type_of_key_verifies_its_tokens() {
     Guarded::demo().await.accepts(json!({})).await;
     for signer in [Signer::rsa(), Signer::p256(), Signer::ed25519()] {
         Guarded::by_public_key(signer).await.accepts(json!({})).await;
@@ -16,27 +16,29 @@ async fn a_token_is_verified_by_the_algorithm_of_each_kind_of_key() {
 }
 
 #[tokio::test]
-async fn a_token_without_a_signature_is_refused() {
+async fn unsigned_token_is_refused() {
     let guarded = Guarded::demo().await;
     for algorithm in ["none", "None", "NONE", "nOnE", ""] {
-        let token = unsigned(&json!({ "alg": algorithm, "typ": "JWT" }), &claims(&json!({})));
+        let token = encode_unsigned(&json!({ "alg": algorithm, "typ": "JWT" }), &claims(&json!({})));
         guarded
-            .refuses(&format!("{token}."), "no signed JSON Web Token")
+            .refuses(&format!("{token}."), "not a well-formed, signed JSON Web Token")
             .await;
     }
-    let token = unsigned(&json!({ "alg": "HS256" }), &claims(&json!({})));
+    let token = encode_unsigned(&json!({ "alg": "HS256" }), &claims(&json!({})));
     guarded
-        .refuses(&format!("{token}."), "has signed the token")
+        .refuses(&format!("{token}."), "verifies its signature")
         .await;
-    let token = unsigned(&json!({ "typ": "JWT" }), &claims(&json!({})));
+    let token = encode_unsigned(&json!({ "typ": "JWT" }), &claims(&json!({})));
     guarded
-        .refuses(&format!("{token}."), "no signed JSON Web Token")
+        .refuses(&format!("{token}."), "not a well-formed, signed JSON Web Token")
         .await;
-    guarded.refuses(&token, "no signed JSON Web Token").await;
+    guarded
+        .refuses(&token, "not a well-formed, signed JSON Web Token")
+        .await;
 }
 
 #[tokio::test]
-async fn a_public_key_is_not_taken_for_a_secret() {
+async fn public_key_is_not_used_as_a_secret() {
     for signer in [Signer::rsa(), Signer::p256(), Signer::ed25519()] {
         let pem = signer.public_pem();
         let guarded = Guarded::by_public_key(signer).await;
@@ -48,7 +50,7 @@ async fn a_public_key_is_not_taken_for_a_secret() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_algorithm_than_the_keys_is_refused() {
+async fn token_of_another_algorithm_is_refused() {
     let signers = || [Signer::rsa(), Signer::p256(), Signer::ed25519()];
     for signer in signers() {
         let guarded = Guarded::by_public_key(signer).await;
@@ -69,7 +71,7 @@ async fn a_token_of_another_algorithm_than_the_keys_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_tampered_with_is_refused() {
+async fn modified_token_is_refused() {
     for guarded in [
         Guarded::demo().await,
         Guarded::by_public_key(Signer::rsa()).await,
@@ -80,7 +82,7 @@ async fn a_token_that_was_tampered_with_is_refused() {
         let mut parts = good.split('.');
         let (header, signature) = (parts.next().unwrap(), parts.nth(1).unwrap());
         let payload = BASE64URL_NOPAD.encode(claims(&json!({ "sub": "1" })).to_string().as_bytes());
-        let reason = "has signed the token";
+        let reason = "verifies its signature";
         guarded
             .refuses(&format!("{header}.{payload}.{signature}"), reason)
             .await;
@@ -98,22 +100,22 @@ async fn a_token_that_was_tampered_with_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_key_is_refused() {
+async fn token_of_another_key_is_refused() {
     let guarded = Guarded::demo().await;
     let other = Signer::hmac("another secret, which is long enough");
     guarded
-        .refuses(&other.token(&claims(&json!({}))), "has signed the token")
+        .refuses(&other.token(&claims(&json!({}))), "verifies its signature")
         .await;
     let guarded = Guarded::by_public_key(Signer::ed25519()).await;
     let token = Signer::ed25519().token(&claims(&json!({})));
-    guarded.refuses(&token, "has signed the token").await;
+    guarded.refuses(&token, "verifies its signature").await;
 }
 
 #[tokio::test]
-async fn a_token_holds_from_its_beginning_to_its_end_and_for_ever_is_too_long() {
+async fn token_is_valid_between_nbf_and_a_required_exp() {
     let guarded = Guarded::demo().await;
-    let refused = async |more: Value, reason: &str| {
-        let mut claims = claims(&more);
+    let refused = async |extra_claims: Value, reason: &str| {
+        let mut claims = claims(&extra_claims);
         claims
             .as_object_mut()
             .unwrap()
@@ -123,19 +125,19 @@ async fn a_token_holds_from_its_beginning_to_its_end_and_for_ever_is_too_long() 
     refused(json!({ "exp": seconds_from_now(-300) }), "has expired").await;
     refused(json!({ "exp": 1 }), "has expired").await;
     refused(json!({ "nbf": seconds_from_now(300) }), "not valid yet").await;
-    refused(json!({ "exp": null }), "until when it holds").await;
-    for wrong in [json!("tomorrow"), json!("99999999999"), json!(-1), json!([1])] {
-        refused(json!({ "exp": wrong }), "The token").await;
-        refused(json!({ "nbf": wrong }), "The token").await;
+    refused(json!({ "exp": null }), "lacks a required claim").await;
+    for invalid in [json!("tomorrow"), json!("99999999999"), json!(-1), json!([1])] {
+        refused(json!({ "exp": invalid }), "Invalid token").await;
+        refused(json!({ "nbf": invalid }), "Invalid token").await;
     }
-    // Clocks may differ by a minute.
+    // The leeway is one minute.
     guarded.accepts(json!({ "exp": seconds_from_now(-5) })).await;
     guarded.accepts(json!({ "nbf": seconds_from_now(30) })).await;
     guarded.accepts(json!({ "nbf": seconds_from_now(-300) })).await;
 }
 
 #[tokio::test]
-async fn issuer_and_audience_are_as_the_settings_say() {
+async fn issuer_and_audience_must_match_the_settings() {
     let database = TestDatabase::demo().await;
     let settings = json!({ "issuer": "https://id.example.com", "audience": "orders" });
     let guarded = Guarded::over(database.database(), settings).await;
@@ -144,14 +146,14 @@ async fn issuer_and_audience_are_as_the_settings_say() {
     guarded
         .accepts(json!({ "iss": good["iss"], "aud": ["invoices", "orders"] }))
         .await;
-    for (more, reason) in [
+    for (extra_claims, reason) in [
         (
             json!({ "iss": "https://id.example.com.evil.com", "aud": "orders" }),
-            "an issuer",
+            "issuer is not trusted",
         ),
         (
             json!({ "iss": "https://id.example.com/", "aud": "orders" }),
-            "an issuer",
+            "issuer is not trusted",
         ),
         (
             json!({ "iss": good["iss"], "aud": "invoices" }),
@@ -162,18 +164,20 @@ async fn issuer_and_audience_are_as_the_settings_say() {
             "another audience",
         ),
         (json!({ "iss": good["iss"], "aud": [] }), "another audience"),
-        (json!({ "iss": good["iss"] }), "for whom"),
-        (json!({ "aud": "orders" }), "who made it"),
-        (json!({ "iss": 1, "aud": "orders" }), "who made it"),
+        (json!({ "iss": good["iss"] }), "lacks a required claim"),
+        (json!({ "aud": "orders" }), "lacks a required claim"),
+        (json!({ "iss": 1, "aud": "orders" }), "lacks a required claim"),
     ] {
-        let answer = guarded.get_orders(&guarded.signer.token(&claims(&more))).await;
+        let answer = guarded
+            .get_orders(&guarded.signer.token(&claims(&extra_claims)))
+            .await;
         let body = answer.problem(401, "unauthorized");
         assert!(
             body["detail"].as_str().unwrap().contains(reason),
-            "{more}: {body}"
+            "{extra_claims}: {body}"
         );
     }
-    // A token for somebody else is none for a service that has no name.
+    // Without a configured audience, a token with an audience is refused.
     let guarded = Guarded::over(database.database(), json!({})).await;
     let token = guarded.signer.token(&claims(&json!({ "aud": "invoices" })));
     guarded.refuses(&token, "another audience").await;
@@ -181,7 +185,7 @@ async fn issuer_and_audience_are_as_the_settings_say() {
 }
 
 #[tokio::test]
-async fn where_a_token_says_that_its_key_is_is_not_read() {
+async fn key_references_in_a_token_are_ignored() {
     let trap = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     trap.set_nonblocking(true).unwrap();
     let url = format!("http://{}/keys", trap.local_addr().unwrap());
@@ -196,25 +200,25 @@ async fn where_a_token_says_that_its_key_is_is_not_read() {
         let mut header = json!({ "alg": "EdDSA" });
         header[name] = value;
         let token = attacker.token_with(&header, &claims(&json!({})));
-        guarded.refuses(&token, "has signed the token").await;
+        guarded.refuses(&token, "verifies its signature").await;
         let token = guarded.signer.token_with(&header, &claims(&json!({})));
         guarded.get_orders(&token).await.ok();
     }
-    assert!(trap.accept().is_err(), "it was asked for a key");
+    assert!(trap.accept().is_err(), "the service fetched a key");
 }
 
 #[tokio::test]
-async fn a_token_that_demands_an_extension_is_refused() {
+async fn token_that_requires_an_extension_is_refused() {
     let guarded = Guarded::demo().await;
     for critical in [json!(["b64"]), json!(["exp"]), json!([])] {
         let header = json!({ "alg": "HS256", "crit": critical, "b64": false });
         let token = guarded.signer.token_with(&header, &claims(&json!({})));
-        guarded.refuses(&token, "demands an extension").await;
+        guarded.refuses(&token, "requires an extension").await;
     }
 }
 
 #[tokio::test]
-async fn what_is_no_token_is_refused() {
+async fn malformed_token_is_refused() {
     let guarded = Guarded::demo().await;
     let good = guarded.signer.token(&claims(&json!({})));
     let encoded = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
@@ -229,19 +233,21 @@ async fn what_is_no_token_is_refused() {
         format!("{}.{}.{}", encoded("{}"), encoded("{}"), encoded("x")),
         format!("{}.{}.{}", encoded("null"), encoded("null"), encoded("x")),
     ] {
-        guarded.refuses(&token, "The token").await;
+        guarded.refuses(&token, "Invalid token").await;
     }
     for payload in [json!(null), json!([]), json!("1"), claims(&json!({ "sub": 1 }))] {
         guarded
-            .refuses(&guarded.signer.token(&payload), "The token")
+            .refuses(&guarded.signer.token(&payload), "Invalid token")
             .await;
     }
-    // A claim that is given twice: two readers might each take another one.
+    // A repeated claim: two parsers can choose different values.
     let header = encoded(r#"{"alg":"HS256"}"#);
     let message = format!(
         "{header}.{}",
         encoded(r#"{"sub":"2","sub":"1","exp":99999999999}"#)
     );
-    let token = guarded.signer.signed(&message);
-    guarded.refuses(&token, "no signed JSON Web Token").await;
+    let token = guarded.signer.sign_encoded(&message);
+    guarded
+        .refuses(&token, "not a well-formed, signed JSON Web Token")
+        .await;
 }

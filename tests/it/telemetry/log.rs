@@ -61,7 +61,7 @@ async fn each_request_has_one_line_without_a_user_id() {
         let latency = lines[0].as_object_mut().unwrap().remove("latency_us");
         assert!(latency.is_some_and(|latency| latency.is_u64()));
         let mut expected = json!({
-            "level": "INFO", "message": "answered", "status": status,
+            "level": "INFO", "message": "request completed", "status": status,
             "span": { "name": "request", "method": "GET", "route": route, "request_id": id },
         });
         if let Some(tenant) = tenant {
@@ -92,7 +92,7 @@ async fn slow_request_is_logged_with_its_database_steps() {
     let lines = lines_of("slow", &service.read_to_end());
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(line["level"], "WARN");
-    assert_eq!(line["message"], "answered slowly");
+    assert_eq!(line["message"], "slow request");
     assert_eq!(line["tenant"], "client1");
     let [latency, acquire, lookup, begin, query] =
         ["latency_us", "acquire_us", "lookup_us", "begin_us", "query_us"]
@@ -116,7 +116,7 @@ async fn timed_out_request_is_logged_with_its_current_step() {
     );
     let url = service.url();
     get(&url, "/users/1/orders", "late").await;
-    let line = service.line_with("answered slowly");
+    let line = service.line_with("slow request");
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["status"], 504);
     assert_eq!(line["tenant"], "client1");

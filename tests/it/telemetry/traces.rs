@@ -181,7 +181,10 @@ async fn request_continues_the_clients_trace_with_a_span_per_step() {
     assert_eq!(resource["deployment.environment.name"], "test");
     let everything = format!("{received:?}");
     assert!(!everything.contains("secret"), "{everything}");
-    let line = log.lines().find(|line| line.contains("\"answered\"")).unwrap();
+    let line = told
+        .lines()
+        .find(|line| line.contains("\"request completed\""))
+        .unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["span"]["trace_id"], TRACE);
     assert!(!log.contains("otel"), "{log}");

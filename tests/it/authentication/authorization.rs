@@ -1,35 +1,35 @@
-//! Whose orders a token opens.
+//! The orders that a token grants access to.
 
+use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 
 use super::signer::claims;
 use super::{Guarded, INSUFFICIENT_SCOPE, unreachable_database};
+use crate::problems::snapshot;
 use crate::support::{Answer, TestDatabase};
 
 impl Guarded {
-    async fn asks(&self, path: &str, more: Value) -> Answer {
-        let token = self.signer.token(&claims(&more));
+    async fn get_with(&self, path: &str, extra_claims: Value) -> Answer {
+        let token = self.signer.token(&claims(&extra_claims));
         self.get(path, &token).await
     }
 }
 
-/// What a client can tell one refusal from another by.
-fn told(answer: &Answer) -> (String, Value) {
-    let mut body = answer.problem(403, "forbidden");
-    for of_the_request in ["instance", "request_id"] {
-        body[of_the_request].take();
-    }
-    let mut headers = answer.headers.clone();
-    for of_the_request in ["x-request-id", "content-length"] {
-        headers.remove(of_the_request);
-    }
-    (format!("{headers:?}"), body)
+/// Returns all of a refusal that does not depend on the request itself.
+fn comparable(answer: &Answer) -> Value {
+    answer.problem(403, "forbidden");
+    let mut response = snapshot(answer);
+    response["body"]["instance"].take();
+    response
 }
 
 #[tokio::test]
-async fn a_token_opens_its_own_users_orders_and_nobody_elses() {
+async fn token_grants_access_to_its_own_user_only() {
     let guarded = Guarded::demo().await;
-    let own = guarded.asks("/users/2/orders", json!({ "sub": "2" })).await.ok();
+    let own = guarded
+        .get_with("/users/2/orders", json!({ "sub": "2" }))
+        .await
+        .ok();
     assert_eq!(own["total_due"], "10500.00");
     for sub in [
         json!("1"),
@@ -39,30 +39,53 @@ async fn a_token_opens_its_own_users_orders_and_nobody_elses() {
         json!("02"),
         json!(null),
     ] {
-        let answer = guarded.asks("/users/2/orders", json!({ "sub": sub })).await;
+        let answer = guarded.get_with("/users/2/orders", json!({ "sub": sub })).await;
         answer.problem(403, "forbidden");
         assert_eq!(answer.header("www-authenticate"), Some(INSUFFICIENT_SCOPE));
     }
 }
 
 #[tokio::test]
-async fn ids_cannot_be_probed_with_somebody_elses_token() {
+async fn refusal_does_not_reveal_whether_a_user_exists() {
     let guarded = Guarded::demo().await;
-    let existing = guarded.asks("/users/2/orders", json!({})).await;
-    let missing = guarded.asks("/users/nobody/orders", json!({})).await;
-    assert_eq!(told(&existing), told(&missing));
-    // Nothing is looked up at all: without a database the answer is the same.
+    let existing = guarded.get_with("/users/2/orders", json!({})).await;
+    let missing = guarded.get_with("/users/unknown/orders", json!({})).await;
+    assert_eq!(comparable(&existing), comparable(&missing));
+    assert_json_snapshot!(snapshot(&existing), @r#"
+    {
+      "body": {
+        "detail": "The token belongs to another user and lacks the scope orders:read:any.",
+        "instance": "/users/2/orders",
+        "request_id": "[request id]",
+        "status": 403,
+        "title": "Forbidden",
+        "type": "/problems/forbidden"
+      },
+      "headers": {
+        "cache-control": "no-store",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+        "content-type": "application/problem+json",
+        "referrer-policy": "no-referrer",
+        "www-authenticate": "Bearer realm=\"tenant-orders\", error=\"insufficient_scope\", scope=\"orders:read:any\"",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "x-request-id": "[request id]"
+      },
+      "status": 403
+    }
+    "#);
+    // There is no lookup: without a database the response is the same.
     let guarded = Guarded::over(unreachable_database(), json!({})).await;
-    let unasked = guarded.asks("/users/2/orders", json!({})).await;
-    assert_eq!(told(&existing), told(&unasked));
+    let without_database = guarded.get_with("/users/2/orders", json!({})).await;
+    assert_eq!(comparable(&existing), comparable(&without_database));
     guarded
-        .asks("/users/1/orders", json!({}))
+        .get_with("/users/1/orders", json!({}))
         .await
         .problem(503, "database-unavailable");
 }
 
 #[tokio::test]
-async fn the_id_in_the_path_is_compared_as_it_is_looked_up() {
+async fn subject_is_compared_with_the_decoded_id() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -78,7 +101,7 @@ async fn the_id_in_the_path_is_compared_as_it_is_looked_up() {
         ("/users/%C3%A9/orders", "é"),
         ("/users/%2531/orders", "%31"),
     ] {
-        let page = guarded.asks(path, json!({ "sub": sub })).await.ok();
+        let page = guarded.get_with(path, json!({ "sub": sub })).await.ok();
         assert_eq!(page["user"]["id"], sub);
     }
     for (path, sub) in [
@@ -90,27 +113,29 @@ async fn the_id_in_the_path_is_compared_as_it_is_looked_up() {
         ("/users/A/orders", "a"),
         ("/users/1%2F..%2F2/orders", "2"),
     ] {
-        let answer = guarded.asks(path, json!({ "sub": sub })).await;
+        let answer = guarded.get_with(path, json!({ "sub": sub })).await;
         answer.problem(403, "forbidden");
     }
-    // A NUL is an id that nobody has, and ends nothing.
-    let answer = guarded.asks("/users/1%00/orders", json!({ "sub": "1\0" })).await;
+    // A NUL does not end the id.
+    let answer = guarded
+        .get_with("/users/1%00/orders", json!({ "sub": "1\0" }))
+        .await;
     answer.problem(404, "user-not-found");
-    let answer = guarded.asks("/users/%FF/orders", json!({})).await;
+    let answer = guarded.get_with("/users/%FF/orders", json!({})).await;
     answer.problem(400, "bad-request");
 }
 
 #[tokio::test]
-async fn the_scope_for_all_opens_all_and_nothing_that_only_looks_like_it_does() {
+async fn only_the_exact_scope_grants_access_to_all_users() {
     let guarded = Guarded::demo().await;
-    let office = async |more: Value| {
+    let office = async |extra_claims: Value| {
         let mut claims = json!({ "sub": "office" });
-        for (name, value) in more.as_object().unwrap() {
+        for (name, value) in extra_claims.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        guarded.asks("/users/2/orders", claims).await
+        guarded.get_with("/users/2/orders", claims).await
     };
-    for good in [
+    for valid in [
         json!({ "scope": "orders:read:any" }),
         json!({ "scope": "openid orders:read:any profile" }),
         json!({ "scope": ["openid", "orders:read:any"] }),
@@ -118,12 +143,12 @@ async fn the_scope_for_all_opens_all_and_nothing_that_only_looks_like_it_does() 
         json!({ "scp": "orders:read:any", "scope": "openid" }),
         json!({ "scope": "orders:read:any", "sub": null }),
     ] {
-        assert_eq!(office(good).await.ok()["total_due"], "10500.00");
+        assert_eq!(office(valid).await.ok()["total_due"], "10500.00");
     }
-    let nobody = json!({ "scope": "orders:read:any", "sub": "office" });
-    let answer = guarded.asks("/users/nobody/orders", nobody).await;
+    let unknown = json!({ "scope": "orders:read:any", "sub": "office" });
+    let answer = guarded.get_with("/users/unknown/orders", unknown).await;
     answer.problem(404, "user-not-found");
-    for wrong in [
+    for invalid in [
         json!({}),
         json!({ "scope": "" }),
         json!({ "scope": "orders:read:anything" }),
@@ -137,7 +162,7 @@ async fn the_scope_for_all_opens_all_and_nothing_that_only_looks_like_it_does() 
         json!({ "scope": null, "scopes": "orders:read:any" }),
         json!({ "roles": ["orders:read:any"] }),
     ] {
-        let answer = office(wrong).await;
+        let answer = office(invalid).await;
         answer.problem(403, "forbidden");
         assert_eq!(answer.header("www-authenticate"), Some(INSUFFICIENT_SCOPE));
     }
@@ -150,58 +175,66 @@ async fn the_scope_for_all_opens_all_and_nothing_that_only_looks_like_it_does() 
 }
 
 #[tokio::test]
-async fn a_token_of_an_organization_opens_no_other_ones_users() {
+async fn token_is_restricted_to_its_organization() {
     let guarded = Guarded::demo().await;
     let own = json!({ "organization_id": "client1" });
-    guarded.asks("/users/1/orders", own).await.ok();
+    guarded.get_with("/users/1/orders", own).await.ok();
     for foreign in ["client2", "", "Client1", "client1 ", "public", "\"client1\""] {
         let answer = guarded
-            .asks("/users/1/orders", json!({ "organization_id": foreign }))
+            .get_with("/users/1/orders", json!({ "organization_id": foreign }))
             .await;
         answer.problem(403, "forbidden");
-        // Another scope would not help.
+        // No other scope would grant access.
         assert_eq!(answer.header("www-authenticate"), None);
     }
     let office = json!({ "scope": "orders:read:any", "organization_id": "client1" });
-    guarded.asks("/users/1/orders", office.clone()).await.ok();
-    let foreign = guarded.asks("/users/2/orders", office.clone()).await;
-    let missing = guarded.asks("/users/nobody/orders", office).await;
-    assert_eq!(told(&foreign), told(&missing));
+    guarded.get_with("/users/1/orders", office.clone()).await.ok();
+    let foreign = guarded.get_with("/users/2/orders", office.clone()).await;
+    let missing = guarded.get_with("/users/unknown/orders", office).await;
+    assert_eq!(comparable(&foreign), comparable(&missing));
     guarded
-        .asks("/users/1/orders", json!({ "organization_id": 1 }))
+        .get_with("/users/1/orders", json!({ "organization_id": 1 }))
         .await
         .problem(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn a_foreign_organizations_tenant_is_not_even_entered() {
+async fn refusal_does_not_query_the_other_organization() {
     let database = TestDatabase::demo().await;
     let guarded = Guarded::over(database.database(), json!({})).await;
     let office = |organization| json!({ "scope": "orders:read:any", "organization_id": organization });
-    // The tenant is remembered from here on.
-    guarded.asks("/users/2/orders", office("client2")).await.ok();
+    // This caches the tenant.
+    guarded.get_with("/users/2/orders", office("client2")).await.ok();
     let lock = database.lock("client2.orders").await;
-    let answer = guarded.asks("/users/2/orders", office("client1")).await;
+    let answer = guarded.get_with("/users/2/orders", office("client1")).await;
     answer.problem(403, "forbidden");
     lock.release().await;
     database.execute("DROP SCHEMA client2 CASCADE").await;
-    let answer = guarded.asks("/users/2/orders", office("client1")).await;
+    let answer = guarded.get_with("/users/2/orders", office("client1")).await;
     answer.problem(403, "forbidden");
-    let answer = guarded.asks("/users/2/orders", office("client2")).await;
+    let answer = guarded.get_with("/users/2/orders", office("client2")).await;
     answer.problem(503, "tenant-unavailable");
 }
 
 #[tokio::test]
-async fn a_user_who_moved_is_their_new_organizations() {
+async fn moved_user_belongs_to_the_new_organization() {
     let database = TestDatabase::demo().await;
     let guarded = Guarded::over(database.database(), json!({})).await;
-    let of = |organization| json!({ "organization_id": organization });
-    guarded.asks("/users/1/orders", of("client1")).await.ok();
+    let restricted_to = |organization| json!({ "organization_id": organization });
+    guarded
+        .get_with("/users/1/orders", restricted_to("client1"))
+        .await
+        .ok();
     database
         .execute("UPDATE public.users SET organization_id = 'client2' WHERE id = '1'")
         .await;
-    let answer = guarded.asks("/users/1/orders", of("client1")).await;
+    let answer = guarded
+        .get_with("/users/1/orders", restricted_to("client1"))
+        .await;
     answer.problem(403, "forbidden");
-    let page = guarded.asks("/users/1/orders", of("client2")).await.ok();
+    let page = guarded
+        .get_with("/users/1/orders", restricted_to("client2"))
+        .await
+        .ok();
     assert_eq!(page["user"]["organization_id"], "client2");
 }

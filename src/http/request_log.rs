@@ -1,0 +1,191 @@
+//! The log line, span, metrics and trace of each request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use tower_http::request_id::RequestId;
+use tracing::{Instrument, Span, field};
+
+use super::problem_type::ProblemType;
+use super::{problem, request_id};
+use crate::config::TRACE_TARGET;
+use crate::telemetry::Metrics;
+use crate::tenancy::{RequestTimings, Step};
+
+const NO_ROUTE: &str = "-";
+/// Status of a request if the client disconnects before the response, as in nginx.
+const CLIENT_CLOSED_REQUEST: (u16, &str) = (499, "499");
+
+/// Logs, measures and traces requests.
+#[derive(Clone)]
+pub(super) struct RequestLogger {
+    pub(super) metrics: Metrics,
+    pub(super) slow_request_threshold: Duration,
+}
+
+/// Responds to the request and logs it: when the response is ready, or when the client has disconnected.
+pub(super) async fn log_request<F: Future<Output = Response>>(
+    logger: RequestLogger,
+    mut request: Request,
+    respond: impl FnOnce(Request) -> F,
+) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route_name = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let trace_span = trace_span(&request, route_name);
+    #[cfg(feature = "otel")]
+    let trace_id = crate::telemetry::traces::join(&trace_span, request.headers());
+    #[cfg(not(feature = "otel"))]
+    let trace_id: Option<String> = None;
+    let log_span = log_span(&request, route_name, trace_id.as_deref());
+    let mut log = RequestLog::new(logger, &request, route, trace_span);
+    request.extensions_mut().insert(Arc::clone(&log.database_work));
+    async move {
+        let response = respond(request).await;
+        log.record_outcome(&response);
+        response
+    }
+    .instrument(log_span)
+    .await
+}
+
+/// Creates the span of the request's log lines, which contains their common fields.
+fn log_span(request: &Request, route: &str, trace_id: Option<&str>) -> Span {
+    let request_id = request.extensions().get().map_or("", request_id::as_str);
+    tracing::info_span!("request", method = %request.method(), route, request_id, trace_id)
+}
+
+/// Creates the span of the request's trace, by OpenTelemetry's semantic conventions for HTTP servers (1.33)
+/// but without the path, which contains a user's id.
+fn trace_span(request: &Request, route: &str) -> Span {
+    tracing::info_span!(
+        target: TRACE_TARGET,
+        "request",
+        otel.name = format_args!("{} {route}", request.method()),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        http.request.method = request.method().as_str(),
+        http.route = route,
+        http.response.status_code = field::Empty,
+        url.scheme = "http",
+        "error.type" = field::Empty,
+        tenant = field::Empty,
+    )
+}
+
+/// The database work of a request. It can outlive the client's connection, and is measured when it ends.
+pub(super) struct DatabaseWork {
+    pub(super) timings: RequestTimings,
+    has_failed: AtomicBool,
+    metrics: Metrics,
+}
+
+impl Drop for DatabaseWork {
+    fn drop(&mut self) {
+        self.metrics
+            .observe_database(&self.timings, *self.has_failed.get_mut());
+    }
+}
+
+/// The log entry of one request. Dropping it writes the log line, the metrics and the trace.
+struct RequestLog {
+    logger: RequestLogger,
+    method: Method,
+    route: Option<MatchedPath>,
+    request_id: Option<RequestId>,
+    started_at: Instant,
+    database_work: Arc<DatabaseWork>,
+    trace_span: Span,
+    /// `None` until the response is ready.
+    outcome: Option<(StatusCode, Option<ProblemType>)>,
+}
+
+impl RequestLog {
+    fn new(logger: RequestLogger, request: &Request, route: Option<MatchedPath>, trace_span: Span) -> Self {
+        logger.metrics.begin_request();
+        Self {
+            database_work: Arc::new(DatabaseWork {
+                timings: RequestTimings::with_span(trace_span.clone()),
+                has_failed: AtomicBool::new(false),
+                metrics: logger.metrics.clone(),
+            }),
+            logger,
+            method: request.method().clone(),
+            route,
+            request_id: request.extensions().get().cloned(),
+            started_at: Instant::now(),
+            trace_span,
+            outcome: None,
+        }
+    }
+
+    fn record_outcome(&mut self, response: &Response) {
+        self.outcome = Some((response.status(), problem::problem_type(response)));
+    }
+
+    fn write_line(&self, status: u16, latency: Duration) {
+        let timings = &self.database_work.timings;
+        let tenant = timings.tenant();
+        let tenant = tenant.as_ref().map(|tenant| tenant.as_str());
+        let latency_us = microseconds(latency);
+        if latency <= self.logger.slow_request_threshold {
+            tracing::info!(status, latency_us, tenant, "request completed");
+            return;
+        }
+        let duration_of = |step| timings.duration_of(step).map(microseconds);
+        tracing::warn!(
+            status,
+            latency_us,
+            tenant,
+            acquire_us = duration_of(Step::Acquire),
+            lookup_us = duration_of(Step::Lookup),
+            query_us = duration_of(Step::Query),
+            request_id = request_id::outside_span(self.request_id.as_ref()),
+            "slow request"
+        );
+    }
+
+    fn end_trace(&self, status: u16) {
+        if self.trace_span.is_disabled() {
+            return;
+        }
+        self.trace_span
+            .record("http.response.status_code", i64::from(status));
+        if status >= 500 {
+            self.trace_span.record("otel.status_code", "ERROR");
+            self.trace_span.record("error.type", field::display(status));
+        }
+        if let Some(tenant) = self.database_work.timings.tenant() {
+            self.trace_span.record("tenant", tenant.as_str());
+        }
+    }
+}
+
+impl Drop for RequestLog {
+    fn drop(&mut self) {
+        let latency = self.started_at.elapsed();
+        let (status, label, problem) = match &self.outcome {
+            Some((status, problem)) => (status.as_u16(), status.as_str(), *problem),
+            None => (CLIENT_CLOSED_REQUEST.0, CLIENT_CLOSED_REQUEST.1, None),
+        };
+        let has_failed = status >= 500;
+        self.database_work.has_failed.store(has_failed, Ordering::Relaxed);
+        let metrics = &self.logger.metrics;
+        let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+        metrics.end_request(&self.method, route, label, latency);
+        match problem {
+            Some(ProblemType::TenantOverloaded) => metrics.count_limited_request(),
+            Some(ProblemType::Overloaded) => metrics.count_shed_request(),
+            // Requests refused for overload have no line of their own: it would add to the load.
+            _ => self.write_line(status, latency),
+        }
+        self.end_trace(status);
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
