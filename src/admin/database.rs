@@ -1,8 +1,11 @@
-//! The database as administration sees it.
+//! Connections for administration.
+
+use std::sync::Arc;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
+use super::migrations::MigrationSource;
 use crate::config::{DatabaseUrl, RoleSettings};
 use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, connect_options, require_sessions};
 
@@ -13,10 +16,11 @@ use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, connect_options, require
 pub struct AdminDatabase {
     options: PgConnectOptions,
     roles: RoleSettings,
+    migrations: Arc<MigrationSource>,
 }
 
 impl AdminDatabase {
-    /// Parses `url`. Opens no connection.
+    /// Parses `url`. Opens no connection. The migrations are those that are compiled in.
     ///
     /// # Errors
     ///
@@ -26,6 +30,7 @@ impl AdminDatabase {
         Ok(Self {
             options: connect_options(url)?.disable_statement_logging(),
             roles: RoleSettings::default(),
+            migrations: Arc::new(MigrationSource::compiled_in()),
         })
     }
 
@@ -38,7 +43,12 @@ impl AdminDatabase {
         }
     }
 
-    /// The settings for tenants' roles.
+    /// Returns the migrations that schemas are compared with and that are applied to them.
+    pub(crate) fn migrations(&self) -> &MigrationSource {
+        &self.migrations
+    }
+
+    /// Returns the settings for tenants' roles.
     pub(crate) fn roles(&self) -> &RoleSettings {
         &self.roles
     }

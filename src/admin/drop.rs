@@ -3,11 +3,13 @@
 use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
-use super::migrate::Patience;
+use super::drift::{HistoryState, inventory};
+use super::error::AdminError;
+use super::migrations::history;
+use super::retry::RetryPolicy;
 use super::roles::{self, RoleFate};
-use super::survey::{self, History, Tenant};
-use super::{AdminError, migrations, tenants};
-use crate::admin::{advisory_lock, database::AdminDatabase, history, removal};
+use super::tenants::storage;
+use crate::admin::{advisory_lock, database::AdminDatabase, removal};
 use crate::tenancy::{DatabaseError, SchemaName};
 
 /// What a tenant is known by stays until the end, so that a drop that was cut off can be done again.
@@ -47,12 +49,13 @@ pub async fn inspect(
     schema: &SchemaName,
     users: PointingUsers,
 ) -> Result<Contents, AdminError> {
-    let survey = survey::survey(database, std::slice::from_ref(schema)).await?;
-    let tenant = survey.tenants.first().ok_or(AdminError::NoSuchSchema)?;
-    if tenant.history == History::NoSchema {
+    let inventory = inventory::read(database, std::slice::from_ref(schema)).await?;
+    let tenant = inventory.tenants.first().ok_or(AdminError::NoSuchSchema)?;
+    if tenant.history == HistoryState::NoSchema {
         return Err(AdminError::NoSuchSchema);
     }
-    if !is_ours(tenant) {
+    // That users belong to it is not enough.
+    if !tenant.has_tables() && !tenant.has_known_migration(&database.migrations().tenant) {
         return Err(AdminError::NotATenant);
     }
     if tenant.users > 0 && users == PointingUsers::Keep {
@@ -66,10 +69,10 @@ pub async fn inspect(
     let tables = removal::tables(&mut connection, schema).await?;
     let role = roles::fate(&mut connection, schema).await?;
     connection.close().await?;
-    let extents = tenants::extents(database, &[schema.as_str()]).await?;
+    let storage = storage::read(database, &[schema.as_str()]).await?;
     Ok(Contents {
         tables,
-        size_bytes: extents.get(schema.as_str()).and_then(|extent| extent.size_bytes),
+        size_bytes: storage.get(schema.as_str()).and_then(|stored| stored.size_bytes),
         users: tenant.users,
         role,
     })
@@ -89,15 +92,15 @@ pub async fn drop_tenant(
     schema: &SchemaName,
     users: PointingUsers,
 ) -> Result<Contents, AdminError> {
-    let patience = Patience::default();
+    let policy = RetryPolicy::default();
     let mut connection = database.connect().await?;
     advisory_lock::lock(&mut connection, schema.as_str()).await?;
     let mut contents = inspect(database, schema, users).await?;
     sqlx::query("SELECT pg_catalog.set_config('lock_timeout', $1, false)")
-        .bind(patience.lock_timeout.as_millis().to_string())
+        .bind(policy.lock_timeout.as_millis().to_string())
         .execute(&mut connection)
         .await?;
-    let mut failed_attempts = 0;
+    let mut backoff = policy.backoff();
     loop {
         let dropped = match removal::drop_some(&mut connection, schema, &KEPT_TO_THE_END).await {
             Ok(true) => continue,
@@ -111,10 +114,9 @@ pub async fn drop_tenant(
             }
             Err(error) => error,
         };
-        failed_attempts += 1;
         let error = AdminError::from(error);
-        match patience.pause(failed_attempts, &error) {
-            Some(pause) => sleep(pause).await,
+        match backoff.next_delay(&error) {
+            Some(delay) => sleep(delay).await,
             None => return Err(error),
         }
     }
@@ -137,13 +139,4 @@ async fn drop_with_role(
     };
     transaction.commit().await?;
     Ok(role)
-}
-
-/// Whether it has a tenant's tables or a history of our migrations. That users point at it is not enough.
-fn is_ours(tenant: &Tenant) -> bool {
-    let has_our_history = match &tenant.history {
-        History::Applied(history) => history.iter().any(|applied| migrations::TENANT.include(applied)),
-        History::NoSchema | History::Empty | History::None | History::Unreadable(_) => false,
-    };
-    has_our_history || (tenant.has_items && tenant.has_orders)
 }

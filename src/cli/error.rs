@@ -8,7 +8,7 @@ use crate::admin::AdminError;
 use crate::authentication::InvalidKeys;
 use crate::seed::SeedError;
 use crate::server::ServeError;
-use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, InvalidSchemaName};
+use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,14 @@ fn also_failed(tenants: &[String]) -> String {
 }
 
 impl CommandError {
+    /// Returns the failure of administration with the name of its tenant.
+    pub(super) fn for_tenant(tenant: &SchemaName, source: AdminError) -> Self {
+        Self::Tenant {
+            name: tenant.as_str().to_owned(),
+            source,
+        }
+    }
+
     /// Whether the command was not as it should be, rather than what it set out to do.
     #[must_use]
     pub fn is_usage(&self) -> bool {

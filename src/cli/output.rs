@@ -2,6 +2,7 @@
 //! a pipe was closed, is lost and stops nothing.
 
 mod fleet;
+mod outcome;
 mod relocation;
 mod transfer;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::error_chain;
 
 pub(super) use fleet::FleetOutput;
+pub(super) use outcome::OutcomeOutput;
 pub(super) use relocation::MoveOutput;
 pub(super) use transfer::{Transfer, standard_output, transferred};
 

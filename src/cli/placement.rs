@@ -6,18 +6,16 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::migrate::run_fleet;
 use super::output::{self, FleetOutput, MoveOutput};
-use super::report::shown;
-use super::tenants::of_tenant;
+use super::report::escape;
 use super::{
-    CommandError, admin_database, confirm, schemas, unless_stopped, with_admin_database, with_database,
+    CommandError, admin_database, confirm, fleet, schemas, unless_stopped, with_admin_database, with_database,
 };
-use crate::admin::AdminDatabase;
-use crate::admin::citus::distribution;
+use crate::admin::citus::distribution::{self, DistributeTenant};
 use crate::admin::citus::relocation::{self, Relocation, TransferMode};
-use crate::admin::fleet::{FleetOptions, FleetTask};
-use crate::admin::migrate::{self, Patience};
+use crate::admin::migrations::migrate_shared;
+use crate::admin::runner::RunOptions;
+use crate::admin::{AdminDatabase, AdminError, RetryPolicy};
 use crate::config::{self, DatabaseSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
@@ -58,34 +56,35 @@ pub(super) async fn distribute(
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
     let only = schemas(&arguments.names)?;
-    let options = FleetOptions {
-        task: FleetTask::Distribute,
+    let options = RunOptions {
         // Each locks the users, who are everybody's.
         jobs: Some(NonZeroUsize::MIN),
-        patience: Patience {
+        retry: RetryPolicy {
             lock_timeout: arguments.lock_timeout,
-            ..Patience::default()
+            ..RetryPolicy::default()
         },
     };
     with_database(&arguments.database, async |url| {
         let (database, plan) = unless_stopped(signals, async {
             let database = admin_database(url).await?;
             let plan = distribution::plan(&database, &only).await?;
-            migrate::shared(&database, options.patience).await?;
+            migrate_shared(&database, options.retry).await?;
             Ok((database, plan))
         })
         .await?;
-        let mut output = FleetOutput::of_distribution();
-        let done = run_fleet(
+        let mut output = FleetOutput::new("already distributed");
+        output.add_unchanged(plan.distributed);
+        let summary = fleet::run(
             &database,
             plan.pending,
             plan.distributed,
+            DistributeTenant,
             options,
             &mut output,
             signals,
-        );
-        let (summary, current) = done.await?;
-        output.end(plan.distributed + current);
+        )
+        .await?;
+        output.end();
         summary.into_result()
     })
     .await
@@ -99,17 +98,17 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
     }
     with_admin_database(&arguments.database, signals, async |database| {
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
-        let relocation = planned.map_err(|error| of_tenant(&tenant, error))?;
+        let relocation = planned.map_err(|error| CommandError::for_tenant(&tenant, error))?;
         output::step(&told(&relocation));
         if !arguments.yes && !confirm::ask("Move it?").await {
             return Err(CommandError::Declined);
         }
         let moved = run(database, &relocation).await;
-        let duration = moved.map_err(|error| of_tenant(&tenant, error))?;
+        let duration = moved.map_err(|error| CommandError::for_tenant(&tenant, error))?;
         output::step(&format!(
             "{}: moved to {} in {:.1} s",
-            shown(tenant.as_str()),
-            shown(&relocation.to.name()),
+            escape(tenant.as_str()),
+            escape(&relocation.to.name()),
             duration.as_secs_f64()
         ));
         Ok(())
@@ -118,10 +117,7 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
 }
 
 /// Moves it, and tells meanwhile how far that is.
-async fn run(
-    database: &AdminDatabase,
-    relocation: &Relocation,
-) -> Result<Duration, crate::admin::AdminError> {
+async fn run(database: &AdminDatabase, relocation: &Relocation) -> Result<Duration, AdminError> {
     let mut output = MoveOutput::new();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut moving = std::pin::pin!(relocation::run(database, relocation));
@@ -160,8 +156,8 @@ fn told(relocation: &Relocation) -> String {
     };
     format!(
         "{} ({size}) goes from {} to {} {how}",
-        shown(relocation.tenant.as_str()),
-        shown(&relocation.from),
-        shown(&relocation.to.name()),
+        escape(relocation.tenant.as_str()),
+        escape(&relocation.from),
+        escape(&relocation.to.name()),
     )
 }

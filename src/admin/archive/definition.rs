@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row};
 
 use super::ArchiveError;
 use super::format::{Column, Migration, Table, table_folder};
-use crate::admin::history::{self, MigratedSchema};
+use crate::admin::migrations::history::{self, MigratedSchema};
 use crate::tenancy::SchemaName;
 
 /// In definitions.sql, what is before the data.
@@ -95,12 +95,8 @@ pub(super) async fn migrations(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Option<Vec<Migration>>, ArchiveError> {
-    let schema = MigratedSchema::Tenant(tenant);
-    if !history::exists(connection, schema).await? {
-        return Ok(None);
-    }
-    let histories = history::read(connection, [schema]).await?;
-    Ok(Some(histories.iter().flatten().map(Migration::from).collect()))
+    let history = history::read(connection, MigratedSchema::Tenant(tenant)).await?;
+    Ok(history.map(|history| history.iter().map(Migration::from).collect()))
 }
 
 async fn rows(

@@ -5,7 +5,7 @@ use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::admin::history::AppliedMigration;
+use crate::admin::migrations::AppliedMigration;
 
 /// The format that is written, and the newest that is read.
 pub(super) const FORMAT: u32 = 1;

@@ -11,10 +11,10 @@ use super::format::{
 };
 use super::tar_stream::TarReader;
 use super::{ArchiveError, Contents, grants, prepare, users};
-use crate::admin::migrations::TENANT;
-use crate::admin::{
-    advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, history::AppliedMigration, schema,
-};
+use crate::admin::AdminError;
+use crate::admin::migrations::AppliedMigration;
+use crate::admin::migrations::source::Migrations;
+use crate::admin::{advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, schema};
 use crate::admin::{citus, roles};
 use crate::config::RoleSettings;
 use crate::tenancy::{DatabaseError, SchemaName};
@@ -51,7 +51,8 @@ pub async fn import(
 ) -> Result<Contents, ArchiveError> {
     let mut tar = TarReader::open(from).await?;
     let head = Head::read(&mut tar).await?;
-    refuse_unknown(head.manifest.migrations.as_deref().unwrap_or_default())?;
+    let migrations = head.manifest.migrations.as_deref().unwrap_or_default();
+    refuse_unknown(&database.migrations().tenant, migrations)?;
     let tenant = match &options.name {
         Some(name) => name.clone(),
         None => SchemaName::parse(&head.manifest.tenant)?,
@@ -124,9 +125,9 @@ fn parse<'de, T: Deserialize<'de>>(path: &str, json: &'de str) -> Result<T, Arch
 
 /// Refuses migrations that are not among those that are compiled in. Whether one was applied to its end
 /// is no matter: it comes back as it was.
-fn refuse_unknown(migrations: &[Migration]) -> Result<(), ArchiveError> {
+fn refuse_unknown(known: &Migrations, migrations: &[Migration]) -> Result<(), ArchiveError> {
     let history: Result<Vec<_>, _> = migrations.iter().map(AppliedMigration::try_from).collect();
-    TENANT.pending(&history?)?;
+    known.pending(&history?).map_err(AdminError::from)?;
     Ok(())
 }
 

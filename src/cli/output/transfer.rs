@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tell;
 use crate::admin::archive::Contents;
-use crate::cli::report::shown;
+use crate::cli::report::escape;
 
 /// Between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl Transfer {
 /// Tells what an archive holds, and what it does not hold.
 pub(in crate::cli) fn transferred(what: &str, contents: &Contents) {
     for part in &contents.left_out {
-        tell(format_args!("warning: left out: {}", shown(part)));
+        tell(format_args!("warning: left out: {}", escape(part)));
     }
     let version = match contents.version {
         Some(version) => format!("at version {version}"),
@@ -91,11 +91,11 @@ pub(in crate::cli) fn transferred(what: &str, contents: &Contents) {
     };
     let mut counts = vec![counted(contents.users, "user")];
     for (table, rows) in &contents.tables {
-        counts.push(format!("{} in {}", counted(*rows, "row"), shown(table)));
+        counts.push(format!("{} in {}", counted(*rows, "row"), escape(table)));
     }
     tell(format_args!(
         "{what} {} {version}: {} ({})",
-        shown(&contents.tenant),
+        escape(&contents.tenant),
         counts.join(", "),
         counted(contents.bytes, "byte"),
     ));
