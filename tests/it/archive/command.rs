@@ -98,7 +98,7 @@ async fn whatever_fails_is_told_and_leaves_no_file() {
             &["export", "nobody", "--output", "x.tar"][..],
             &*url,
             1,
-            "there is no schema of this name",
+            "the schema does not exist",
         ),
         (
             &["export", "client1", "--output", "x.tar"],

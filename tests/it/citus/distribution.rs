@@ -24,8 +24,14 @@ async fn tenants_that_were_there_before_are_put_on_nodes_by_one_command() {
     assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
     let output = citus.done(&["tenants", "distribute"]);
     let node = citus.node("client2").unwrap();
-    assert_eq!(output, format!("client2: on {node}\n1 on a node already\n"));
-    assert_eq!(citus.done(&["tenants", "distribute"]), "2 on a node already\n");
+    assert_eq!(
+        output,
+        format!("Placed client2 on {node}\n1 tenant already distributed\n")
+    );
+    assert_eq!(
+        citus.done(&["tenants", "distribute"]),
+        "2 tenants already distributed\n"
+    );
     assert_eq!(service.get("/users/1/orders").await.ok(), before);
     assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
     citus.done(&["migrate", "--adopt"]);

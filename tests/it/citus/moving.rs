@@ -61,7 +61,7 @@ async fn a_move_that_cannot_be_is_refused_before_it_begins() {
     );
     citus.refused(
         &["tenants", "move", "client9", &node, "--yes"],
-        "there is no schema of this name",
+        "the schema does not exist",
     );
     citus
         .execute(

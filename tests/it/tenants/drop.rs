@@ -23,13 +23,13 @@ async fn a_tenant_is_dropped_and_it_is_told_what_that_was() {
     let (status, output, errors) = tenants(&database, &["drop", "client1", "--yes"]);
     assert_eq!((status, output.as_str()), (Some(0), ""), "{errors}");
     assert!(
-        errors.starts_with("client1: dropped 3 tables (_sqlx_migrations, items, orders), "),
+        errors.starts_with("dropped tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
         "{errors}"
     );
     assert!(!catalog(&database).await.contains("client1"));
     assert_refused(
         &tenants(&database, &["drop", "client1", "--yes"]),
-        "there is no schema of this name",
+        "the schema does not exist",
     );
     assert_eq!(json(&database, &["check"]).0, Some(0));
 }
@@ -39,13 +39,12 @@ async fn a_tenant_that_users_point_at_is_dropped_by_force_alone() {
     let database = TestDatabase::demo().await;
     assert_refused(
         &tenants(&database, &["drop", "client1", "--yes"]),
-        "users who point at it: 1. Move or delete them first, or use --force",
+        "1 user still belongs to this tenant; move or delete them first, or pass --force",
     );
     let (status, _, errors) = tenants(&database, &["drop", "client1", "--yes", "--force"]);
     assert_eq!(status, Some(0), "{errors}");
     assert!(
-        errors
-            .ends_with("users who still point at it, and are answered that their tenant is unavailable: 1\n"),
+        errors.ends_with("warning: the requests of 1 user fail now; their tenant is gone\n"),
         "{errors}"
     );
     let answer = Service::over(&database).get("/users/1/orders").await;
@@ -66,10 +65,10 @@ async fn what_is_no_tenant_is_not_dropped() {
         .await;
     let before = catalog(&database).await;
     for (name, reason) in [
-        ("other", "the schema is not a tenant's"),
-        ("empty", "the schema is not a tenant's"),
-        ("migrated", "the schema is not a tenant's"),
-        ("missing", "there is no schema of this name"),
+        ("other", "the schema is not a tenant"),
+        ("empty", "the schema is not a tenant"),
+        ("migrated", "the schema is not a tenant"),
+        ("missing", "the schema does not exist"),
         ("public", "it is reserved"),
         ("pg_catalog", "it is reserved"),
         ("information_schema", "it is reserved"),
@@ -109,7 +108,7 @@ async fn a_tenant_that_other_schemas_need_is_not_dropped() {
             .await;
         let before = catalog(&database).await;
         let run = tenants(&database, &["drop", "client1", "--yes", "--force"]);
-        assert_refused(&run, "other schemas need it: ");
+        assert_refused(&run, "objects in other schemas depend on it: ");
         assert!(run.2.contains(told), "{}", run.2);
         assert_eq!(catalog(&database).await, before);
     }
@@ -129,7 +128,7 @@ async fn on_a_terminal_it_asks_and_takes_no_answer_for_a_no() {
         let (status, told) = answered(&database, answer);
         assert_eq!(status, Some(1), "{told}");
         assert!(
-            told.contains("Drop tenant client1 for good: 3 tables (_sqlx_migrations, items, orders), "),
+            told.contains("Permanently drop tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
             "{told}"
         );
         assert!(told.ends_with("error: nothing was done\n"), "{told}");
@@ -191,7 +190,7 @@ async fn a_drop_that_was_killed_half_way_is_finished_by_another_one() {
     let (status, _, errors) = tenants(&database, &["drop", "client1", "--yes"]);
     assert_eq!(status, Some(0), "{errors}");
     assert!(
-        errors.starts_with("client1: dropped 3 tables (_sqlx_migrations, items, orders), "),
+        errors.starts_with("dropped tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
         "{errors}"
     );
     assert!(!catalog(&database).await.contains("client1"));
@@ -246,7 +245,10 @@ async fn a_tenant_of_more_tables_than_the_server_has_locks_for_is_dropped() {
         &["drop", "client1", "--yes", "--force"],
     );
     assert_eq!(status, Some(0), "{errors}");
-    assert!(errors.contains("client1: dropped 603 tables ("), "{errors}");
+    assert!(
+        errors.contains("dropped tenant client1: 603 tables ("),
+        "{errors}"
+    );
 }
 
 async fn execute(connection: &mut sqlx::PgConnection, statement: String) {
