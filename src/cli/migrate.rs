@@ -27,7 +27,7 @@ pub(super) struct MigrateArguments {
     /// Maximum time to wait for a table lock; requests to the table wait too
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::duration)]
     lock_timeout: Duration,
-    /// Maximum number of retries for a tenant whose tables are locked, with exponential backoff
+    /// Maximum number of retries for a tenant with locked tables, with exponential backoff
     #[arg(long, value_name = "N", default_value_t = RetryPolicy::default().retries)]
     retries: u32,
     /// Adopt schemas that another program created, if they have the tables of version 1

@@ -9,9 +9,9 @@ pub struct Difference {
     pub kind: DifferenceKind,
     /// Name of the object inside its schema.
     pub object: String,
-    /// What the migrations create; `None` if the object is unexpected.
+    /// State that the migrations create; `None` if the object is unexpected.
     pub expected: Option<String>,
-    /// What exists; `None` if the object is missing.
+    /// Actual state; `None` if the object is missing.
     pub found: Option<String>,
     /// SQL that removes the difference, or fails and changes nothing. `None` if this needs a decision, because
     /// data could be lost or responses could become wrong.

@@ -15,8 +15,8 @@ use crate::tenancy::SchemaName;
 pub(super) struct ExpectedSchemas(BTreeMap<i64, SchemaSnapshot>);
 
 impl ExpectedSchemas {
-    /// Takes the snapshots up to version `last`, by running the migrations in a temporary schema whose
-    /// transaction is rolled back. For these milliseconds `public.users` is locked against writes, since a
+    /// Takes the snapshots up to version `last`, by running the migrations in a temporary schema. The
+    /// transaction is rolled back. For its few milliseconds `public.users` is locked against writes, since a
     /// foreign key refers to it. Changes the search path of the session.
     ///
     /// # Errors

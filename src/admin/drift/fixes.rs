@@ -8,7 +8,7 @@ use crate::tenancy::SchemaName;
 /// Types without a modifier, to which stricter types of the same kind convert without reading the rows.
 const LOOSE_TYPES: [&str; 3] = ["character varying", "numeric", "timestamp without time zone"];
 
-/// A column whose properties differ.
+/// SQL for the properties of a column.
 pub(super) struct ColumnFixes {
     /// `ALTER TABLE … ALTER COLUMN …`
     alter: String,

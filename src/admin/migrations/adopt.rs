@@ -9,7 +9,6 @@ use sqlx::{Connection, PgConnection, raw_sql};
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
 use super::source::Migrations;
-use crate::admin::database::AdminDatabase;
 use crate::admin::drift::fixes::without_modifier;
 use crate::admin::drift::snapshot::{self, SchemaSnapshot, TableSnapshot};
 use crate::admin::error::AdminError;
@@ -78,7 +77,7 @@ pub struct Adoption {
 
 /// Adopts `schema`, which the connection has locked, in one transaction: adds a migration history with
 /// migration 1 and changes nothing else, except for one case: an index with the name of migration 2's index
-/// is renamed.
+/// is renamed. A dry run rolls the transaction back.
 ///
 /// The tables, columns and primary keys of migration 1 are required. Differences that the migrations can
 /// work with are accepted: lengths, the width of integers, `text` for `varchar`, any numeric type for the
@@ -92,45 +91,16 @@ pub(super) async fn adopt(
     migrations: &Migrations,
     schema: &SchemaName,
     lock_timeout: Duration,
+    dry_run: bool,
 ) -> Result<Adoption, AdminError> {
     let mut transaction = connection.begin().await?;
-    let adoption = adopt_in(&mut transaction, migrations, schema, lock_timeout).await?;
-    transaction.commit().await?;
-    Ok(adoption)
-}
-
-/// Returns the result that an adoption would have, by rolling it back.
-///
-/// # Errors
-///
-/// The error of the adoption.
-pub(super) async fn dry_run(
-    database: &AdminDatabase,
-    schema: &SchemaName,
-    lock_timeout: Duration,
-) -> Result<Adoption, AdminError> {
-    let mut connection = database.connect().await?;
-    let mut transaction = connection.begin().await?;
-    let migrations = &database.migrations().tenant;
-    let adoption = adopt_in(&mut transaction, migrations, schema, lock_timeout).await?;
-    transaction.rollback().await?;
-    connection.close().await?;
-    Ok(adoption)
-}
-
-async fn adopt_in(
-    transaction: &mut PgConnection,
-    migrations: &Migrations,
-    schema: &SchemaName,
-    lock_timeout: Duration,
-) -> Result<Adoption, AdminError> {
-    history::enter_schema(transaction, MigratedSchema::Tenant(schema), lock_timeout).await?;
-    let snapshot = snapshot::read_one(transaction, schema).await?;
+    history::enter_schema(&mut transaction, MigratedSchema::Tenant(schema), lock_timeout).await?;
+    let snapshot = snapshot::read_one(&mut transaction, schema).await?;
     let obstacles = obstacles(&snapshot);
     if !obstacles.is_empty() {
         return Err(MigrationError::NotAdoptable { obstacles }.into());
     }
-    schema::set_search_path(transaction, schema).await?;
+    schema::set_search_path(&mut transaction, schema).await?;
     let mut extras = extras(&snapshot);
     if snapshot.has_index(INDEX_OF_MIGRATION_2) {
         raw_sql("ALTER INDEX orders_user_id_idx RENAME TO orders_user_id_idx_adopted")
@@ -149,6 +119,11 @@ async fn adopt_in(
         transaction.skip(history::TABLE, migration).await
     };
     recorded.await.map_err(sqlx::Error::from)?;
+    if dry_run {
+        transaction.rollback().await?;
+    } else {
+        transaction.commit().await?;
+    }
     Ok(Adoption { extras })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
 use sqlx::migrate::Migration;
 
 use super::adopt;
@@ -52,7 +53,11 @@ async fn plan_schema(
     let migrations = &database.migrations().tenant;
     let pending = match tenant.pending(migrations) {
         Err(AdminError::Migration(MigrationError::Unadopted)) if job.adopt => {
-            outcome.adoption = Some(adopt::dry_run(database, &tenant.schema, lock_timeout).await?);
+            let mut connection = database.connect().await?;
+            let adoption =
+                adopt::adopt(&mut connection, migrations, &tenant.schema, lock_timeout, true).await?;
+            connection.close().await?;
+            outcome.adoption = Some(adoption);
             outcome.upgrade = Some(SchemaUpgrade::from_version(adopt::BASELINE_VERSION));
             let is_later = |migration: &&Migration| migration.version != adopt::BASELINE_VERSION;
             migrations.iter().filter(is_later).collect()

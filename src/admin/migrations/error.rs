@@ -19,7 +19,7 @@ pub enum MigrationError {
     /// The schema differs from version 1 in a way that migrations or the service cannot work with.
     #[error("the schema cannot be adopted: {}", obstacles.join("; "))]
     NotAdoptable {
-        /// What has to be changed first.
+        /// The differences that have to be removed first.
         obstacles: Vec<String>,
     },
     /// The migration history exists and cannot be read.

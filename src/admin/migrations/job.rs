@@ -85,7 +85,7 @@ impl MigrateTenant {
             None if !schema::exists(connection, tenant).await? => return Err(AdminError::NoSuchSchema),
             None if schema::is_empty(connection, tenant).await? => Vec::new(),
             None if self.adopt => {
-                let adoption = adopt::adopt(connection, migrations, tenant, lock_timeout).await?;
+                let adoption = adopt::adopt(connection, migrations, tenant, lock_timeout, false).await?;
                 outcome.adoption = Some(adoption);
                 history::read(connection, place).await?.unwrap_or_default()
             }

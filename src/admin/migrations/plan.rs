@@ -24,7 +24,7 @@ pub struct MigrationPlan {
 pub struct PendingTenant {
     /// The tenant.
     pub tenant: TenantEntry,
-    /// What is wrong with the tenant's role; `None` if it is complete, or tenants have no roles.
+    /// Flaw of the tenant's role; `None` if it is complete, or tenants have no roles.
     pub role: Option<Shortcoming>,
 }
 
@@ -52,7 +52,7 @@ pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<Migra
     Ok(plan)
 }
 
-/// Returns the tenants whose roles are incomplete or unfit; none if tenants have no roles.
+/// Returns the tenants with incomplete or unfit roles; none if tenants have no roles.
 async fn shortcomings(
     database: &AdminDatabase,
     tenants: &[TenantEntry],

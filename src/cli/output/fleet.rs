@@ -41,7 +41,7 @@ struct TenantLine<'a, F> {
 }
 
 impl FleetOutput {
-    /// Returns an output of text, whose summary describes tenants without changes by `unchanged_label`.
+    /// Returns an output of text. Its summary describes tenants without changes by `unchanged_label`.
     pub(in crate::cli) fn new(unchanged_label: &'static str) -> Self {
         Self {
             json: false,

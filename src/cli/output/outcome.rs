@@ -13,7 +13,7 @@ pub(in crate::cli) trait OutcomeOutput {
     /// Returns a line for each change.
     fn lines(&self, tenant: &str, dry_run: bool) -> Vec<String>;
 
-    /// Returns the fields of the JSON line.
+    /// Returns the fields of the JSON line, which only `migrate` prints.
     fn json(&self) -> impl Serialize;
 }
 
@@ -28,12 +28,6 @@ pub(super) struct MigrationFields<'a> {
     /// `true` if the tenant's role was created or got missing privileges.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) role_made: bool,
-}
-
-/// Fields of a JSON line of `tenants distribute`.
-#[derive(Serialize)]
-struct DistributionFields<'a> {
-    node: Option<&'a str>,
 }
 
 impl OutcomeOutput for MigrationOutcome {
@@ -91,10 +85,7 @@ impl OutcomeOutput for DistributionOutcome {
             .collect()
     }
 
-    fn json(&self) -> impl Serialize {
-        let node = self.node.as_deref();
-        DistributionFields { node }
-    }
+    fn json(&self) -> impl Serialize {}
 }
 
 /// Returns a line for each migration of `schema`.
