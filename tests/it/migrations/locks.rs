@@ -123,9 +123,13 @@ async fn a_locked_shared_table_is_retried() {
     let database = old_fleet(1).await;
     database.execute("DELETE FROM public._sqlx_migrations").await;
     let lock = database.lock("public._sqlx_migrations IN SHARE MODE").await;
-    let mut migration = start(&database, &["migrate", "--lock-timeout", "20ms"]);
+    let mut migration = start(
+        &database,
+        &["migrate", "--lock-timeout", "100ms", "--retries", "1000"],
+    );
     database.service_is_blocked().await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Longer than the lock timeout, so that the first attempt fails.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     lock.release().await;
     assert_eq!(migration.wait().code(), Some(0));
     assert_eq!(
