@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::{Connection, PgConnection, raw_sql};
 use tokio::sync::mpsc;
 
-use crate::admin::migrate::Patience;
-use crate::admin::{AdminDatabase, schema};
-use crate::admin::{AdminError, migrate, tenants};
+use crate::admin::migrations::migrate_shared;
+use crate::admin::{AdminDatabase, AdminError, RetryPolicy, schema, tenants};
 use crate::tenancy::{InvalidSchemaName, SchemaName};
 
 const DEMO: &str = include_str!("../seeds/demo.sql");
@@ -51,7 +50,7 @@ impl From<sqlx::Error> for SeedError {
 ///
 /// Returns [`SeedError`] on failure, after which no row has been added.
 pub async fn demo(database: &AdminDatabase) -> Result<(), SeedError> {
-    migrate::shared(database, Patience::default()).await?;
+    migrate_shared(database, RetryPolicy::default()).await?;
     for name in DEMO_TENANTS {
         tenants::create_if_missing(database, &SchemaName::parse(name)?).await?;
     }
@@ -75,7 +74,7 @@ pub async fn bulk(
     plan: BulkPlan,
     concurrency: usize,
 ) -> Result<mpsc::Receiver<Result<(), SeedError>>, SeedError> {
-    migrate::shared(database, Patience::default()).await?;
+    migrate_shared(database, RetryPolicy::default()).await?;
     let (results, receiver) = mpsc::channel(1);
     let next = Arc::new(AtomicU32::new(1));
     for _ in 0..concurrency {

@@ -1,4 +1,4 @@
-//! Advisory locks, by which several instances of this program keep out of each other's way.
+//! Advisory locks, which keep several instances of this program from changing the same schema at once.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::tenancy::DatabaseError;
 /// session's `CREATE INDEX CONCURRENTLY`.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Waits until no other session of this program works on `what`. The lock ends with the connection
+/// Waits until no other session of this program holds the lock on `what`. The lock ends with the connection
 /// (PostgreSQL manual, section 13.3.5).
 pub(crate) async fn lock(connection: &mut PgConnection, what: &str) -> Result<(), DatabaseError> {
     loop {
@@ -27,7 +27,7 @@ pub(crate) async fn lock(connection: &mut PgConnection, what: &str) -> Result<()
     }
 }
 
-/// Lets other sessions of this program work on `what` again. What was never locked stays as it is.
+/// Releases the lock on `what`. Does nothing if the session does not hold it.
 pub(crate) async fn unlock(connection: &mut PgConnection, what: &str) -> Result<(), DatabaseError> {
     sqlx::query(
         "SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('tenant-orders ' || $1, 0))",

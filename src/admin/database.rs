@@ -1,9 +1,12 @@
-//! The database as administration sees it.
+//! Connections for administration.
+
+use std::sync::Arc;
 
 use std::time::Duration;
 
 use sqlx::{ConnectOptions, Connection, PgConnection, raw_sql};
 
+use super::migrations::MigrationSource;
 use crate::config::{DatabaseUrl, RoleSettings};
 use crate::tenancy::{Connector, DatabaseError, InvalidDatabaseUrl, require_sessions};
 
@@ -37,10 +40,11 @@ SET extra_float_digits TO 1";
 pub struct AdminDatabase {
     connector: Connector,
     roles: RoleSettings,
+    migrations: Arc<MigrationSource>,
 }
 
 impl AdminDatabase {
-    /// Parses `url`. Opens no connection.
+    /// Parses `url`. Opens no connection. The migrations are those that are compiled in.
     ///
     /// # Errors
     ///
@@ -50,6 +54,7 @@ impl AdminDatabase {
         Ok(Self {
             connector: Connector::new(url)?.with_options(ConnectOptions::disable_statement_logging),
             roles: RoleSettings::default(),
+            migrations: Arc::new(MigrationSource::compiled_in()),
         })
     }
 
@@ -62,7 +67,12 @@ impl AdminDatabase {
         }
     }
 
-    /// The settings for tenants' roles.
+    /// Returns the migrations that schemas are compared with and that are applied to them.
+    pub(crate) fn migrations(&self) -> &MigrationSource {
+        &self.migrations
+    }
+
+    /// Returns the settings for tenants' roles.
     pub(crate) fn roles(&self) -> &RoleSettings {
         &self.roles
     }

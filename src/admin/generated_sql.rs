@@ -5,13 +5,13 @@
     reason = "the text of a generated statement is a result of PostgreSQL's own quoting functions"
 )]
 
-use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::tokenizer::{Location, Token, Tokenizer};
+use sqlparser::tokenizer::Token;
 use sqlx::migrate::Migration;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, raw_sql};
 
+use super::sql_tokens::tokenize;
 use crate::tenancy::DatabaseError;
 
 /// One or more statements that a query has built with `format`, `%I` and `%L` (PostgreSQL manual,
@@ -58,28 +58,14 @@ impl GeneratedSql {
     /// Splits the text at its semicolons into single statements. Text that cannot be tokenized is returned whole,
     /// for PostgreSQL to report the error.
     pub(crate) fn split(self) -> Vec<Self> {
-        let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, &self.0).tokenize_with_location() else {
+        let Some(tokens) = tokenize(&self.0) else {
             return vec![self];
         };
-        let mut ends = tokens
-            .iter()
-            .filter(|token| token.token == Token::SemiColon)
-            .map(|token| token.span.start)
-            .peekable();
-        // sqlparser's locations count lines and characters, so the position is counted along with `split`.
-        let mut here = Location::new(1, 1);
-        let is_end = |character| {
-            let is_end = ends.next_if_eq(&here).is_some();
-            here = match character {
-                '\n' => Location::new(here.line + 1, 1),
-                _ => Location::new(here.line, here.column + 1),
-            };
-            is_end
-        };
-        let statements = self.0.split(is_end);
-        statements
+        tokens
+            .split(|(token, _)| *token == Token::SemiColon)
+            .map(|statement| statement.iter().map(|(_, text)| *text).collect::<String>())
             .filter(|statement| !statement.trim().is_empty())
-            .map(|statement| Self(statement.to_owned()))
+            .map(Self)
             .collect()
     }
 

@@ -1,4 +1,4 @@
-//! Schemas: existence, creation, and the search path of an administrative connection.
+//! Schemas: existence, creation, and the search path of an administrative session.
 
 #![expect(
     clippy::disallowed_types,
@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection, raw_sql};
 
 use crate::tenancy::{DatabaseError, SchemaName};
 
-/// Makes `schema` the place where unqualified names are created and looked up.
+/// Sets the search path of the session to `schema`.
 pub(crate) async fn set_search_path(
     connection: &mut PgConnection,
     schema: &SchemaName,
@@ -19,7 +19,7 @@ pub(crate) async fn set_search_path(
     Ok(())
 }
 
-/// Whether `schema` exists.
+/// Returns whether `schema` exists.
 pub(crate) async fn exists(
     connection: &mut PgConnection,
     schema: &SchemaName,
@@ -31,13 +31,13 @@ pub(crate) async fn exists(
     Ok(found.is_some())
 }
 
-/// Whether `schema` holds no table, view or the like.
+/// Returns whether `schema` contains no relation, such as a table, view or sequence.
 pub(crate) async fn is_empty(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<bool, DatabaseError> {
     let empty = sqlx::query_scalar(
-        // The index of pg_depend finds them; pg_class has none by schema.
+        // pg_depend has an index by schema, pg_class has none.
         "SELECT NOT EXISTS (
              SELECT FROM pg_catalog.pg_depend
              WHERE classid = 'pg_catalog.pg_class'::regclass AND refclassid = 'pg_catalog.pg_namespace'::regclass

@@ -9,7 +9,6 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::{self, TransferProgress};
-use super::tenants::of_tenant;
 use super::{CommandError, with_admin_database, with_readonly_admin_database};
 use crate::admin::AdminDatabase;
 use crate::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
@@ -110,7 +109,7 @@ async fn export_to(
     let work = async |database: &AdminDatabase| {
         let exported = archive::export(database, tenant, to).await;
         exported.map_err(|error| match error {
-            ArchiveError::Admin(source) => of_tenant(tenant, source),
+            ArchiveError::Admin(source) => CommandError::for_tenant(tenant, source),
             error => ArchiveCommandError::from(error).into(),
         })
     };

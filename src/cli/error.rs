@@ -9,7 +9,7 @@ use crate::admin::tenants::drop::DropError;
 use crate::authentication::InvalidKeys;
 use crate::seed::SeedError;
 use crate::server::ServeError;
-use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, InvalidSchemaName};
+use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
 
 /// Error of a command.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,15 @@ fn describe_failed(tenants: &[String]) -> String {
 }
 
 impl CommandError {
-    /// Returns true if the command or its settings are invalid.
+    /// Returns the failure of administration with the name of its tenant.
+    pub(super) fn for_tenant(tenant: &SchemaName, source: AdminError) -> Self {
+        Self::Tenant {
+            name: tenant.as_str().to_owned(),
+            source,
+        }
+    }
+
+    /// Whether the command was not as it should be, rather than what it set out to do.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {

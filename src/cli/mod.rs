@@ -4,6 +4,7 @@ mod archive;
 mod confirm;
 mod database;
 mod error;
+mod fleet;
 mod log;
 mod migrate;
 pub mod output;

@@ -2,6 +2,7 @@
 //! errors, such as a closed pipe, are ignored.
 
 mod fleet;
+mod outcome;
 mod relocation;
 mod transfer;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::error_chain;
 
 pub(super) use fleet::FleetOutput;
+pub(super) use outcome::OutcomeOutput;
 pub(super) use relocation::MoveProgressOutput;
 pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 

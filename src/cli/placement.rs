@@ -6,19 +6,17 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::migrate::run_fleet;
 use super::output::{self, FleetOutput, MoveProgressOutput};
-use super::report::shown;
-use super::tenants::of_tenant;
+use super::report::escape;
 use super::{
-    CommandError, confirm, connect_admin_database, parse_schemas, unless_stopped, with_admin_database,
+    CommandError, confirm, connect_admin_database, fleet, parse_schemas, unless_stopped, with_admin_database,
     with_database,
 };
-use crate::admin::AdminDatabase;
-use crate::admin::citus::distribution;
+use crate::admin::citus::distribution::{self, DistributeTenant};
 use crate::admin::citus::relocation::{self, Relocation, TransferMode};
-use crate::admin::fleet::{FleetOptions, FleetTask};
-use crate::admin::migrate::{self, Patience};
+use crate::admin::migrations::migrate_shared;
+use crate::admin::runner::RunOptions;
+use crate::admin::{AdminDatabase, AdminError, RetryPolicy};
 use crate::config::{self, DatabaseSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
@@ -59,34 +57,35 @@ pub(super) async fn distribute(
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
     let only = parse_schemas(&arguments.names)?;
-    let options = FleetOptions {
-        task: FleetTask::Distribute,
+    let options = RunOptions {
         // Each tenant's distribution locks `public.users`, so more jobs would only wait.
         jobs: Some(NonZeroUsize::MIN),
-        patience: Patience {
+        retry: RetryPolicy {
             lock_timeout: arguments.lock_timeout,
-            ..Patience::default()
+            ..RetryPolicy::default()
         },
     };
     with_database(&arguments.database, async |url| {
         let (database, plan) = unless_stopped(signals, async {
             let database = connect_admin_database(url).await?;
             let plan = distribution::plan(&database, &only).await?;
-            migrate::shared(&database, options.patience).await?;
+            migrate_shared(&database, options.retry).await?;
             Ok((database, plan))
         })
         .await?;
-        let mut output = FleetOutput::of_distribution();
-        let done = run_fleet(
+        let mut output = FleetOutput::new("already distributed");
+        output.add_unchanged(plan.distributed);
+        let summary = fleet::run(
             &database,
             plan.pending,
             plan.distributed,
+            DistributeTenant,
             options,
             &mut output,
             signals,
-        );
-        let (summary, current) = done.await?;
-        output.end(plan.distributed + current);
+        )
+        .await?;
+        output.end();
         summary.into_result()
     })
     .await
@@ -100,17 +99,17 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
     }
     with_admin_database(&arguments.database, signals, async |database| {
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
-        let relocation = planned.map_err(|error| of_tenant(&tenant, error))?;
+        let relocation = planned.map_err(|error| CommandError::for_tenant(&tenant, error))?;
         output::status(&describe(&relocation));
         if !arguments.yes && !confirm::ask("Move the tenant?").await {
             return Err(CommandError::Declined);
         }
         let moved = run_with_progress(database, &relocation).await;
-        let duration = moved.map_err(|error| of_tenant(&tenant, error))?;
+        let duration = moved.map_err(|error| CommandError::for_tenant(&tenant, error))?;
         output::status(&format!(
             "{}: moved to {} in {:.1} s",
-            shown(tenant.as_str()),
-            shown(&relocation.to.name()),
+            escape(tenant.as_str()),
+            escape(&relocation.to.name()),
             duration.as_secs_f64()
         ));
         Ok(())
@@ -122,7 +121,7 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
 async fn run_with_progress(
     database: &AdminDatabase,
     relocation: &Relocation,
-) -> Result<Duration, crate::admin::AdminError> {
+) -> Result<Duration, AdminError> {
     let mut output = MoveProgressOutput::new();
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     let mut moving = std::pin::pin!(relocation::run(database, relocation));
@@ -161,8 +160,8 @@ fn describe(relocation: &Relocation) -> String {
     };
     format!(
         "{} ({size}) moves from {} to {} {method}",
-        shown(relocation.tenant.as_str()),
-        shown(&relocation.from),
-        shown(&relocation.to.name()),
+        escape(relocation.tenant.as_str()),
+        escape(&relocation.from),
+        escape(&relocation.to.name()),
     )
 }

@@ -1,28 +1,27 @@
-//! What commands tell of tenants, as text.
+//! Text about tenants: tables, drift, names.
 
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use console::{Alignment, measure_text_width, pad_str};
 use indicatif::HumanBytes;
 
-use crate::admin::check::CheckedTenant;
-use crate::admin::shape::{Difference, DifferenceKind};
+use crate::admin::drift::{CheckedTenant, Difference, DifferenceKind};
 use crate::admin::tenants::drop::TenantContents;
 use crate::admin::tenants::roles::RoleRemoval;
 use crate::admin::tenants::{ListedTenant, TenantState};
 
-/// Names that are told where there are many.
-const NAMES_TOLD: usize = 5;
-/// A name is not cut shorter than this.
-const SHORTEST_NAME: usize = 8;
+/// Maximum number of names in a list.
+const MAX_NAMES: usize = 5;
+/// Minimum width of a truncated name.
+const MIN_NAME_WIDTH: usize = 8;
 
-/// A name on one line, without what would move the cursor or turn the line around.
-pub(super) fn shown(name: &str) -> String {
-    let turns_around = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+/// Escapes control characters and bidirectional formatting.
+pub(super) fn escape(name: &str) -> String {
+    let is_bidirectional = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     name.chars()
         .map(|character| {
-            if character.is_control() || turns_around(character) {
+            if character.is_control() || is_bidirectional(character) {
                 character.escape_default().to_string()
             } else {
                 character.to_string()
@@ -31,17 +30,24 @@ pub(super) fn shown(name: &str) -> String {
         .collect()
 }
 
-/// Some names, and how many more.
-pub(super) fn names<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> String {
-    let more = names.len().saturating_sub(NAMES_TOLD);
-    let told: Vec<_> = names.take(NAMES_TOLD).map(shown).collect();
+/// Returns a count with its noun, in the plural unless it is 1.
+pub(super) fn count(count: impl Display, noun: &str) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// Lists the first names, and the number of further ones.
+fn list_names<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> String {
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let first: Vec<_> = names.take(MAX_NAMES).map(escape).collect();
     match more {
-        0 => told.join(", "),
-        more => format!("{} and {more} more", told.join(", ")),
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 
-/// A line for each tenant. Names are cut short where they do not fit in `width`.
+/// Renders a table of tenants. Names are truncated if they do not fit in `width`.
 pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
     const COLUMNS: [(&str, Alignment); 6] = [
         ("NAME", Alignment::Left),
@@ -51,28 +57,28 @@ pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
         ("SIZE", Alignment::Right),
         ("NODE", Alignment::Left),
     ];
-    let mut lines = vec![COLUMNS.map(|(heading, _)| heading.to_owned()).to_vec()];
-    lines.extend(tenants.iter().map(|tenant| cells(tenant).to_vec()));
+    let mut rows = vec![COLUMNS.map(|(heading, _)| heading.to_owned()).to_vec()];
+    rows.extend(tenants.iter().map(|tenant| cells(tenant).to_vec()));
     if tenants.iter().all(|tenant| tenant.node.is_none()) {
-        for line in &mut lines {
-            line.truncate(COLUMNS.len() - 1);
+        for row in &mut rows {
+            row.truncate(COLUMNS.len() - 1);
         }
     }
-    let mut widths = vec![0; lines.first().map_or(0, Vec::len)];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
+    let mut widths = vec![0; rows.first().map_or(0, Vec::len)];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
             *width = measure_text_width(cell).max(*width);
         }
     }
     if let (Some(width), [name, others @ ..]) = (width, widths.as_mut_slice()) {
         let others: usize = others.iter().map(|other| other + 2).sum();
-        *name = (*name).min(width.saturating_sub(others).max(SHORTEST_NAME));
+        *name = (*name).min(width.saturating_sub(others).max(MIN_NAME_WIDTH));
     }
     let mut table = String::new();
-    for line in lines {
+    for row in rows {
         let cells: Vec<_> = COLUMNS
             .iter()
-            .zip(line.iter().zip(&widths))
+            .zip(row.iter().zip(&widths))
             .map(|((_, alignment), (cell, width))| pad_str(cell, *width, *alignment, Some("…")))
             .collect();
         table.push_str(cells.join("  ").trim_end());
@@ -83,12 +89,12 @@ pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
 
 fn cells(tenant: &ListedTenant) -> [String; 6] {
     [
-        shown(&tenant.name),
+        escape(&tenant.name),
         tenant.users.to_string(),
         or_dash(tenant.version),
-        state(tenant.state).to_owned(),
-        or_dash(tenant.size_bytes.map(size)),
-        tenant.node.as_deref().map_or_else(|| "-".to_owned(), shown),
+        describe_state(tenant.state).to_owned(),
+        or_dash(tenant.size_bytes.map(human_size)),
+        or_dash(tenant.node.as_deref().map(escape)),
     ]
 }
 
@@ -96,7 +102,7 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-fn state(state: TenantState) -> &'static str {
+fn describe_state(state: TenantState) -> &'static str {
     match state {
         TenantState::Current => "current",
         TenantState::Behind => "behind",
@@ -110,30 +116,22 @@ fn state(state: TenantState) -> &'static str {
 
 /// Describes the contents of a tenant that is dropped.
 pub(super) fn contents(contents: &TenantContents) -> String {
-    let names = names(contents.tables.iter().map(String::as_str));
-    let tables = match contents.tables.len() {
-        1 => format!("1 table ({names})"),
-        count => format!("{count} tables ({names})"),
-    };
-    let mut parts = vec![tables];
-    parts.extend(contents.size_bytes.map(|bytes| size(bytes).to_string()));
-    parts.extend(
-        contents
-            .extensions
-            .iter()
-            .map(|name| format!("extension {}", shown(name))),
-    );
+    let names = list_names(contents.tables.iter().map(String::as_str));
+    let mut parts = vec![format!("{} ({names})", count(contents.tables.len(), "table"))];
+    parts.extend(contents.size_bytes.map(|bytes| human_size(bytes).to_string()));
+    let extensions = contents.extensions.iter();
+    parts.extend(extensions.map(|name| format!("extension {}", escape(name))));
     if contents.role == RoleRemoval::Dropped {
         parts.push("its role".to_owned());
     }
     parts.join(", ")
 }
 
-fn size(bytes: i64) -> HumanBytes {
+fn human_size(bytes: i64) -> HumanBytes {
     HumanBytes(bytes.try_into().unwrap_or_default())
 }
 
-/// In what tenants differ. Those that differ in the same are told of together.
+/// Describes the drift of tenants. Tenants with the same differences are grouped.
 pub(super) fn drift(checked: &[CheckedTenant]) -> String {
     let mut groups: Vec<(String, Vec<&CheckedTenant>)> = Vec::new();
     let mut group_of = HashMap::new();
@@ -142,61 +140,60 @@ pub(super) fn drift(checked: &[CheckedTenant]) -> String {
             .differences
             .iter()
             .filter(|difference| difference.is_drift());
-        let text: String = differences.map(line).collect();
+        let text: String = differences.map(describe_difference).collect();
         let group = *group_of.entry(text.clone()).or_insert(groups.len());
         match groups.get_mut(group) {
             Some((_, tenants)) => tenants.push(tenant),
             None => groups.push((text, vec![tenant])),
         }
     }
-    let mut report = String::new();
-    for (text, tenants) in &groups {
-        group(text, tenants, &mut report);
-    }
+    let mut report: String = groups
+        .iter()
+        .map(|(text, tenants)| describe_group(text, tenants))
+        .collect();
     let unused: Vec<_> = checked
         .iter()
         .filter(|tenant| tenant.differences.iter().any(|difference| !difference.is_drift()))
         .map(|tenant| tenant.tenant.as_str())
         .collect();
     if !unused.is_empty() {
-        let _ = writeln!(report, "no user points at {}", names(unused.iter().copied()));
+        let _ = writeln!(report, "without users: {}", list_names(unused.iter().copied()));
     }
     report
 }
 
-// What is written to a String is never refused.
-fn group(text: &str, tenants: &[&CheckedTenant], report: &mut String) {
-    let told = names(tenants.iter().map(|tenant| tenant.tenant.as_str()));
-    let _ = write!(report, "{told}:\n{text}");
-    let Some(first) = tenants.first() else { return };
+/// Describes tenants with the same differences, which are `text`, with the SQL for the first tenant.
+fn describe_group(text: &str, tenants: &[&CheckedTenant]) -> String {
+    let names = list_names(tenants.iter().map(|tenant| tenant.tenant.as_str()));
+    let mut group = format!("{names}:\n{text}");
+    let Some(first) = tenants.first() else {
+        return group;
+    };
     let fixes: Vec<_> = first
         .differences
         .iter()
         .filter_map(|difference| difference.fix.as_deref())
         .collect();
-    if fixes.is_empty() {
-        return;
-    }
-    match tenants.len() {
-        1 => report.push_str("  to mend it:\n"),
-        _ => {
-            let _ = writeln!(
-                report,
-                "  to mend {}, and likewise the others (--json has it for all):",
-                shown(&first.tenant)
-            );
+    if !fixes.is_empty() {
+        group.push_str("  fix");
+        if tenants.len() > 1 {
+            let first = escape(&first.tenant);
+            let _ = write!(group, " for {first} (--json prints it for each tenant)");
         }
+        group.push_str(":\n");
     }
     for fix in fixes {
-        let _ = writeln!(report, "    {fix}");
+        let _ = writeln!(group, "    {fix}");
     }
+    group
 }
 
-fn line(difference: &Difference) -> String {
+/// Describes a difference on one line.
+fn describe_difference(difference: &Difference) -> String {
     let kind = match difference.kind {
         DifferenceKind::Schema => "schema",
         DifferenceKind::Users => "users",
-        DifferenceKind::History => "history",
+        DifferenceKind::History => "migration history",
         DifferenceKind::Table => "table",
         DifferenceKind::Column => "column",
         DifferenceKind::Type => "type of",
@@ -205,13 +202,16 @@ fn line(difference: &Difference) -> String {
         DifferenceKind::Constraint => "constraint",
         DifferenceKind::Index => "index",
     };
-    let object = shown(&difference.object);
-    let told = |text: &Option<String>| text.as_deref().map_or_else(|| "nothing".to_owned(), shown);
-    format!(
-        "  {kind} {object}: expected {}, found {}\n",
-        told(&difference.expected),
-        told(&difference.found)
-    )
+    let object = escape(&difference.object);
+    let [expected, found] = [&difference.expected, &difference.found].map(|text| text.as_deref().map(escape));
+    match (expected, found) {
+        (Some(expected), Some(found)) => {
+            format!("  {kind} {object}: expected {expected}, found {found}\n")
+        }
+        (Some(expected), None) => format!("  {kind} {object}: missing ({expected})\n"),
+        (None, Some(found)) => format!("  {kind} {object}: unexpected ({found})\n"),
+        (None, None) => format!("  {kind} {object}\n"),
+    }
 }
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_fits_the_terminal_whatever_the_names_are() {
+    fn table_fits_the_terminal() {
         let tenants = [
             tenant(&"x".repeat(63), 1),
             tenant("名前名前名前名前名前名前", 100),

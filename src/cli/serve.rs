@@ -8,8 +8,10 @@ use tokio::net::{TcpListener, lookup_host};
 use super::migrate::migrate_tenants;
 use super::output::FleetOutput;
 use super::{CommandError, output, unless_stopped, with_database};
-use crate::admin::fleet::FleetOptions;
-use crate::admin::{AdminDatabase, AdminError};
+use crate::admin::AdminDatabase;
+use crate::admin::AdminError;
+use crate::admin::migrations::MigrateTenant;
+use crate::admin::runner::RunOptions;
 use crate::authentication::Authenticator;
 use crate::config::ServeSettings;
 use crate::server::{self, ServeError, StopSignals};
@@ -104,8 +106,9 @@ async fn prepare_demo(
     users: &UserDirectory,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
-    let mut output = FleetOutput::of_migration(false, false);
-    migrate_tenants(admin_database, &[], FleetOptions::default(), &mut output, signals).await?;
+    let mut output = FleetOutput::new("up to date");
+    let (job, options) = (MigrateTenant::default(), RunOptions::default());
+    migrate_tenants(admin_database, &[], job, options, &mut output, signals).await?;
     if users.is_empty().await.map_err(AdminError::from)? {
         seed::demo(admin_database).await?;
     }

@@ -1,4 +1,4 @@
-//! `tenants`: making, listing, checking and dropping them; archives and nodes are elsewhere.
+//! `tenants`: `create`, `list`, `check` and `drop`. Other modules have the commands for archives and nodes.
 
 use clap::{Args, Subcommand};
 
@@ -9,55 +9,57 @@ use super::{
 };
 use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
 use crate::admin::tenants::roles::RoleRemoval;
-use crate::admin::{AdminError, check, tenants};
+use crate::admin::{drift, tenants};
 use crate::config::{DatabaseSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantsCommand {
-    /// Make a tenant: its schema with all migrations, or nothing at all
-    Create(CreateArguments),
-    /// Tell of all tenants: their users, version, state and size
-    List(ListArguments),
-    /// Tell in what tenants differ from what the migrations make; exit status 1 where any does
+    /// Create a tenant: its schema with all migrations
     ///
-    /// Each tenant is compared with what the migrations make at the version that it is at: tables,
-    /// columns, types, defaults, NOT NULL, keys, constraints, indexes, and its migration history.
-    /// Schemas that users point at and that do not exist are told of too; so are tenants that nobody
-    /// points at, which is a remark and no difference. Where a difference can be mended without harm, the
-    /// SQL is told. Nothing is changed.
+    /// If it fails, no part of the tenant is created.
+    Create(CreateArguments),
+    /// List all tenants with their users, version, state and size
+    List(ListArguments),
+    /// Report drift: differences between tenants and what the migrations create
+    ///
+    /// Each tenant is compared with what the migrations create at the tenant's version: tables, columns,
+    /// types, defaults, NOT NULL, keys, constraints, indexes, and the migration history. Schemas that
+    /// users belong to although they do not exist are reported too. A tenant without users is only a
+    /// remark. If a difference can be removed safely, its SQL is printed. Nothing is changed. The exit
+    /// status is 1 if there is drift.
     Check(CheckArguments),
     /// Permanently drop a tenant: its schema with everything in it
     ///
     /// Asks for confirmation. Fails, and changes nothing, if the schema is not a tenant, if users still
     /// belong to it, or if objects outside the schema depend on it. Run it again after an interruption.
     Drop(DropArguments),
-    /// Put tenants on the nodes of a Citus cluster, where they are not yet
+    /// Distribute tenants to the nodes of a Citus cluster
     ///
-    /// A tenant that is new is put on one when it is made. One that was there before lies where the database
-    /// is, until this puts it on a node. While the rows of one are copied, the requests of all tenants wait:
-    /// run it when there is little to do. A run that was cut off is finished by another one.
+    /// New tenants are created on a node. Older ones are stored on the coordinator until this command
+    /// moves them to a node. While the rows of a tenant are copied, the requests of all tenants wait: run it
+    /// when there is little traffic. An interrupted run is completed by running it again.
     Distribute(DistributeArguments),
-    /// Move a tenant to another node of a Citus cluster, while it is served
+    /// Move a tenant to another node of a Citus cluster, without downtime
     ///
-    /// What the move takes, and who waits for it, is told before it begins.
+    /// Prints the size and the effect on requests before it begins.
     Move(MoveArguments),
-    /// Write a tenant, with its users, to an archive
+    /// Export a tenant and its users to an archive
     ///
-    /// It is of one moment: its tables with their rows, its migration history, and all columns of its
-    /// users, passwords too. What it does not hold, such as views, is told of.
+    /// The archive is a consistent snapshot: tables with their rows, the migration history, and all columns
+    /// of the users, including passwords. Objects that it cannot contain, such as views, are reported.
     Export(ExportArguments),
-    /// Make a tenant out of an archive: all of it, or nothing at all
+    /// Import a tenant from an archive
     ///
-    /// Refused where there is such a schema, where others have the ids of its users, and where the archive
-    /// is not what was written. It holds SQL, which is run: import what you trust.
+    /// Fails without changes if the schema exists, other users have the same ids, or the archive is damaged.
+    /// The archive contains SQL that is run: import only archives that you trust.
     Import(ImportArguments),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArguments {
-    /// The name of its schema
+    /// Name of the schema
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
@@ -68,7 +70,7 @@ pub(super) struct CreateArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ListArguments {
-    /// As a JSON array
+    /// Print a JSON array
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -77,13 +79,13 @@ pub(super) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArguments {
-    /// Only these tenants
+    /// Check only these tenants
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Pass over tables, columns, constraints and indexes that no migration makes
+    /// Ignore tables, columns, constraints and indexes that the migrations do not create
     #[arg(long)]
     ignore_extra: bool,
-    /// As a JSON array, with the SQL for each tenant
+    /// Print a JSON array, with the SQL for each tenant
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -92,7 +94,7 @@ pub(super) struct CheckArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct DropArguments {
-    /// The name of its schema
+    /// Name of the schema
     #[arg(value_name = "NAME")]
     name: String,
     /// Do not ask for confirmation
@@ -125,10 +127,10 @@ async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(),
     with_admin_database(&arguments.database, signals, async |database| {
         tenants::create(&database.with_roles(&arguments.roles), &schema)
             .await
-            .map_err(|error| of_tenant(&schema, error))
+            .map_err(|error| CommandError::for_tenant(&schema, error))
     })
     .await?;
-    output::status(&format!("{}: created", report::shown(schema.as_str())));
+    output::status(&format!("created tenant {}", report::escape(schema.as_str())));
     Ok(())
 }
 
@@ -148,7 +150,7 @@ async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), Com
 async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let names = parse_schemas(&arguments.names)?;
     with_admin_database(&arguments.database, signals, async |database| {
-        let mut checked = check::check(database, &names).await?;
+        let mut checked = drift::check(database, &names).await?;
         if arguments.ignore_extra {
             for tenant in &mut checked {
                 tenant.differences.retain(|difference| !difference.is_extra());
@@ -166,7 +168,8 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
                 of: checked.len(),
             });
         }
-        output::status(&format!("no drift; tenants checked: {}", checked.len()));
+        let tenants = report::count(checked.len(), "tenant");
+        output::status(&format!("{tenants} without drift"));
         Ok(())
     })
     .await
@@ -182,7 +185,7 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
     } else {
         RemainingUsers::Refuse
     };
-    let name = report::shown(schema.as_str());
+    let name = report::escape(schema.as_str());
     let not_dropped = |source: DropError| CommandError::Drop {
         name: schema.as_str().to_owned(),
         source,
@@ -202,7 +205,10 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
             .map_err(not_dropped)?;
         output::status(&format!("{name}: dropped {}", report::contents(&dropped)));
         if let RoleRemoval::Kept(reason) = &dropped.role {
-            output::status(&format!("role {name} was not dropped: {}", report::shown(reason)));
+            output::status(&format!(
+                "role {name} was not dropped: {}",
+                report::escape(reason)
+            ));
         }
         if dropped.users > 0 {
             output::status(&format!(
@@ -213,13 +219,4 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
         Ok(())
     })
     .await
-}
-
-/// A failure with the name of the tenant that it is about.
-/// `source` is why the work on `schema` failed.
-pub(super) fn of_tenant(schema: &SchemaName, source: AdminError) -> CommandError {
-    CommandError::Tenant {
-        name: schema.as_str().to_owned(),
-        source,
-    }
 }

@@ -226,7 +226,7 @@ async fn commands_that_read_work_with_a_standby_and_those_that_write_say_what_is
             "{arguments:?}: {errors}"
         );
         assert!(
-            errors.contains("the server takes no changes: it is a standby"),
+            errors.contains("the server is read-only: it is a standby"),
             "{arguments:?}: {errors}"
         );
     }

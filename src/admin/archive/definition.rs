@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row};
 
 use super::ArchiveError;
 use super::format::{ArchivedColumn, ArchivedMigration, ArchivedTable, table_folder};
-use crate::admin::history::{self, MigratedSchema};
+use crate::admin::migrations::history::{self, MigratedSchema};
 use crate::tenancy::SchemaName;
 
 /// Last step of definitions.sql that runs before the rows are loaded.
@@ -95,14 +95,8 @@ pub(super) async fn read_migrations(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Option<Vec<ArchivedMigration>>, ArchiveError> {
-    let schema = MigratedSchema::Tenant(tenant);
-    if !history::exists(connection, schema).await? {
-        return Ok(None);
-    }
-    let histories = history::read(connection, [schema]).await?;
-    Ok(Some(
-        histories.iter().flatten().map(ArchivedMigration::from).collect(),
-    ))
+    let history = history::read(connection, MigratedSchema::Tenant(tenant)).await?;
+    Ok(history.map(|history| history.iter().map(ArchivedMigration::from).collect()))
 }
 
 async fn fetch_rows(

@@ -5,7 +5,7 @@ use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::admin::history::AppliedMigration;
+use crate::admin::migrations::AppliedMigration;
 
 /// Version of the format that is written, and the newest that is read.
 pub(super) const FORMAT_VERSION: u32 = 1;

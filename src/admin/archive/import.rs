@@ -40,7 +40,7 @@ pub async fn import(
     options: &ImportOptions,
 ) -> Result<ArchiveContents, ArchiveError> {
     let mut tar = TarReader::open(from).await?;
-    let preamble = Preamble::read(&mut tar).await?;
+    let preamble = Preamble::read(&mut tar, &database.migrations().tenant).await?;
     let tenant = match &options.name {
         Some(name) => name.clone(),
         None => SchemaName::parse(&preamble.manifest.tenant)?,

@@ -10,7 +10,10 @@ use super::format::{
     checksum_line,
 };
 use super::tar_stream::TarReader;
-use crate::admin::{generated_sql::GeneratedSql, history::AppliedMigration, migrations::TENANT};
+use crate::admin::AdminError;
+use crate::admin::generated_sql::GeneratedSql;
+use crate::admin::migrations::AppliedMigration;
+use crate::admin::migrations::source::Migrations;
 
 /// Files before the rows, with verified checksums.
 pub(super) struct Preamble {
@@ -25,8 +28,12 @@ struct FormatVersion {
 }
 
 impl Preamble {
-    /// Reads the files, and fails if a checksum does not match, or if the format or a migration is unknown.
-    pub(super) async fn read(tar: &mut TarReader<impl AsyncRead + Unpin>) -> Result<Self, ArchiveError> {
+    /// Reads the files, and fails if a checksum does not match, or if the format is unknown or a migration is
+    /// not among the `known` ones.
+    pub(super) async fn read(
+        tar: &mut TarReader<impl AsyncRead + Unpin>,
+        known: &Migrations,
+    ) -> Result<Self, ArchiveError> {
         if tar.path() != Some(CHECKSUMS_FILE) {
             return Err(ArchiveError::NotAnArchive);
         }
@@ -44,7 +51,7 @@ impl Preamble {
         // Failed migrations are accepted, and restored as failed.
         let migrations = preamble.manifest.migrations.iter().flatten();
         let history: Result<Vec<_>, _> = migrations.map(AppliedMigration::try_from).collect();
-        TENANT.pending(&history?)?;
+        known.pending(&history?).map_err(AdminError::from)?;
         Ok(preamble)
     }
 }

@@ -1,14 +1,15 @@
 //! Distribution of existing tenants to the nodes of a Citus cluster.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, raw_sql};
 
 use super::{CitusError, require_coordinator};
 use crate::admin::AdminError;
-use crate::admin::history::{self, MigratedSchema};
-use crate::admin::migrate::Patience;
-use crate::admin::survey::{self, History};
+use crate::admin::drift::inventory;
+use crate::admin::migrations::history::{self, MigratedSchema};
+use crate::admin::runner::TenantJob;
 use crate::admin::{database::AdminDatabase, generated_sql::GeneratedSql, schema};
 use crate::tenancy::SchemaName;
 
@@ -47,12 +48,8 @@ pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<Distr
     .await?;
     connection.close().await?;
     let placed: HashSet<_> = distributed.into_iter().collect();
-    let survey = survey::survey(database, only).await?;
-    let tenants = survey
-        .tenants
-        .into_iter()
-        .filter(|tenant| !only.is_empty() || (tenant.is_certain() && tenant.history != History::NoSchema))
-        .map(|tenant| tenant.schema);
+    let tenants = inventory::read_certain(database, only).await?;
+    let tenants = tenants.into_iter().map(|tenant| tenant.schema);
     let (distributed, pending): (Vec<_>, Vec<_>) =
         tenants.partition(|schema| placed.contains(schema.as_str()));
     Ok(DistributionPlan {
@@ -61,16 +58,43 @@ pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<Distr
     })
 }
 
+/// Distributes a tenant to a node.
+#[derive(Debug, Clone, Copy)]
+pub struct DistributeTenant;
+
+/// The change to one tenant.
+#[derive(Debug, Default)]
+pub struct DistributionOutcome {
+    /// The node as `host:port`; `None` if the tenant was on a node before.
+    pub node: Option<String>,
+}
+
+impl TenantJob for DistributeTenant {
+    type Outcome = DistributionOutcome;
+
+    async fn attempt(
+        &self,
+        _database: &AdminDatabase,
+        connection: &mut PgConnection,
+        tenant: &SchemaName,
+        lock_timeout: Duration,
+        outcome: &mut DistributionOutcome,
+    ) -> Result<(), AdminError> {
+        outcome.node = attempt(connection, tenant, lock_timeout).await?;
+        Ok(())
+    }
+}
+
 /// Tries once to distribute a tenant in one transaction, on a connection that holds its advisory lock. Meanwhile,
 /// reads and writes of the tenant and of the users wait. Returns its node, or `None` if it was distributed before.
 ///
 /// # Errors
 ///
 /// [`CitusError::Rejected`] if the tenant has objects that cannot be distributed, and other [`AdminError`]s.
-pub(in crate::admin) async fn attempt(
+async fn attempt(
     connection: &mut PgConnection,
     schema: &SchemaName,
-    patience: Patience,
+    lock_timeout: Duration,
 ) -> Result<Option<String>, AdminError> {
     if !schema::exists(connection, schema).await? {
         return Err(AdminError::NoSuchSchema);
@@ -79,12 +103,7 @@ pub(in crate::admin) async fn attempt(
         return Ok(None);
     }
     let mut transaction = connection.begin().await?;
-    history::enter_transaction(
-        &mut transaction,
-        MigratedSchema::Tenant(schema),
-        patience.lock_timeout,
-    )
-    .await?;
+    history::enter_schema(&mut transaction, MigratedSchema::Tenant(schema), lock_timeout).await?;
     raw_sql("SET LOCAL client_min_messages TO warning")
         .execute(&mut *transaction)
         .await?;

@@ -4,10 +4,10 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
 use super::roles::{self, RoleRemoval};
-use super::{extents, removal};
-use crate::admin::migrate::Patience;
-use crate::admin::survey::{self, History, Tenant};
-use crate::admin::{AdminError, advisory_lock, database::AdminDatabase, history, migrations};
+use super::{removal, storage};
+use crate::admin::drift::{HistoryState, inventory};
+use crate::admin::migrations::history;
+use crate::admin::{AdminError, RetryPolicy, advisory_lock, database::AdminDatabase};
 use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Tables that identify a schema as a tenant. They are dropped last, so that an interrupted drop can be
@@ -97,12 +97,13 @@ pub async fn inspect(
     schema: &SchemaName,
     users: RemainingUsers,
 ) -> Result<TenantContents, DropError> {
-    let survey = survey::survey(database, std::slice::from_ref(schema)).await?;
-    let tenant = survey.tenants.first().ok_or(AdminError::NoSuchSchema)?;
-    if tenant.history == History::NoSchema {
+    let inventory = inventory::read(database, std::slice::from_ref(schema)).await?;
+    let tenant = inventory.tenants.first().ok_or(AdminError::NoSuchSchema)?;
+    if tenant.history == HistoryState::NoSchema {
         return Err(AdminError::NoSuchSchema.into());
     }
-    if !is_tenant(tenant) {
+    // That users belong to it is not enough.
+    if !tenant.has_tables() && !tenant.has_known_migration(&database.migrations().tenant) {
         return Err(DropError::NotATenant);
     }
     if tenant.users > 0 && users == RemainingUsers::Refuse {
@@ -117,11 +118,11 @@ pub async fn inspect(
     let extensions = removal::extension_names(&mut connection, schema).await?;
     let role = roles::plan_removal(&mut connection, schema).await?;
     connection.close().await?;
-    let extents = extents(database, &[schema.as_str()]).await?;
+    let storage = storage::read(database, &[schema.as_str()]).await?;
     Ok(TenantContents {
         tables,
         extensions,
-        size_bytes: extents.get(schema.as_str()).and_then(|extent| extent.size_bytes),
+        size_bytes: storage.get(schema.as_str()).and_then(|stored| stored.size_bytes),
         users: tenant.users,
         role,
     })
@@ -141,15 +142,15 @@ pub async fn drop_tenant(
     schema: &SchemaName,
     users: RemainingUsers,
 ) -> Result<TenantContents, DropError> {
-    let patience = Patience::default();
+    let policy = RetryPolicy::default();
     let mut connection = database.connect().await?;
     advisory_lock::lock(&mut connection, schema.as_str()).await?;
     let mut contents = inspect(database, schema, users).await?;
     sqlx::query("SELECT pg_catalog.set_config('lock_timeout', $1, false)")
-        .bind(patience.lock_timeout.as_millis().to_string())
+        .bind(policy.lock_timeout.as_millis().to_string())
         .execute(&mut connection)
         .await?;
-    let mut failed_attempts = 0;
+    let mut backoff = policy.backoff();
     loop {
         match drop_next(&mut connection, schema, &contents.role).await {
             Ok(None) => {}
@@ -157,13 +158,10 @@ pub async fn drop_tenant(
                 contents.role = role;
                 break;
             }
-            Err(DropError::Admin(error)) => {
-                failed_attempts += 1;
-                match patience.pause(failed_attempts, &error) {
-                    Some(pause) => sleep(pause).await,
-                    None => return Err(error.into()),
-                }
-            }
+            Err(DropError::Admin(error)) => match backoff.next_delay(&error) {
+                Some(delay) => sleep(delay).await,
+                None => return Err(error.into()),
+            },
             Err(error) => return Err(error),
         }
     }
@@ -201,14 +199,4 @@ async fn refuse_dependents(connection: &mut PgConnection, schema: &SchemaName) -
     } else {
         Err(DropError::HasDependents { objects })
     }
-}
-
-/// Returns `true` if the schema has a tenant's tables or a migration history of this program. Users that name
-/// the schema as their tenant do not suffice.
-fn is_tenant(tenant: &Tenant) -> bool {
-    let has_history = match &tenant.history {
-        History::Applied(history) => history.iter().any(|applied| migrations::TENANT.include(applied)),
-        History::NoSchema | History::Empty | History::None | History::Unreadable(_) => false,
-    };
-    has_history || (tenant.has_items && tenant.has_orders)
 }

@@ -1,232 +1,206 @@
-//! What is told of work on the fleet: lines for people, or for programs.
+//! Output of a run over many tenants: text, or JSON lines.
 
 use std::fmt::Arguments;
 
 use serde::Serialize;
 
+use super::outcome::{MigrationFields, OutcomeOutput, step_lines};
 use super::{Progress, eprint_line, print_line};
 use crate::admin::AdminError;
-use crate::admin::fleet::{FleetEvent, TenantReport};
-use crate::admin::migrate::Migrated;
-use crate::cli::report::shown;
+use crate::admin::migrations::{MigrationError, SchemaUpgrade};
+use crate::admin::runner::{RunEvent, TenantReport};
+use crate::cli::report::{count, escape};
 use crate::error_chain;
 use crate::tenancy::SchemaName;
 
-/// So many tenants take long enough for a log to say how far they are.
-const LONG_RUN: usize = 50;
+/// Minimum number of tenants for progress lines in a log.
+const MIN_TENANTS_FOR_PROGRESS: usize = 50;
 
-/// Tells how work on the fleet goes.
+/// Prints the events of a run.
 pub(in crate::cli) struct FleetOutput {
-    /// A JSON object for each tenant, on standard output, instead of lines for people.
+    /// Prints a JSON object for each tenant instead of text.
     json: bool,
-    /// Nothing is done: it is told what would be.
     dry_run: bool,
-    /// What is told of those for whom there is nothing to do.
-    already: &'static str,
+    /// Describes tenants without changes in the summary.
+    unchanged_label: &'static str,
+    /// Number of tenants without changes.
+    unchanged: usize,
     progress: Option<Progress>,
-    unadopted: bool,
+    has_unadopted: bool,
 }
 
-/// What a program reads about a tenant.
+/// A JSON line.
 #[derive(Serialize)]
-struct TenantLine<'a> {
+struct TenantLine<'a, F> {
     tenant: &'a str,
     status: &'static str,
-    from: Option<i64>,
-    to: Option<i64>,
+    #[serde(flatten)]
+    fields: F,
     duration_ms: u64,
     error: Option<String>,
-    /// Where it was adopted: what it has beyond its version's tables.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kept: Option<&'a [String]>,
-    /// Where its role was made, or granted what it lacked.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    role_made: bool,
 }
 
 impl FleetOutput {
-    pub(in crate::cli) fn of_migration(json: bool, dry_run: bool) -> Self {
+    /// Returns an output of text. Its summary describes tenants without changes by `unchanged_label`.
+    pub(in crate::cli) fn new(unchanged_label: &'static str) -> Self {
+        Self {
+            json: false,
+            dry_run: false,
+            unchanged_label,
+            unchanged: 0,
+            progress: None,
+            has_unadopted: false,
+        }
+    }
+
+    /// Returns the output of `migrate`.
+    pub(in crate::cli) fn for_migration(json: bool, dry_run: bool) -> Self {
         Self {
             json,
             dry_run,
-            already: "up to date",
-            progress: None,
-            unadopted: false,
+            ..Self::new("up to date")
         }
     }
 
-    pub(in crate::cli) fn of_distribution() -> Self {
-        Self {
-            already: "on a node",
-            ..Self::of_migration(false, false)
+    /// Prints the migrations of the shared schema.
+    pub(in crate::cli) fn shared(&self, upgrade: &SchemaUpgrade) {
+        for line in step_lines("public", upgrade, self.dry_run) {
+            self.line(format_args!("{line}"));
         }
     }
 
-    /// What came of what all tenants share.
-    pub(in crate::cli) fn shared(&self, migrated: Migrated) {
-        if !migrated.is_current() {
-            self.line(format_args!("public: {}", self.told(migrated)));
-        }
+    /// Counts a tenant that is current.
+    pub(in crate::cli) fn current(&mut self, tenant: &SchemaName, version: i64) {
+        self.unchanged += 1;
+        let fields = MigrationFields {
+            from: Some(version),
+            to: Some(version),
+            kept: None,
+            role_made: false,
+        };
+        self.json_line(&TenantLine {
+            tenant: tenant.as_str(),
+            status: "current",
+            fields,
+            duration_ms: 0,
+            error: None,
+        });
     }
 
-    /// A tenant that there is nothing to do for.
-    pub(in crate::cli) fn current(&self, tenant: &SchemaName, version: i64) {
-        if self.json {
-            self.json_line(&TenantLine {
-                tenant: tenant.as_str(),
-                status: "current",
-                from: Some(version),
-                to: Some(version),
-                duration_ms: 0,
-                error: None,
-                kept: None,
-                role_made: false,
-            });
-        }
+    /// Counts tenants that need no work.
+    pub(in crate::cli) fn add_unchanged(&mut self, tenants: usize) {
+        self.unchanged += tenants;
     }
 
-    /// So many tenants are about to be worked on.
+    /// Starts the progress display.
     pub(in crate::cli) fn begin(&mut self, tenants: usize) {
         let progress = Progress::new("tenants", tenants.try_into().unwrap_or(u64::MAX));
-        self.progress = (tenants > 0 && (tenants >= LONG_RUN || !progress.is_hidden())).then_some(progress);
+        let is_shown = tenants > 0 && (tenants >= MIN_TENANTS_FOR_PROGRESS || !progress.is_hidden());
+        self.progress = is_shown.then_some(progress);
     }
 
-    /// Something happened.
-    pub(in crate::cli) fn event(&mut self, event: &FleetEvent) {
+    pub(in crate::cli) fn event<O: OutcomeOutput>(&mut self, event: &RunEvent<O>) {
         match event {
-            FleetEvent::Done(report) => {
+            RunEvent::Finished(report) => {
                 self.report(report);
                 if let Some(progress) = &self.progress {
                     progress.advance();
                 }
             }
-            FleetEvent::Delayed { tenant, pause } => {
-                self.aside(format_args!(
-                    "{}: a table is in use; trying again in {pause:?}",
-                    shown(tenant.as_str())
-                ));
-            }
-            FleetEvent::Waiting { tenant } => {
-                self.aside(format_args!(
-                    "{}: waiting for another session that works on it",
-                    shown(tenant.as_str())
-                ));
-            }
+            RunEvent::Retrying { tenant, delay } => self.status(format_args!(
+                "{}: a table is locked by another session; retrying in {delay:.1?}",
+                escape(tenant.as_str())
+            )),
+            RunEvent::Waiting { tenant } => self.status(format_args!(
+                "{}: waiting for another session that changes this tenant",
+                escape(tenant.as_str())
+            )),
         }
     }
 
-    /// A tenant's turn is over.
-    pub(in crate::cli) fn report(&mut self, report: &TenantReport) {
-        let name = shown(report.tenant.as_str());
-        let status = match &report.error {
-            Some(AdminError::Unadopted) => "unadopted",
+    /// Prints the result for one tenant.
+    pub(in crate::cli) fn report<O: OutcomeOutput>(&mut self, report: &TenantReport<O>) {
+        let TenantReport { outcome, error, .. } = report;
+        let status = match error {
+            Some(AdminError::Migration(MigrationError::Unadopted)) => "unadopted",
             Some(_) => "failed",
-            None if report.is_current() => "current",
+            None if outcome.is_unchanged() => "current",
             None if self.dry_run => "pending",
             None => "applied",
         };
-        self.unadopted |= status == "unadopted";
-        let kept = report.adopted.as_ref().map(|adopted| adopted.extras.as_slice());
-        if self.json {
-            self.json_line(&TenantLine {
-                tenant: report.tenant.as_str(),
-                status,
-                from: report.migrated.map(|migrated| migrated.from),
-                to: report.migrated.map(|migrated| migrated.to),
-                duration_ms: report.duration.as_millis().try_into().unwrap_or(u64::MAX),
-                error: report
-                    .error
-                    .as_ref()
-                    .map(|error| error_chain::messages(error).join(": ")),
-                kept,
-                role_made: report.role_made,
-            });
-        } else {
-            if let (Some(kept), Some(migrated)) = (kept, report.migrated) {
-                let adopted = if self.dry_run { "to be adopted" } else { "adopted" };
-                let from = migrated.from;
-                let kept = if kept.is_empty() {
-                    "nothing"
-                } else {
-                    &kept.join(", ")
-                };
-                self.line(format_args!(
-                    "{name}: {adopted} at version {from}; beyond its tables it keeps {kept}"
-                ));
-            }
-            if let Some(migrated) = report.migrated.filter(|migrated| !migrated.is_current()) {
-                self.line(format_args!("{name}: {}", self.told(migrated)));
-            }
-            if report.role_made {
-                let made = if self.dry_run { "to be made" } else { "made" };
-                self.line(format_args!("{name}: its role {made}, or granted what it lacks"));
-            }
-            if let Some(node) = &report.node {
-                self.line(format_args!("{name}: on {}", shown(node)));
+        self.has_unadopted |= status == "unadopted";
+        self.unchanged += usize::from(status == "current");
+        self.json_line(&TenantLine {
+            tenant: report.tenant.as_str(),
+            status,
+            fields: outcome.json(),
+            duration_ms: report.duration.as_millis().try_into().unwrap_or(u64::MAX),
+            error: error
+                .as_ref()
+                .map(|error| error_chain::messages(error).join(": ")),
+        });
+        let name = escape(report.tenant.as_str());
+        if !self.json {
+            for line in outcome.lines(&name, self.dry_run) {
+                self.line(format_args!("{line}"));
             }
         }
-        if let Some(error) = &report.error {
-            let texts = error_chain::render(error);
-            self.aside(format_args!("{name}: error: {texts}"));
+        if let Some(error) = error {
+            let messages = error_chain::messages(error).join("\n  because: ");
+            self.status(format_args!("{name}: error: {messages}"));
         }
     }
 
-    /// The first signal to stop came.
+    /// Confirms the first signal.
     pub(in crate::cli) fn stopping(&self) {
-        self.aside(format_args!(
-            "stopping when the tenants under way are done; another signal cuts them off"
+        self.status(format_args!(
+            "stopping after the tenants in progress; send another signal to cancel them"
         ));
     }
 
-    /// All is over. For so many schemas there was nothing to do.
-    pub(in crate::cli) fn end(&mut self, current: usize) {
+    /// Prints the summary.
+    pub(in crate::cli) fn end(&mut self) {
         if let Some(progress) = self.progress.take() {
             progress.finish();
         }
         if !self.json {
-            print_line(format_args!("{current} {} already", self.already));
+            let unchanged = count(self.unchanged, "tenant");
+            print_line(format_args!("{unchanged} {}", self.unchanged_label));
         }
-        if self.unadopted {
+        if self.has_unadopted {
             eprint_line(format_args!(
-                "\nhint: migrate --adopt takes in what others made, where it has the tables of version 1"
+                "\nhint: to adopt schemas of another program that have the tables of version 1, pass --adopt"
             ));
         }
     }
 
-    fn told(&self, migrated: Migrated) -> String {
-        let Migrated { from, to } = migrated;
-        let verb = if self.dry_run {
-            "to be migrated"
-        } else {
-            "migrated"
-        };
-        format!("{verb} from version {from} to {to}")
-    }
-
-    /// What people could pipe; beside the JSON it is an aside.
+    /// Prints a line of data, which beside JSON is a status.
     fn line(&self, line: Arguments<'_>) {
         if self.json {
-            self.aside(line);
+            self.status(line);
         } else {
             self.beside_progress(|| print_line(line));
         }
     }
 
-    fn aside(&self, line: Arguments<'_>) {
+    fn status(&self, line: Arguments<'_>) {
         self.beside_progress(|| eprint_line(line));
+    }
+
+    fn json_line<F: Serialize>(&self, line: &TenantLine<'_, F>) {
+        if !self.json {
+            return;
+        }
+        // Strings and numbers always serialize.
+        if let Ok(line) = serde_json::to_string(line) {
+            self.beside_progress(|| print_line(format_args!("{line}")));
+        }
     }
 
     fn beside_progress(&self, write: impl FnOnce()) {
         match &self.progress {
             Some(progress) => progress.suspend(write),
             None => write(),
-        }
-    }
-
-    fn json_line(&self, line: &TenantLine<'_>) {
-        // Strings and numbers can always be written.
-        if let Ok(line) = serde_json::to_string(line) {
-            self.beside_progress(|| print_line(format_args!("{line}")));
         }
     }
 }

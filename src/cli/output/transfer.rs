@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::eprint_line;
 use crate::admin::archive::ArchiveContents;
-use crate::cli::report::shown;
+use crate::cli::report::escape;
 
 /// Interval between two lines if standard error is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl TransferProgress {
 /// Prints the contents of an archive, with a warning for each object or grant that is left out.
 pub(in crate::cli) fn print_contents(verb: &str, contents: &ArchiveContents) {
     for part in &contents.left_out {
-        eprint_line(format_args!("warning: left out: {}", shown(part)));
+        eprint_line(format_args!("warning: left out: {}", escape(part)));
     }
     let version = match contents.version {
         Some(version) => format!("at version {version}"),
@@ -91,11 +91,11 @@ pub(in crate::cli) fn print_contents(verb: &str, contents: &ArchiveContents) {
     };
     let mut counts = vec![count(contents.users, "user")];
     for (table, rows) in &contents.tables {
-        counts.push(format!("{} in {}", count(*rows, "row"), shown(table)));
+        counts.push(format!("{} in {}", count(*rows, "row"), escape(table)));
     }
     eprint_line(format_args!(
         "{verb} {} {version}: {} ({})",
-        shown(&contents.tenant),
+        escape(&contents.tenant),
         counts.join(", "),
         count(contents.bytes, "byte"),
     ));

@@ -102,7 +102,7 @@ async fn failures_are_reported_and_leave_no_file() {
             &["export", "missing", "--output", "x.tar"][..],
             &*url,
             1,
-            "there is no schema of this name",
+            "the schema does not exist",
         ),
         (
             &["export", "client1", "--output", "x.tar"],

@@ -24,8 +24,14 @@ async fn distribute_places_existing_tenants() {
     assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
     let output = citus.run_ok(&["tenants", "distribute"]);
     let node = citus.node("client2").unwrap();
-    assert_eq!(output, format!("client2: on {node}\n1 on a node already\n"));
-    assert_eq!(citus.run_ok(&["tenants", "distribute"]), "2 on a node already\n");
+    assert_eq!(
+        output,
+        format!("Placed client2 on {node}\n1 tenant already distributed\n")
+    );
+    assert_eq!(
+        citus.run_ok(&["tenants", "distribute"]),
+        "2 tenants already distributed\n"
+    );
     assert_eq!(service.get("/users/1/orders").await.ok(), before);
     assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
     citus.run_ok(&["migrate", "--adopt"]);

@@ -61,7 +61,7 @@ async fn impossible_moves_are_refused() {
     );
     citus.assert_refused(
         &["tenants", "move", "client9", &node, "--yes"],
-        "there is no schema of this name",
+        "the schema does not exist",
     );
     citus
         .execute(

@@ -1,12 +1,12 @@
-//! Tenants that others made are taken in.
+//! `migrate --adopt`: schemas that another program created.
 
 use serde_json::Value;
 
-use super::run;
+use super::{run, without_durations};
 use crate::existing_database::everything;
 use crate::support::{Service, TestDatabase};
 
-async fn answers(database: &TestDatabase) -> [Value; 2] {
+async fn pages(database: &TestDatabase) -> [Value; 2] {
     let service = Service::over(database);
     [
         service.get("/users/1/orders").await.ok(),
@@ -14,7 +14,7 @@ async fn answers(database: &TestDatabase) -> [Value; 2] {
     ]
 }
 
-/// Each value of each row, prices as numbers.
+/// Returns each value of each row, with prices as numbers.
 async fn rows(database: &TestDatabase) -> String {
     database
         .text(
@@ -29,32 +29,31 @@ async fn rows(database: &TestDatabase) -> String {
 }
 
 #[tokio::test]
-async fn what_others_made_is_taken_in_with_all_that_it_has_and_migrated_on() {
+async fn an_adopted_schema_keeps_its_rows_and_is_migrated() {
     let database = TestDatabase::existing().await;
-    let before = (rows(&database).await, answers(&database).await);
+    let before = (rows(&database).await, pages(&database).await);
     let (status, output, errors) = run(&database, &["migrate", "--adopt", "--jobs", "1"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
-        output,
-        "public: migrated from version 0 to 1\n\
-         client1: adopted at version 1; beyond its tables it keeps nothing\n\
-         client1: migrated from version 1 to 2\n\
-         client2: adopted at version 1; beyond its tables it keeps column items.discount integer, \
-         column orders.note text\n\
-         client2: migrated from version 1 to 2\n\
-         0 up to date already\n"
+        without_durations(&output),
+        "Applied 1/users to public\n\
+         Adopted client1 at version 1\n\
+         Applied 2/exact prices and orders index to client1\n\
+         Adopted client2 at version 1; kept: column items.discount integer, column orders.note text\n\
+         Applied 2/exact prices and orders index to client2\n\
+         0 tenants up to date\n"
     );
-    assert_eq!((rows(&database).await, answers(&database).await), before);
+    assert_eq!((rows(&database).await, pages(&database).await), before);
     let types = "SELECT string_agg(data_type, ' ') FROM information_schema.columns
                  WHERE table_name = 'items' AND column_name = 'price'";
     assert_eq!(database.text(types).await, "numeric numeric");
     let (status, output, _) = run(&database, &["migrate", "--adopt"]);
-    assert_eq!((status, output.as_str()), (Some(0), "3 up to date already\n"));
+    assert_eq!((status, output.as_str()), (Some(0), "2 tenants up to date\n"));
     assert_eq!(run(&database, &["migrate"]).0, Some(0));
 }
 
 #[tokio::test]
-async fn a_rehearsed_adoption_leaves_nothing_behind() {
+async fn a_dry_run_of_an_adoption_writes_nothing() {
     let database = TestDatabase::existing().await;
     database.execute("ALTER TABLE client2.orders DROP item_id").await;
     let before = everything(&database).await;
@@ -62,10 +61,10 @@ async fn a_rehearsed_adoption_leaves_nothing_behind() {
     assert_eq!(status, Some(1));
     assert_eq!(
         output,
-        "public: to be migrated from version 0 to 1\n\
-         client1: to be adopted at version 1; beyond its tables it keeps nothing\n\
-         client1: to be migrated from version 1 to 2\n\
-         0 up to date already\n"
+        "Would apply 1/users to public\n\
+         Would adopt client1 at version 1\n\
+         Would apply 2/exact prices and orders index to client1\n\
+         0 tenants up to date\n"
     );
     assert!(
         errors.contains("client2: error: the schema cannot be adopted"),
@@ -75,7 +74,7 @@ async fn a_rehearsed_adoption_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_lacks_something_is_left_as_it_is_and_does_not_stop_the_others() {
+async fn a_schema_that_cannot_be_adopted_fails_alone() {
     let database = TestDatabase::existing().await;
     database
         .execute("ALTER TABLE client1.orders DROP item_id; ALTER TABLE client1.items ALTER price TYPE text")
@@ -101,7 +100,7 @@ async fn what_lacks_something_is_left_as_it_is_and_does_not_stop_the_others() {
 }
 
 #[tokio::test]
-async fn an_adoption_that_is_followed_by_a_failure_stays() {
+async fn an_adoption_remains_if_a_later_migration_fails() {
     let database = TestDatabase::existing().await;
     database
         .execute("CREATE VIEW client1.prices AS SELECT price FROM client1.items")
@@ -109,7 +108,7 @@ async fn an_adoption_that_is_followed_by_a_failure_stays() {
     let (status, output, errors) = run(&database, &["migrate", "--adopt", "--tenant", "client1"]);
     assert_eq!(status, Some(1));
     assert!(
-        output.contains("client1: adopted at version 1; beyond its tables it keeps view prices"),
+        output.contains("Adopted client1 at version 1; kept: view prices"),
         "{output}"
     );
     assert!(
@@ -120,7 +119,7 @@ async fn an_adoption_that_is_followed_by_a_failure_stays() {
     let (status, output, errors) = run(&database, &["migrate", "--tenant", "client1"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert!(
-        output.contains("client1: migrated from version 1 to 2"),
+        output.contains("Applied 2/exact prices and orders index to client1"),
         "{output}"
     );
 }

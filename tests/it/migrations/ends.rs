@@ -1,28 +1,31 @@
-//! Runs that end before their work does: killed, stopped, cut off from the database.
+//! Runs that are killed, stopped or disconnected from the database.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sqlx::Connection;
 
 use super::fleet::{NEW, OLD, count, old_fleet, reached, states};
-use super::{run, run_over, start};
+use super::{eventually, run, run_over, start};
 use crate::support::{Cluster, ServiceProcess, TestDatabase};
 
 #[tokio::test]
-async fn no_kill_leaves_a_migration_half_applied() {
+async fn a_killed_run_leaves_no_partial_migration() {
     let database = old_fleet(60).await;
-    // No run comes to its end, however late it is killed.
+    // The lock keeps every run from completing before it is killed.
     let lock = database.lock("t60.items").await;
     let mut done = 0;
-    for longest in (50..).step_by(20) {
+    for longest in (50..3000).step_by(20) {
         let mut migration = start(&database, &["migrate", "--jobs", "3"]);
         tokio::time::sleep(Duration::from_millis(fastrand::u64(10..longest))).await;
         migration.signal(Signal::SIGKILL);
         migration.wait();
         let states = states(&database).await;
         for (tenant, state) in &states {
-            assert!(state == OLD || state == NEW, "{tenant} is half migrated: {state}");
+            assert!(
+                state == OLD || state == NEW,
+                "{tenant} is partially migrated: {state}"
+            );
         }
         done = states.values().filter(|state| *state == NEW).count();
         if done > 30 {
@@ -37,7 +40,7 @@ async fn no_kill_leaves_a_migration_half_applied() {
 }
 
 #[tokio::test]
-async fn no_kill_leaves_a_schema_half_made() {
+async fn a_killed_run_leaves_no_partial_schema() {
     let database = TestDatabase::empty().await;
     assert_eq!(run(&database, &["migrate"]).0, Some(0));
     database
@@ -55,7 +58,10 @@ async fn no_kill_leaves_a_schema_half_made() {
         migration.wait();
         let states = states(&database).await;
         for (tenant, state) in &states {
-            assert!(state == OLD || state == NEW, "{tenant} is half made: {state}");
+            assert!(
+                state == OLD || state == NEW,
+                "{tenant} is partially created: {state}"
+            );
         }
         if states.len() == 40 {
             break;
@@ -67,13 +73,13 @@ async fn no_kill_leaves_a_schema_half_made() {
 }
 
 #[tokio::test]
-async fn a_signal_lets_it_finish_what_is_under_way_and_tell_what_is_left() {
+async fn a_signal_finishes_the_tenants_in_progress() {
     let database = old_fleet(6).await;
     let lock = database.lock("t1.items").await;
     let mut migration = start(&database, &["migrate", "--jobs", "1", "--lock-timeout", "1m"]);
     database.service_is_blocked().await;
     migration.signal(Signal::SIGTERM);
-    migration.line_with("stopping when the tenants under way are done");
+    migration.line_with("stopping after the tenants in progress");
     lock.release().await;
     assert_eq!(migration.wait().code(), Some(1));
     let told = migration.read_to_end();
@@ -88,13 +94,13 @@ async fn a_signal_lets_it_finish_what_is_under_way_and_tell_what_is_left() {
 }
 
 #[tokio::test]
-async fn a_second_signal_cuts_off_what_is_under_way() {
+async fn a_second_signal_cancels_the_tenants_in_progress() {
     let database = old_fleet(3).await;
     let lock = database.lock("t1.items").await;
     let mut migration = start(&database, &["migrate", "--jobs", "1", "--lock-timeout", "1m"]);
     database.service_is_blocked().await;
     migration.signal(Signal::SIGINT);
-    migration.line_with("another signal cuts them off");
+    migration.line_with("send another signal to cancel them");
     migration.signal(Signal::SIGINT);
     assert_eq!(migration.wait().code(), Some(1));
     let told = migration.read_to_end();
@@ -105,9 +111,9 @@ async fn a_second_signal_cuts_off_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_the_waiting_for_another_session_and_for_another_attempt() {
+async fn a_signal_ends_waits_and_retry_delays() {
     let database = old_fleet(2).await;
-    // Another run works on one of them; the other one is always locked.
+    // Another run holds the advisory lock of t1; a table of t2 is locked all the time.
     let mut other_run = database.connect().await;
     sqlx::query("SELECT pg_advisory_lock(hashtextextended('tenant-orders t1', 0))")
         .execute(&mut other_run)
@@ -126,11 +132,9 @@ async fn a_signal_ends_the_waiting_for_another_session_and_for_another_attempt()
             "1000",
         ],
     );
-    migration.line_with("t1: waiting for another session that works on it");
-    let asked = Instant::now();
+    migration.line_with("t1: waiting for another session that changes this tenant");
     migration.signal(Signal::SIGTERM);
     assert_eq!(migration.wait().code(), Some(1));
-    assert!(asked.elapsed() < Duration::from_secs(2));
     let told = migration.read_to_end();
     assert!(told.contains("2 of 2 tenants were not processed"), "{told}");
     lock.release().await;
@@ -139,7 +143,7 @@ async fn a_signal_ends_the_waiting_for_another_session_and_for_another_attempt()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_goes_away_ends_the_run_and_the_next_one_does_what_is_left() {
+async fn a_run_after_a_lost_database_completes_the_rest() {
     let cluster = Cluster::start().await;
     let url = cluster.url("postgres", "postgres");
     let tenants = ["seed", "bulk", "--tenants", "20", "--users", "1", "--items", "1"];
@@ -158,14 +162,11 @@ async fn a_database_that_goes_away_ends_the_run_and_the_next_one_does_what_is_le
     );
     let mut watcher = cluster.connect("postgres").await;
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    while sqlx::query_scalar::<_, i64>(blocked)
-        .fetch_one(&mut watcher)
-        .await
-        .unwrap()
-        == 0
-    {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually(async || {
+        let blocked = sqlx::query_scalar::<_, i64>(blocked);
+        blocked.fetch_one(&mut watcher).await.unwrap() > 0
+    })
+    .await;
     cluster.kill();
     assert_eq!(migration.wait().code(), Some(1));
     let told = migration.read_to_end();
@@ -180,28 +181,24 @@ async fn a_database_that_goes_away_ends_the_run_and_the_next_one_does_what_is_le
     cluster.start_again();
     let (status, output, errors) = run_over(&url, &["migrate"]);
     assert_eq!(status, Some(0), "{errors}");
-    assert_eq!(
-        output.matches("migrated from version 1 to 2").count(),
-        19,
-        "{output}"
-    );
+    assert_eq!(output.matches("Applied 2/").count(), 19, "{output}");
 }
 
 #[tokio::test]
-async fn an_unreachable_database_is_told_of() {
-    let (status, output, errors) = run_over("postgres://nobody@127.0.0.1:1/none", &["migrate"]);
+async fn an_unreachable_database_is_an_error() {
+    let (status, output, errors) = run_over("postgres://user@127.0.0.1:1/none", &["migrate"]);
     assert_eq!((status, output.as_str()), (Some(1), ""));
     assert!(errors.contains("error: the database is unavailable"), "{errors}");
 }
 
 #[tokio::test]
-async fn a_run_waits_for_another_one_at_the_same_tenant() {
+async fn a_run_waits_for_another_run_on_the_same_tenant() {
     let database = old_fleet(1).await;
     let lock = database.lock("t1.items").await;
     let mut one = start(&database, &["migrate", "--lock-timeout", "1m"]);
     database.service_is_blocked().await;
     let mut other = start(&database, &["migrate", "--lock-timeout", "1m"]);
-    other.line_with("t1: waiting for another session that works on it");
+    other.line_with("t1: waiting for another session that changes this tenant");
     lock.release().await;
     assert_eq!(one.wait().code(), Some(0));
     assert_eq!(other.wait().code(), Some(0));

@@ -1,4 +1,4 @@
-//! Several of everything at once over one database.
+//! Several services and several runs over one database.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,30 +9,28 @@ use serde_json::Value;
 
 use super::fleet::{NEW, back_to_1, count};
 use super::run_over;
-use super::serving::Question;
+use super::serving::PageRequest;
 use crate::support::fleet::{self, Lookup};
 use crate::support::{ServiceProcess, TestDatabase, client};
 
 const SERVICES: usize = 3;
 const MIGRATIONS: usize = 2;
 
-/// Asks all services in turn, until `over`. How often each was right.
+/// Sends requests to all services in turn until `over`. Returns the number of right responses of each.
 async fn ask(addresses: Vec<String>, over: Arc<AtomicBool>) -> [u32; SERVICES] {
     let mut right = [0; SERVICES];
     while !over.load(Ordering::Relaxed) {
         for (address, right) in addresses.iter().zip(&mut right) {
-            let question = Question::random();
-            let answer = client::get(format!("{address}{}", question.path()))
-                .await
-                .unwrap();
-            *right += u32::from(question.judge(&answer) == "right");
+            let request = PageRequest::random();
+            let answer = client::get(format!("{address}{}", request.path())).await.unwrap();
+            *right += u32::from(request.judge(&answer) == "right");
         }
     }
     right
 }
 
-/// Runs migrations side by side: in which of them each tenant had what status.
-async fn migrate_at_once(database: &TestDatabase, arguments: &[&str]) -> BTreeMap<String, Vec<String>> {
+/// Runs migrations concurrently. Returns the statuses of each tenant.
+async fn migrate_concurrently(database: &TestDatabase, arguments: &[&str]) -> BTreeMap<String, Vec<String>> {
     let runs: Vec<_> = (0..MIGRATIONS)
         .map(|_| {
             let url = database.url();
@@ -58,7 +56,7 @@ async fn migrate_at_once(database: &TestDatabase, arguments: &[&str]) -> BTreeMa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn services_and_migrations_at_once_answer_right_and_migrate_each_tenant_once() {
+async fn concurrent_services_and_runs_do_not_disturb_each_other() {
     let database = TestDatabase::empty().await;
     database.execute(fleet::statements(Lookup::Plain)).await;
     database
@@ -74,7 +72,7 @@ async fn services_and_migrations_at_once_answer_right_and_migrate_each_tenant_on
         .collect();
 
     for arguments in [&["migrate", "--json", "--adopt"][..], &["migrate", "--json"]] {
-        let statuses = migrate_at_once(&database, arguments).await;
+        let statuses = migrate_concurrently(&database, arguments).await;
         for tenant in fleet::tenants() {
             let mut statuses = statuses[tenant.name].clone();
             statuses.sort();

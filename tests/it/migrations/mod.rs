@@ -1,4 +1,4 @@
-//! Migrations and seeds, by the commands that run them.
+//! `migrate` and `seed`.
 
 mod adoption;
 mod ends;
@@ -6,8 +6,10 @@ mod failures;
 mod fleet;
 mod instances;
 mod locks;
+mod output;
 mod serving;
-mod told;
+
+use std::time::Duration;
 
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
@@ -19,7 +21,7 @@ fn run_over(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     finished(ServiceProcess::command().args(arguments).env("DATABASE_URL", url))
 }
 
-/// As [`run`], to be looked at while it runs.
+/// Starts a command without waiting for its end.
 fn start(database: &TestDatabase, arguments: &[&str]) -> ServiceProcess {
     ServiceProcess::spawn(
         ServiceProcess::command()
@@ -28,12 +30,38 @@ fn start(database: &TestDatabase, arguments: &[&str]) -> ServiceProcess {
     )
 }
 
+/// Returns the output of `migrate` without the durations.
+pub(crate) fn without_durations(output: &str) -> String {
+    let mut lines = String::new();
+    for line in output.lines() {
+        let line = match line.rsplit_once(" (") {
+            Some((line, _)) if line.starts_with("Applied ") => line,
+            _ => line,
+        };
+        lines.push_str(line);
+        lines.push('\n');
+    }
+    lines
+}
+
+/// Waits until `condition` holds, for a minute at most.
+async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
+    let reached = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), reached)
+        .await
+        .expect("the condition holds within a minute");
+}
+
 #[tokio::test]
 async fn an_empty_database_becomes_the_demo() {
     let database = TestDatabase::empty().await;
     assert_eq!(
-        run(&database, &["migrate"]).1,
-        "public: migrated from version 0 to 1\n0 up to date already\n"
+        without_durations(&run(&database, &["migrate"]).1),
+        "Applied 1/users to public\n0 tenants up to date\n"
     );
     for _ in 0..2 {
         let (status, _, errors) = run(&database, &["seed", "demo"]);
@@ -48,7 +76,7 @@ async fn an_empty_database_becomes_the_demo() {
     let (status, output, errors) = run(&database, &["migrate"]);
     assert_eq!(
         (status, output.as_str(), errors.as_str()),
-        (Some(0), "3 up to date already\n", "")
+        (Some(0), "2 tenants up to date\n", "")
     );
     let service = Service::over(&database);
     assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
@@ -69,7 +97,7 @@ async fn an_empty_database_becomes_the_demo() {
 }
 
 #[tokio::test]
-async fn exact_prices_are_the_floats_as_they_are_written() {
+async fn prices_keep_the_shortest_decimal_of_their_floats() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -81,8 +109,8 @@ async fn exact_prices_are_the_floats_as_they_are_written() {
     let (status, output, errors) = run(&database, &["migrate", "--tenant", "client1"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
-        output,
-        "client1: migrated from version 1 to 2\n1 up to date already\n"
+        without_durations(&output),
+        "Applied 2/exact prices and orders index to client1\n0 tenants up to date\n"
     );
     assert_eq!(
         database
@@ -93,24 +121,23 @@ async fn exact_prices_are_the_floats_as_they_are_written() {
 }
 
 #[tokio::test]
-async fn a_migration_that_was_changed_is_refused() {
+async fn a_changed_migration_is_refused() {
     let database = TestDatabase::demo().await;
     database
         .execute("UPDATE client1._sqlx_migrations SET checksum = 'x' WHERE version = 1")
         .await;
     let (status, output, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(1));
-    assert_eq!(output, "2 up to date already\n");
+    assert_eq!(output, "1 tenant up to date\n");
     assert!(
-        errors
-            .contains("client1: error: migration 1 (items and orders) was changed after it had been applied"),
+        errors.contains("client1: error: migration 1 (items and orders) was changed after it was applied"),
         "{errors}"
     );
     assert!(errors.contains("1 of 2 tenants failed: client1"), "{errors}");
 }
 
 #[tokio::test]
-async fn a_schema_that_holds_something_else_is_left_as_it_is() {
+async fn a_schema_of_another_program_is_not_changed() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -125,9 +152,9 @@ async fn a_schema_that_holds_something_else_is_left_as_it_is() {
     assert_eq!(database.text(tables).await, "things");
 }
 
-/// sqlx locks by the database, which would make tenants queue.
+/// sqlx's own lock is one for the whole database.
 #[tokio::test]
-async fn migrations_do_not_wait_for_the_lock_of_the_whole_database() {
+async fn migrations_do_not_wait_for_the_lock_of_sqlx() {
     let database = TestDatabase::demo().await;
     let mut other = database.connect().await;
     sqlx::migrate::Migrate::lock(&mut other).await.unwrap();
@@ -135,17 +162,17 @@ async fn migrations_do_not_wait_for_the_lock_of_the_whole_database() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_does_not_exist_is_not_migrated() {
+async fn a_missing_tenant_fails_alone() {
     let (status, _, errors) = run(
         &TestDatabase::demo().await,
-        &["migrate", "--tenant", "nobody", "--tenant", "client2"],
+        &["migrate", "--tenant", "missing", "--tenant", "client2"],
     );
     assert_eq!(status, Some(1));
     assert!(
-        errors.contains("nobody: error: there is no schema of this name"),
+        errors.contains("missing: error: the schema does not exist"),
         "{errors}"
     );
-    assert!(errors.contains("1 of 2 tenants failed: nobody"), "{errors}");
+    assert!(errors.contains("1 of 2 tenants failed: missing"), "{errors}");
     assert_eq!(
         run(&TestDatabase::demo().await, &["migrate", "--tenant", "public"]).0,
         Some(1)
@@ -153,7 +180,7 @@ async fn a_tenant_that_does_not_exist_is_not_migrated() {
 }
 
 #[tokio::test]
-async fn migrations_at_once_do_each_migration_once() {
+async fn concurrent_runs_apply_each_migration_once() {
     let database = TestDatabase::empty().await;
     let url = database.url();
     let runs: Vec<_> = (0..4)
@@ -185,7 +212,7 @@ async fn migrations_at_once_do_each_migration_once() {
 }
 
 #[tokio::test]
-async fn bulk_data_is_as_much_as_was_asked_for_and_comes_once() {
+async fn bulk_seed_creates_the_requested_rows_once() {
     let database = TestDatabase::empty().await;
     let bulk = [
         "seed",

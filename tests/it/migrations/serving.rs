@@ -1,4 +1,4 @@
-//! A fleet is migrated while it is served.
+//! Requests during migrations.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::support::{Answer, Service, TestDatabase};
 
 const CLIENTS: usize = 6;
 
-/// What came back to one client, by how it was right.
-type Tally = BTreeMap<String, u32>;
+/// Number of responses by kind.
+type Responses = BTreeMap<String, u32>;
 
-/// A page of somebody's orders.
-pub(super) struct Question {
+/// A request for a page of a user's orders.
+pub(super) struct PageRequest {
     tenant: Tenant,
     user: String,
     limit: usize,
 }
 
-impl Question {
+impl PageRequest {
     pub(super) fn random() -> Self {
         let tenants: Vec<_> = fleet::tenants().collect();
         let tenant = fastrand::choice(tenants).unwrap();
@@ -35,7 +35,7 @@ impl Question {
         format!("/users/{}/orders?limit={}", self.user, self.limit)
     }
 
-    /// How the answer is right. Fails where it is wrong, or is one that a lock does not explain.
+    /// Returns the kind of the response. Panics if it is wrong, or is an error that a lock does not explain.
     pub(super) fn judge(&self, answer: &Answer) -> &'static str {
         if answer.status == 200 {
             let mut page = answer.ok();
@@ -52,22 +52,22 @@ impl Question {
     }
 }
 
-/// Asks for the orders of all users, until `over`.
-async fn client(service: Service, over: Arc<AtomicBool>) -> Tally {
-    let mut tally = Tally::new();
+/// Requests the orders of random users until `over`.
+async fn client(service: Service, over: Arc<AtomicBool>) -> Responses {
+    let mut responses = Responses::new();
     while !over.load(Ordering::Relaxed) {
-        let question = Question::random();
-        let kind = question.judge(&service.get(&question.path()).await);
-        *tally.entry(kind.to_owned()).or_default() += 1;
+        let request = PageRequest::random();
+        let kind = request.judge(&service.get(&request.path()).await);
+        *responses.entry(kind.to_owned()).or_default() += 1;
     }
-    tally
+    responses
 }
 
-/// Half of the tenants have floats and no index, as they are found out there, half are like migrated
-/// ones. They are adopted and migrated and taken back, again and again. `public.users` fails on a
-/// connection that carries anything of another request.
+/// Half of the tenants have floats and no index, as existing databases do; half are like migrated ones. They
+/// are adopted, migrated and reverted several times. `public.users` raises an error on a connection that
+/// carries state of another request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_is_wrong_while_the_fleet_is_migrated() {
+async fn responses_during_migrations_are_right() {
     let database = TestDatabase::empty().await;
     database.execute(fleet::statements(Lookup::Plain)).await;
     database
@@ -81,7 +81,7 @@ async fn no_answer_is_wrong_while_the_fleet_is_migrated() {
 
     let mut rounds = 0;
     for migrates in [&["migrate", "--adopt"][..], &["migrate"], &["migrate"]] {
-        // A report over one tenant takes its time.
+        // A slow report holds a lock on one tenant.
         let mut report = database.connect().await;
         sqlx::raw_sql("BEGIN; SELECT FROM \"Upper\".items")
             .execute(&mut report)
@@ -89,7 +89,7 @@ async fn no_answer_is_wrong_while_the_fleet_is_migrated() {
             .unwrap();
         let locks = ["--jobs", "2", "--lock-timeout", "100ms"];
         let mut migration = start(&database, &[migrates, &locks].concat());
-        migration.line_with("Upper: a table is in use; trying again in ");
+        migration.line_with("Upper: a table is locked by another session; retrying in ");
         tokio::time::sleep(Duration::from_millis(300)).await;
         sqlx::raw_sql("COMMIT").execute(&mut report).await.unwrap();
         let status = tokio::task::block_in_place(|| migration.wait());
@@ -101,17 +101,17 @@ async fn no_answer_is_wrong_while_the_fleet_is_migrated() {
     assert_eq!(rounds, 3);
 
     over.store(true, Ordering::Relaxed);
-    let mut tally = Tally::new();
+    let mut responses = Responses::new();
     for client in clients {
         for (kind, answers) in client.await.unwrap() {
-            *tally.entry(kind).or_default() += answers;
+            *responses.entry(kind).or_default() += answers;
         }
     }
-    println!("{tally:?}");
-    let right = tally.get("right").copied().unwrap_or_default();
-    let held_up: u32 = tally.values().sum::<u32>() - right;
-    assert!(right > 100, "{tally:?}");
-    // No lock was waited for longer than requests may take, so hardly any was given up.
-    assert!(held_up * 20 < right, "{tally:?}");
+    println!("{responses:?}");
+    let right = responses.get("right").copied().unwrap_or_default();
+    let held_up: u32 = responses.values().sum::<u32>() - right;
+    assert!(right > 100, "{responses:?}");
+    // The lock timeout is shorter than the request timeout, so that few requests fail.
+    assert!(held_up * 20 < right, "{responses:?}");
     assert_eq!(run(&database, &["migrate"]).0, Some(0));
 }

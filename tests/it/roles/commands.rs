@@ -39,15 +39,14 @@ async fn migrate_creates_missing_roles_once() {
     assert_eq!(status, Some(0));
     assert_eq!(
         output,
-        "r_migrated_1: its role to be made, or granted what it lacks\n\
-         r_migrated_2: its role to be made, or granted what it lacks\n1 up to date already\n"
+        "Would create or update role r_migrated_1\nWould create or update role r_migrated_2\n0 tenants up to date\n"
     );
     assert_eq!(privileges(&database).await, before);
     let (status, mut output, _) = run(&database, &[&migrate[..], &["--jobs", "1"]].concat());
     assert_eq!(status, Some(0));
     output = output.replace("r_migrated_2", "r_migrated_1");
     assert_eq!(
-        output.matches("r_migrated_1: its role made").count(),
+        output.matches("Created or updated role r_migrated_1").count(),
         2,
         "{output}"
     );
@@ -56,7 +55,7 @@ async fn migrate_creates_missing_roles_once() {
                       AND NOT has_schema_privilege('r_migrated_1', 'r_migrated_2', 'USAGE')";
     assert_eq!(database.text(&format!("SELECT ({can_read})::text")).await, "true");
     let (_, output, _) = run(&database, &migrate);
-    assert_eq!(output, "3 up to date already\n");
+    assert_eq!(output, "2 tenants up to date\n");
     database
         .execute("REVOKE SELECT ON r_migrated_2.items FROM r_migrated_2")
         .await;

@@ -1,13 +1,13 @@
-//! `migrate --adopt`: which schemas of others are taken in.
+//! `migrate --adopt`: accepted and refused schemas.
 
 use serde_json::json;
 
 use super::{assert_refused, json};
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
-/// Migrates the tenant client1 of a database that is older than this service, with adoption: exit status,
+/// Adopts and migrates the tenant client1 of an existing database after `statements`. Returns the exit status,
 /// standard output and standard error.
-async fn adopted(database: &TestDatabase, statements: &str) -> (Option<i32>, String, String) {
+async fn adopt(database: &TestDatabase, statements: &str) -> (Option<i32>, String, String) {
     database.execute(statements).await;
     finished(
         ServiceProcess::command()
@@ -17,7 +17,7 @@ async fn adopted(database: &TestDatabase, statements: &str) -> (Option<i32>, Str
 }
 
 #[tokio::test]
-async fn what_does_not_stand_in_the_way_of_migrations_may_differ() {
+async fn harmless_differences_are_adopted() {
     for differing in [
         "ALTER TABLE client1.items ALTER description TYPE text, ALTER id TYPE varchar(20)",
         "ALTER TABLE client1.items ALTER price SET NOT NULL, ALTER price SET DEFAULT 0",
@@ -30,7 +30,7 @@ async fn what_does_not_stand_in_the_way_of_migrations_may_differ() {
         "ALTER TABLE client1.orders RENAME CONSTRAINT orders_pkey TO pk",
     ] {
         let database = TestDatabase::existing().await;
-        let (status, output, errors) = adopted(&database, differing).await;
+        let (status, output, errors) = adopt(&database, differing).await;
         assert_eq!(status, Some(0), "{differing}: {output}{errors}");
         let (_, listed) = json(&database, &["list"]);
         assert_eq!(listed[0]["state"], "current", "{differing}");
@@ -40,8 +40,8 @@ async fn what_does_not_stand_in_the_way_of_migrations_may_differ() {
 }
 
 #[tokio::test]
-async fn a_schema_that_lacks_something_is_refused_with_all_that_it_lacks_and_left_as_it_is() {
-    for (lacking, told) in [
+async fn a_refusal_lists_all_obstacles_and_changes_nothing() {
+    for (statements, reason) in [
         (
             "DROP TABLE client1.orders",
             "cannot be adopted: there is no table orders",
@@ -63,17 +63,17 @@ async fn a_schema_that_lacks_something_is_refused_with_all_that_it_lacks_and_lef
         ),
     ] {
         let database = TestDatabase::existing().await;
-        let run = adopted(&database, lacking).await;
-        assert_refused(&run, told);
+        let run = adopt(&database, statements).await;
+        assert_refused(&run, reason);
         let catalog = super::catalog(&database).await;
         assert!(!catalog.contains("client1._sqlx_migrations"), "{catalog}");
     }
 }
 
 #[tokio::test]
-async fn what_there_is_beyond_is_kept_and_told() {
+async fn additional_objects_are_kept_and_reported() {
     let database = TestDatabase::existing().await;
-    let (status, output, errors) = adopted(
+    let (status, output, errors) = adopt(
         &database,
         "CREATE TABLE client1.audit (); CREATE INDEX by_item ON client1.orders (item_id);
          CREATE INDEX ON client1.orders (user_id);
@@ -81,16 +81,16 @@ async fn what_there_is_beyond_is_kept_and_told() {
     )
     .await;
     assert_eq!(status, Some(0), "{errors}");
-    let told = output + &errors;
+    let output = output + &errors;
     for extra in [
         "table audit",
         "column items.note text",
         "constraint items.priced CHECK",
         "index by_item",
-        // Migration 2 makes one of this name.
+        // Migration 2 creates an index of this name.
         "index orders_user_id_idx, renamed to orders_user_id_idx_adopted",
     ] {
-        assert!(told.contains(extra), "{extra}: {told}");
+        assert!(output.contains(extra), "{extra}: {output}");
     }
     let (status, checked) = json(&database, &["check", "client1"]);
     assert_eq!(status, Some(1));

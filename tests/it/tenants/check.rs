@@ -1,4 +1,4 @@
-//! `tenants check`: the fleet, its histories and its users.
+//! `tenants check`: histories, users, and the number of statements.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ fn difference(kind: &str, object: &str, expected: Option<&str>, found: Option<&s
 }
 
 #[tokio::test]
-async fn schemas_and_users_that_lack_each_other_are_told() {
+async fn missing_schemas_and_users_are_reported() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -32,7 +32,7 @@ async fn schemas_and_users_that_lack_each_other_are_told() {
         json!([
             { "tenant": "client1", "version": 2, "differences": [] },
             { "tenant": "client2", "version": 2, "differences": [
-                difference("users", "public.users", "users that point at it".into(), None),
+                difference("users", "public.users", "at least one user".into(), None),
             ] },
             { "tenant": "gone", "version": null, "differences": [
                 difference("schema", "gone", "a schema".into(), None),
@@ -46,18 +46,15 @@ async fn schemas_and_users_that_lack_each_other_are_told() {
             ] },
         ])
     );
-    // That nobody points at a tenant is no drift.
+    // A tenant without users has not drifted.
     let (status, output, _) = tenants(&database, &["check", "client1", "client2"]);
-    assert_eq!(
-        (status, output.as_str()),
-        (Some(0), "no user points at client2\n")
-    );
-    let (status, _, errors) = tenants(&database, &["check", "nobody"]);
+    assert_eq!((status, output.as_str()), (Some(0), "without users: client2\n"));
+    let (status, _, errors) = tenants(&database, &["check", "missing"]);
     assert_eq!(status, Some(1), "{errors}");
 }
 
 #[tokio::test]
-async fn a_ledger_that_tells_of_other_migrations_is_told() {
+async fn unknown_changed_and_missing_migrations_are_reported() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -82,7 +79,7 @@ async fn a_ledger_that_tells_of_other_migrations_is_told() {
                 difference("history", "migration 3", None, "applied".into()),
             ] },
             { "tenant": "client2", "version": 2, "differences": [
-                difference("history", "migration 2", "applied".into(), "begun and not finished".into()),
+                difference("history", "migration 2", "applied".into(), "unfinished".into()),
                 difference("history", "migration 1", "applied".into(), None),
             ] },
         ])
@@ -91,7 +88,7 @@ async fn a_ledger_that_tells_of_other_migrations_is_told() {
 }
 
 #[tokio::test]
-async fn tenants_that_drifted_alike_are_told_of_together() {
+async fn tenants_with_the_same_drift_are_grouped() {
     let database = TestDatabase::demo().await;
     fill(&database, 8).await;
     let mut drift = String::new();
@@ -106,20 +103,20 @@ async fn tenants_that_drifted_alike_are_told_of_together() {
     assert_eq!(
         output,
         "client1:\n  \
-           column items.note: expected nothing, found text\n\
+           column items.note: unexpected (text)\n\
          t1, t2, t3, t4, t5 and 2 more:\n  \
-           index orders_user_id_idx: expected CREATE INDEX orders_user_id_idx ON orders USING btree \
-         (user_id, creation_timestamp DESC NULLS LAST, id), found nothing\n  \
-           to mend t1, and likewise the others (--json has it for all):\n    \
+           index orders_user_id_idx: missing (CREATE INDEX orders_user_id_idx ON orders USING btree \
+         (user_id, creation_timestamp DESC NULLS LAST, id))\n  \
+           fix for t1 (--json prints it for each tenant):\n    \
              CREATE INDEX orders_user_id_idx ON \"t1\".orders USING btree \
          (user_id, creation_timestamp DESC NULLS LAST, id);\n\
-         no user points at t1, t2, t3, t4, t5 and 3 more\n"
+         without users: t1, t2, t3, t4, t5 and 3 more\n"
     );
     assert_eq!(errors, "error: 8 of 10 tenants differ from the migrations\n");
-    assert_eq!(catalog(&database).await, before, "nothing is left behind");
+    assert_eq!(catalog(&database).await, before, "the check writes nothing");
 }
 
-/// Makes tenants t1, t2, …
+/// Creates tenants t1, t2, …
 async fn fill(database: &TestDatabase, tenants: usize) {
     let administration = AdminDatabase::new(&DatabaseUrl::from(database.url())).unwrap();
     for tenant in 1..=tenants {
@@ -129,7 +126,7 @@ async fn fill(database: &TestDatabase, tenants: usize) {
 }
 
 #[tokio::test]
-async fn of_300_tenants_a_check_or_a_list_takes_hardly_more_statements_than_of_two() {
+async fn the_number_of_statements_does_not_grow_with_tenants() {
     let database = TestDatabase::demo().await;
     database
         .execute(format!(
@@ -142,12 +139,12 @@ async fn of_300_tenants_a_check_or_a_list_takes_hardly_more_statements_than_of_t
     let many = [statements(&database, "check"), statements(&database, "list")];
     for (few, many) in few.into_iter().zip(many) {
         assert!(few > 5, "{few}");
-        // One more for each few hundred histories.
+        // A further statement for each few hundred histories.
         assert!(many <= few + 2, "{few} for 2 tenants, {many} for 302");
     }
 }
 
-/// How many statements a command takes.
+/// Returns the number of statements that a command executes.
 fn statements(database: &TestDatabase, command: &str) -> usize {
     let count = || {
         let log = shared_cluster().log();

@@ -6,12 +6,12 @@ use super::{assert_refused, catalog, tenants, tenants_at};
 use crate::support::{Service, TestDatabase};
 
 #[tokio::test]
-async fn a_tenant_that_was_created_in_an_empty_database_is_current_and_served() {
+async fn a_tenant_created_in_an_empty_database_is_served() {
     let database = TestDatabase::empty().await;
     let (status, output, errors) = tenants(&database, &["create", "acme"]);
     assert_eq!(
         (status, output.as_str(), errors.as_str()),
-        (Some(0), "", "acme: created\n")
+        (Some(0), "", "created tenant acme\n")
     );
     let (status, checked) = super::json(&database, &["check"]);
     assert_eq!((status, &checked[0]["version"]), (Some(0), &json!(2)));
@@ -24,23 +24,23 @@ async fn a_tenant_that_was_created_in_an_empty_database_is_current_and_served() 
 }
 
 #[tokio::test]
-async fn a_tenant_that_exists_is_left_as_it_is() {
+async fn an_existing_schema_is_not_changed() {
     let database = TestDatabase::demo().await;
     database.execute("CREATE SCHEMA other").await;
     let before = catalog(&database).await;
     for name in ["client1", "other"] {
         assert_refused(
             &tenants(&database, &["create", name]),
-            &format!("tenant \"{name}\": there is a schema of this name already"),
+            &format!("tenant \"{name}\": the schema already exists"),
         );
     }
     assert_eq!(catalog(&database).await, before);
 }
 
 #[tokio::test]
-async fn of_a_tenant_that_cannot_be_made_nothing_is_left() {
+async fn a_failed_creation_leaves_nothing() {
     let database = TestDatabase::empty().await;
-    // A foreign key cannot point at a view, so migration 1 fails when the schema is made already.
+    // Migration 1 fails after the schema was created: a foreign key cannot refer to a view.
     database
         .execute("CREATE VIEW public.users AS SELECT ''::varchar AS id, ''::varchar AS organization_id")
         .await;
@@ -52,7 +52,7 @@ async fn of_a_tenant_that_cannot_be_made_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn of_those_who_create_a_tenant_at_once_one_does() {
+async fn one_of_several_concurrent_creations_succeeds() {
     let database = TestDatabase::demo().await;
     let runs: Vec<_> = (0..4)
         .map(|_| {
@@ -64,13 +64,13 @@ async fn of_those_who_create_a_tenant_at_once_one_does() {
     let (created, refused): (Vec<_>, Vec<_>) = runs.iter().partition(|(status, _, _)| *status == Some(0));
     assert_eq!((created.len(), refused.len()), (1, 3), "{runs:?}");
     for run in refused {
-        assert_refused(run, "there is a schema of this name already");
+        assert_refused(run, "the schema already exists");
     }
     assert_eq!(super::json(&database, &["check", "acme"]).0, Some(0));
 }
 
 #[tokio::test]
-async fn what_is_no_tenants_name_is_refused_with_the_reason() {
+async fn invalid_names_are_refused() {
     let database = TestDatabase::demo().await;
     let before = catalog(&database).await;
     for (name, reason) in [
@@ -88,7 +88,7 @@ async fn what_is_no_tenants_name_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn without_rights_or_a_database_it_is_told_why_nothing_happens() {
+async fn missing_privileges_and_databases_are_errors() {
     let database = TestDatabase::demo().await;
     let role = format!("powerless_{}", database.name());
     database

@@ -1,12 +1,12 @@
-//! `tenants check`: what is told of a tenant whose tables are not what the migrations make.
+//! `tenants check`: differences and their fixes.
 
 use serde_json::{Value, json};
 
 use super::{assert_demo_has_no_drift, json, tenants};
 use crate::support::TestDatabase;
 
-/// The demo after `statements`, and what a check tells of its tenant client1.
-async fn drifted(statements: &str) -> (TestDatabase, Value) {
+/// Returns the demo after `statements`, and the differences of its tenant client1.
+async fn drift(statements: &str) -> (TestDatabase, Value) {
     let database = TestDatabase::demo().await;
     database.execute(statements).await;
     let (status, checked) = json(&database, &["check"]);
@@ -45,18 +45,18 @@ fn missing_index_of_client1() -> Value {
 }
 
 #[tokio::test]
-async fn a_fleet_as_the_migrations_make_it_has_no_drift() {
+async fn migrated_tenants_have_no_drift() {
     let database = TestDatabase::demo().await;
     assert_demo_has_no_drift(&database);
     let (status, output, errors) = tenants(&database, &["check", "client2"]);
     assert_eq!(
         (status, output.as_str(), errors.as_str()),
-        (Some(0), "", "no drift; tenants checked: 1\n")
+        (Some(0), "", "1 tenant without drift\n")
     );
 }
 
 #[tokio::test]
-async fn a_tenant_is_compared_with_what_the_migrations_make_at_its_version() {
+async fn tenants_are_compared_at_their_version() {
     let database = TestDatabase::demo().await;
     let back_to_1 = "DROP INDEX client1.orders_user_id_idx;
                      ALTER TABLE client1.items ALTER price TYPE double precision;";
@@ -74,8 +74,8 @@ async fn a_tenant_is_compared_with_what_the_migrations_make_at_its_version() {
 }
 
 #[tokio::test]
-async fn what_is_harmless_is_told_with_the_sql_that_mends_it() {
-    let (database, differences) = drifted(
+async fn check_suggests_sql_for_safe_differences() {
+    let (database, differences) = drift(
         "DROP INDEX client1.orders_user_id_idx;
          ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey;
          ALTER TABLE client1.orders RENAME CONSTRAINT orders_item_id_fkey TO item_key;
@@ -147,18 +147,18 @@ async fn what_is_harmless_is_told_with_the_sql_that_mends_it() {
             missing_index_of_client1(),
         ])
     );
-    assert_mended(&database, &differences).await;
+    assert_fixed(&database, &differences).await;
 }
 
 #[tokio::test]
-async fn a_key_or_an_index_that_was_begun_and_not_finished_is_told_with_what_finishes_it() {
-    let (database, differences) = drifted(
+async fn invalid_constraints_and_indexes_are_completed() {
+    let (database, differences) = drift(
         "ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey,
              ADD CONSTRAINT orders_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users (id) NOT VALID;
          UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'client1.orders_user_id_idx'::regclass;",
     )
     .await;
-    let told: Vec<_> = differences
+    let fixes: Vec<_> = differences
         .as_array()
         .unwrap()
         .iter()
@@ -171,7 +171,7 @@ async fn a_key_or_an_index_that_was_begun_and_not_finished_is_told_with_what_fin
         })
         .collect();
     assert_eq!(
-        told,
+        fixes,
         [
             (
                 "NOT VALID",
@@ -180,11 +180,11 @@ async fn a_key_or_an_index_that_was_begun_and_not_finished_is_told_with_what_fin
             ("INVALID", "REINDEX INDEX \"client1\".orders_user_id_idx;"),
         ]
     );
-    assert_mended(&database, &differences).await;
+    assert_fixed(&database, &differences).await;
 }
 
-/// Runs all that is to mend what differs, after which nothing may.
-async fn assert_mended(database: &TestDatabase, differences: &Value) {
+/// Runs all fixes, and asserts that no difference remains.
+async fn assert_fixed(database: &TestDatabase, differences: &Value) {
     for difference in differences.as_array().unwrap() {
         database.execute(difference["fix"].as_str().unwrap()).await;
     }
@@ -192,8 +192,8 @@ async fn assert_mended(database: &TestDatabase, differences: &Value) {
 }
 
 #[tokio::test]
-async fn what_takes_a_decision_is_told_without_sql() {
-    let (_, differences) = drifted(
+async fn differences_that_need_a_decision_have_no_fix() {
+    let (_, differences) = drift(
         "ALTER TABLE client1.orders DROP CONSTRAINT orders_item_id_fkey;
          DROP TABLE client1.items; CREATE VIEW client1.items AS SELECT 1 AS id;
          ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey,
@@ -235,15 +235,15 @@ async fn what_takes_a_decision_is_told_without_sql() {
                     .into(),
                 None,
             ),
-            // It went with its column.
+            // It was dropped with its column.
             missing_index_of_client1(),
         ])
     );
 }
 
 #[tokio::test]
-async fn what_no_migration_makes_is_drift_unless_it_is_to_be_ignored() {
-    let (database, differences) = drifted(
+async fn additional_objects_are_drift_unless_ignored() {
+    let (database, differences) = drift(
         r#"CREATE TABLE client1."Odd name" (); CREATE VIEW client1.cheap AS SELECT 1 AS one;
            ALTER TABLE client1.items ADD discount integer NOT NULL DEFAULT 0, ADD "Note" serial;
            CREATE INDEX items_discount ON client1.items (discount);

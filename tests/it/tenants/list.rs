@@ -6,7 +6,7 @@ use super::{json, tenants};
 use crate::support::TestDatabase;
 
 #[tokio::test]
-async fn each_tenant_is_told_with_its_users_version_state_and_size() {
+async fn list_has_users_version_state_and_size() {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -21,7 +21,7 @@ async fn each_tenant_is_told_with_its_users_version_state_and_size() {
              CREATE SCHEMA foreign_to_us; CREATE TABLE foreign_to_us.items ();
              INSERT INTO public.users (id, organization_id) VALUES
                  ('a', 'ahead'), ('b', 'broken'), ('c', 'client1'), ('e', 'empty'),
-                 ('m', 'no such schema'), ('p', 'public'), ('q', 'public');",
+                 ('m', 'missing schema'), ('p', 'public'), ('q', 'public');",
         )
         .await;
     let size = async |schema: &str| {
@@ -41,7 +41,7 @@ async fn each_tenant_is_told_with_its_users_version_state_and_size() {
             { "name": "client1", "users": 2, "version": 2, "state": "current", "size_bytes": size("client1").await },
             { "name": "client2", "users": 1, "version": 1, "state": "behind", "size_bytes": size("client2").await },
             { "name": "empty", "users": 1, "version": 0, "state": "behind", "size_bytes": 0 },
-            { "name": "no such schema", "users": 1, "version": null, "state": "missing", "size_bytes": null },
+            { "name": "missing schema", "users": 1, "version": null, "state": "missing", "size_bytes": null },
             { "name": "old", "users": 0, "version": null, "state": "unadopted", "size_bytes": 0 },
             { "name": "public", "users": 2, "version": null, "state": "misnamed", "size_bytes": null },
         ])
@@ -50,7 +50,7 @@ async fn each_tenant_is_told_with_its_users_version_state_and_size() {
 }
 
 #[tokio::test]
-async fn people_are_told_by_a_table() {
+async fn list_prints_a_table() {
     let database = TestDatabase::demo().await;
     database
         .execute("INSERT INTO public.users (id, organization_id) VALUES ('x', E'two\\nlines')")
@@ -69,7 +69,7 @@ async fn people_are_told_by_a_table() {
 }
 
 #[tokio::test]
-async fn where_there_is_nothing_nothing_is_told_or_made() {
+async fn an_empty_database_is_not_changed() {
     let database = TestDatabase::empty().await;
     assert_eq!(json(&database, &["list"]), (Some(0), json!([])));
     assert_eq!(json(&database, &["check"]), (Some(0), json!([])));

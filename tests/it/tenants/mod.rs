@@ -1,4 +1,4 @@
-//! Tenants as a whole, by the commands that make, list, check and drop them.
+//! `tenants create`, `list`, `check` and `drop`, and the schemas that `migrate --adopt` accepts.
 
 mod adopt;
 mod check;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::{ServiceProcess, TestDatabase, finished};
 
-/// Runs `tenants` with more arguments: its exit status, standard output and standard error.
+/// Runs `tenants` with these arguments. Returns its exit status, standard output and standard error.
 fn tenants(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, String, String) {
     tenants_at(&database.url(), arguments)
 }
@@ -26,20 +26,20 @@ fn tenants_at(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     )
 }
 
-/// Runs `tenants` with more arguments and `--json`: its exit status and what it tells.
+/// Runs `tenants` with these arguments and `--json`. Returns its exit status and its output.
 fn json(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, Value) {
     let (status, output, errors) = tenants(database, &[arguments, &["--json"]].concat());
     let value = serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}{errors}"));
     (status, value)
 }
 
-/// Checks that the command failed for a reason that it tells.
+/// Asserts that the command failed and printed `reason`.
 fn assert_refused((status, output, errors): &(Option<i32>, String, String), reason: &str) {
     assert_eq!(*status, Some(1), "{output}{errors}");
     assert!(errors.contains(reason), "{errors}");
 }
 
-/// All schemas and what is in them.
+/// Returns the names of all schemas and relations.
 async fn catalog(database: &TestDatabase) -> String {
     database
         .text(
@@ -49,7 +49,7 @@ async fn catalog(database: &TestDatabase) -> String {
         .await
 }
 
-/// The demo's tenants are there, alone, and as the migrations make them.
+/// Asserts that the demo's tenants are the only ones and have no drift.
 fn assert_demo_has_no_drift(database: &TestDatabase) {
     let (status, checked) = json(database, &["check"]);
     assert_eq!(

@@ -25,13 +25,13 @@ async fn drop_reports_the_dropped_tables() {
     let (status, output, errors) = tenants(&database, &["drop", "client1", "--yes"]);
     assert_eq!((status, output.as_str()), (Some(0), ""), "{errors}");
     assert!(
-        errors.starts_with("client1: dropped 3 tables (_sqlx_migrations, items, orders), "),
+        errors.starts_with("dropped tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
         "{errors}"
     );
     assert!(!catalog(&database).await.contains("client1"));
     assert_refused(
         &tenants(&database, &["drop", "client1", "--yes"]),
-        "there is no schema of this name",
+        "the schema does not exist",
     );
     assert_eq!(json(&database, &["check"]).0, Some(0));
 }
@@ -70,7 +70,7 @@ async fn drop_refuses_schemas_that_are_not_tenants() {
         ("other", "the schema is not a tenant:"),
         ("empty", "the schema is not a tenant:"),
         ("migrated", "the schema is not a tenant:"),
-        ("missing", "there is no schema of this name"),
+        ("missing", "the schema does not exist"),
         ("public", "it is reserved"),
         ("pg_catalog", "it is reserved"),
         ("information_schema", "it is reserved"),
@@ -207,7 +207,7 @@ async fn interrupted_drop_is_completed_by_another() {
     let (status, _, errors) = tenants(&database, &["drop", "client1", "--yes"]);
     assert_eq!(status, Some(0), "{errors}");
     assert!(
-        errors.starts_with("client1: dropped 3 tables (_sqlx_migrations, items, orders), "),
+        errors.starts_with("dropped tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
         "{errors}"
     );
     assert!(!catalog(&database).await.contains("client1"));
@@ -262,7 +262,10 @@ async fn drop_of_more_tables_than_the_lock_table_holds_succeeds() {
         &["drop", "client1", "--yes", "--force"],
     );
     assert_eq!(status, Some(0), "{errors}");
-    assert!(errors.contains("client1: dropped 603 tables ("), "{errors}");
+    assert!(
+        errors.contains("dropped tenant client1: 603 tables ("),
+        "{errors}"
+    );
 }
 
 async fn execute(connection: &mut sqlx::PgConnection, statement: String) {

@@ -1,57 +1,47 @@
-//! The shape of tenants' schemas: what tables there are, and what these consist of.
+//! Schema snapshots: tables with their columns, constraints and indexes.
 //!
-//! The order of columns is no part of it, since no statement of ours depends on it; neither are
-//! functions, sequences, triggers and rights.
-
-mod comparison;
-mod definition;
-mod difference;
-mod part;
-mod reference;
+//! The order of columns is not included, since no statement of ours depends on it; neither are functions,
+//! sequences, triggers and privileges.
 
 use std::collections::{BTreeMap, HashMap};
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row, raw_sql};
 
-use crate::admin::history;
+use super::definition::Definition;
+use crate::admin::migrations::history;
 use crate::tenancy::{DatabaseError, SchemaName};
-use definition::Definition;
 
-pub(super) use comparison::{differences, without_modifier};
-pub use difference::{Difference, DifferenceKind};
-pub(super) use reference::References;
-
-/// The shape of one schema, all but its history. All names are quoted where SQL needs that.
+/// The tables of one schema, without its migration history. All names are quoted if SQL requires it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Shape {
-    pub(super) tables: BTreeMap<String, Table>,
+pub(in crate::admin) struct SchemaSnapshot {
+    pub(in crate::admin) tables: BTreeMap<String, TableSnapshot>,
 }
 
-impl Shape {
-    /// Whether an index has this name, one that no constraint made.
-    pub(super) fn has_index(&self, name: &str) -> bool {
+impl SchemaSnapshot {
+    /// Returns whether there is an index of this name that does not belong to a constraint.
+    pub(in crate::admin) fn has_index(&self, name: &str) -> bool {
         self.tables.values().any(|table| table.indexes.contains_key(name))
     }
 }
 
-/// A table, or what can be read like one.
+/// A table, view, materialized view or foreign table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Table {
-    pub(super) kind: &'static str,
-    pub(super) columns: BTreeMap<String, Column>,
-    pub(super) constraints: BTreeMap<String, Definition>,
-    /// Those that no constraint made.
-    pub(super) indexes: BTreeMap<String, Definition>,
+pub(in crate::admin) struct TableSnapshot {
+    pub(in crate::admin) kind: &'static str,
+    pub(in crate::admin) columns: BTreeMap<String, ColumnSnapshot>,
+    pub(in crate::admin) constraints: BTreeMap<String, Definition>,
+    /// Indexes that do not belong to a constraint.
+    pub(in crate::admin) indexes: BTreeMap<String, Definition>,
 }
 
 /// A column of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Column {
-    pub(super) data_type: Definition,
-    pub(super) is_not_null: bool,
-    /// Its default, or how it is generated.
-    pub(super) default: Option<Definition>,
+pub(in crate::admin) struct ColumnSnapshot {
+    pub(in crate::admin) data_type: Definition,
+    pub(in crate::admin) is_not_null: bool,
+    /// Default, or expression of a generated column.
+    pub(in crate::admin) default: Option<Definition>,
 }
 
 const COLUMNS: &str = "
@@ -89,34 +79,42 @@ const INDEXES: &str = "
       AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conindid = i.oid
                       AND k.contype IN ('p', 'u', 'x'))";
 
-/// Reads the shapes of `schemas`, by a number of queries that does not depend on how many there are.
-/// One that does not exist, or holds nothing, has none. The search path is another afterwards.
-pub(super) async fn read(
+/// Takes snapshots of `schemas` with a fixed number of statements. The result lacks schemas that do not exist
+/// or are empty. Changes the search path of the session.
+pub(in crate::admin) async fn read(
     connection: &mut PgConnection,
     schemas: &[SchemaName],
-) -> Result<HashMap<String, Shape>, DatabaseError> {
-    // What is not on the path is written qualified, wherever it is.
+) -> Result<HashMap<String, SchemaSnapshot>, DatabaseError> {
+    // PostgreSQL qualifies names in definitions if their schema is not on the path.
     raw_sql("SET search_path TO pg_catalog, pg_temp")
         .execute(&mut *connection)
         .await?;
     let schemas: Vec<_> = schemas.iter().map(SchemaName::as_str).collect();
-    let mut shapes = HashMap::new();
+    let mut snapshots = HashMap::new();
     for row in rows(connection, COLUMNS, &schemas).await? {
-        add_column(&mut shapes, &row)?;
+        add_column(&mut snapshots, &row)?;
     }
     for row in rows(connection, CONSTRAINTS, &schemas).await? {
-        // One that was dropped meanwhile has no definition any more; so with indexes.
-        if let (Some(table), Some((name, definition))) = (table(&mut shapes, &row)?, named(&row)?) {
+        if let Some((table, name, definition)) = find_table(&mut snapshots, &row)? {
             table.constraints.insert(name, definition);
         }
     }
     for row in rows(connection, INDEXES, &schemas).await? {
-        if let (Some(table), Some((name, definition))) = (table(&mut shapes, &row)?, named(&row)?) {
+        if let Some((table, name, definition)) = find_table(&mut snapshots, &row)? {
             let definition = definition.without_index_name(&name);
             table.indexes.insert(name, definition);
         }
     }
-    Ok(shapes)
+    Ok(snapshots)
+}
+
+/// Takes a snapshot of one schema. Changes the search path of the session.
+pub(in crate::admin) async fn read_one(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<SchemaSnapshot, DatabaseError> {
+    let mut snapshots = read(connection, std::slice::from_ref(schema)).await?;
+    Ok(snapshots.remove(schema.as_str()).unwrap_or_default())
 }
 
 async fn rows(
@@ -128,15 +126,15 @@ async fn rows(
     Ok(query.fetch_all(connection).await?)
 }
 
-fn add_column(shapes: &mut HashMap<String, Shape>, row: &PgRow) -> Result<(), sqlx::Error> {
+fn add_column(snapshots: &mut HashMap<String, SchemaSnapshot>, row: &PgRow) -> Result<(), sqlx::Error> {
     let schema: &str = row.try_get(0)?;
     let kind: &str = row.try_get(2)?;
-    let table = shapes
+    let table = snapshots
         .entry(schema.to_owned())
         .or_default()
         .tables
         .entry(row.try_get(1)?)
-        .or_insert_with(|| Table {
+        .or_insert_with(|| TableSnapshot {
             kind: match kind {
                 "p" => "partitioned table",
                 "v" => "view",
@@ -148,34 +146,31 @@ fn add_column(shapes: &mut HashMap<String, Shape>, row: &PgRow) -> Result<(), sq
             constraints: BTreeMap::new(),
             indexes: BTreeMap::new(),
         });
-    let (Some(column), Some(data_type)) = (row.try_get(3)?, row.try_get::<Option<&str>, _>(4)?) else {
-        return Ok(()); // a table may have no columns
+    let (Some(name), Some(data_type)) = (row.try_get(3)?, row.try_get::<Option<&str>, _>(4)?) else {
+        return Ok(()); // a table without columns
     };
     let default: Option<&str> = row.try_get(6)?;
-    let column_is = Column {
-        data_type: Definition::of(data_type, schema),
+    let column = ColumnSnapshot {
+        data_type: Definition::new(data_type, schema),
         is_not_null: row.try_get(5)?,
-        default: default.map(|default| Definition::of(default, schema)),
+        default: default.map(|default| Definition::new(default, schema)),
     };
-    table.columns.insert(column, column_is);
+    table.columns.insert(name, column);
     Ok(())
 }
 
-/// The table that a constraint or an index belongs to.
-fn table<'s>(
-    shapes: &'s mut HashMap<String, Shape>,
+/// Returns the table of a constraint or an index, with the name and the definition of the latter. Returns
+/// `None` if it was dropped while the catalog was read.
+fn find_table<'s>(
+    snapshots: &'s mut HashMap<String, SchemaSnapshot>,
     row: &PgRow,
-) -> Result<Option<&'s mut Table>, sqlx::Error> {
+) -> Result<Option<(&'s mut TableSnapshot, String, Definition)>, sqlx::Error> {
     let (schema, table): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(shapes
+    let (name, definition): (String, Option<&str>) = (row.try_get(2)?, row.try_get(3)?);
+    let table = snapshots
         .get_mut(schema)
-        .and_then(|shape| shape.tables.get_mut(table)))
-}
-
-/// The name and the definition of a constraint or an index.
-fn named(row: &PgRow) -> Result<Option<(String, Definition)>, sqlx::Error> {
-    let schema: &str = row.try_get(0)?;
-    let definition: Option<&str> = row.try_get(3)?;
-    let name = row.try_get(2)?;
-    Ok(definition.map(|definition| (name, Definition::of(definition, schema))))
+        .and_then(|snapshot| snapshot.tables.get_mut(table));
+    Ok(table
+        .zip(definition)
+        .map(|(table, definition)| (table, name, Definition::new(definition, schema))))
 }

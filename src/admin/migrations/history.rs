@@ -1,8 +1,9 @@
-//! Histories: the tables in which sqlx records what was migrated, one in each schema that is.
+//! Migration histories: sqlx's table of applied migrations, one in each migrated schema. A dump of the
+//! schema contains it.
 
 #![expect(
     clippy::disallowed_types,
-    reason = "a history is named by its schema, which cannot be bound as a parameter"
+    reason = "the table is named by its schema, which cannot be bound as a parameter"
 )]
 
 use std::fmt::Write;
@@ -12,30 +13,30 @@ use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
 use crate::tenancy::{DatabaseError, SchemaName};
 
-/// The name that sqlx gives to a history.
-pub(crate) const TABLE: &str = "_sqlx_migrations";
+/// Name of the table, as sqlx sets it.
+pub(in crate::admin) const TABLE: &str = "_sqlx_migrations";
 
-/// A schema that migrations are applied to.
+/// A schema to which migrations are applied.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum MigratedSchema<'a> {
-    /// `public`, with what all tenants share.
+pub(in crate::admin) enum MigratedSchema<'a> {
+    /// `public`, which all tenants share.
     Shared,
-    /// A tenant's.
+    /// A tenant's schema.
     Tenant(&'a SchemaName),
 }
 
 impl<'a> MigratedSchema<'a> {
-    /// Its name, to be bound as a value or shown to a person.
-    pub(crate) fn name(self) -> &'a str {
+    /// Returns the name, as a value and not as SQL.
+    pub(in crate::admin) fn name(self) -> &'a str {
         match self {
             Self::Shared => "public",
             Self::Tenant(schema) => schema.as_str(),
         }
     }
 
-    /// Its history, qualified and quoted: safe inside SQL text. Where the schema does not exist, a
-    /// statement that names it fails, while an unqualified one would find a temporary table.
-    pub(crate) fn history(self) -> String {
+    /// Returns the qualified and quoted name of the history, for SQL text. An unqualified name would find a
+    /// temporary table if the schema does not exist.
+    pub(in crate::admin) fn history_table(self) -> String {
         format!("{}.{TABLE}", self.quoted())
     }
 
@@ -47,22 +48,19 @@ impl<'a> MigratedSchema<'a> {
     }
 }
 
-/// A row of a history.
+/// A row of a migration history.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AppliedMigration {
-    /// The migration's version.
+    /// Version of the migration.
     pub version: i64,
-    /// The checksum of its text as it was when it was applied.
+    /// Checksum of the migration's text when it was applied.
     pub checksum: Vec<u8>,
-    /// Whether it was applied to its end.
+    /// `false` if the migration was begun and not finished.
     pub success: bool,
 }
 
-/// Whether `schema` exists and has a history.
-pub(crate) async fn exists(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-) -> Result<bool, DatabaseError> {
+/// Returns whether `schema` exists and has a migration history.
+async fn exists(connection: &mut PgConnection, schema: MigratedSchema<'_>) -> Result<bool, DatabaseError> {
     let found = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = $1 AND relnamespace =
                         (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $2))",
@@ -74,11 +72,23 @@ pub(crate) async fn exists(
     Ok(found)
 }
 
-/// What the histories of `schemas` say, in their order and in the order of the versions. All must exist.
+/// Reads the migration history of `schema`. Returns `None` if there is none.
+pub(in crate::admin) async fn read(
+    connection: &mut PgConnection,
+    schema: MigratedSchema<'_>,
+) -> Result<Option<Vec<AppliedMigration>>, DatabaseError> {
+    if !exists(connection, schema).await? {
+        return Ok(None);
+    }
+    Ok(read_all(connection, [schema]).await?.pop())
+}
+
+/// Reads the migration histories of `schemas`, which must exist. They are returned in the order of
+/// `schemas`, each in the order of the versions.
 ///
-/// One statement reads them all, and locks each of them and its index for a moment: at the default
-/// settings the lock table holds some thousands (PostgreSQL manual, section 20.12).
-pub(crate) async fn read(
+/// One statement reads them all, and briefly locks each table and its index: with default settings the lock
+/// table has room for some thousands (PostgreSQL manual, section 20.12).
+pub(in crate::admin) async fn read_all(
     connection: &mut PgConnection,
     schemas: impl IntoIterator<Item = MigratedSchema<'_>>,
 ) -> Result<Vec<Vec<AppliedMigration>>, DatabaseError> {
@@ -86,12 +96,12 @@ pub(crate) async fn read(
     let mut statement = String::new();
     for schema in schemas {
         let union = if histories.is_empty() { "" } else { " UNION ALL " };
-        // What is written to a String is never refused.
+        // Writing to a String never fails.
         let _ = write!(
             statement,
             "{union}SELECT {}, version::bigint, checksum::bytea, success::boolean FROM {}",
             histories.len(),
-            schema.history()
+            schema.history_table()
         );
         histories.push(Vec::new());
     }
@@ -116,9 +126,8 @@ pub(crate) async fn read(
     Ok(histories)
 }
 
-/// For the transaction that is open on `connection`: `schema` is where unqualified names are created and
-/// looked up, and no lock is waited for longer than `lock_timeout`, of which whole milliseconds count.
-pub(crate) async fn enter_transaction(
+/// Sets the search path and the lock timeout, in whole milliseconds, of the open transaction.
+pub(in crate::admin) async fn enter_schema(
     connection: &mut PgConnection,
     schema: MigratedSchema<'_>,
     lock_timeout: Duration,

@@ -1,0 +1,195 @@
+//! The drift check: tenants compared with what the migrations create.
+
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+use sqlx::Connection;
+
+use super::diff::diff;
+use super::difference::{Difference, DifferenceKind};
+use super::expected::ExpectedSchemas;
+use super::tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};
+use super::{inventory, snapshot};
+use crate::admin::database::AdminDatabase;
+use crate::admin::error::AdminError;
+use crate::admin::migrations::history::{self, AppliedMigration};
+use crate::admin::migrations::source::{self, Migrations};
+use crate::tenancy::SchemaName;
+
+/// Maximum number of snapshots per connection: a backend caches the catalog entries that it has read.
+const MAX_SNAPSHOTS_PER_CONNECTION: usize = 1000;
+
+/// The differences of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckedTenant {
+    /// Name of its schema, or a value of `organization_id` that cannot be one.
+    pub tenant: String,
+    /// Version by its history, at which it was compared; `None` if there is no readable history.
+    pub version: Option<i64>,
+    /// The differences.
+    pub differences: Vec<Difference>,
+}
+
+impl CheckedTenant {
+    /// Returns whether the tenant has drifted.
+    #[must_use]
+    pub fn has_drifted(&self) -> bool {
+        self.differences.iter().any(Difference::is_drift)
+    }
+}
+
+/// Compares all tenants, or those in `only`, with what the migrations create at each tenant's version, and
+/// reports users without a tenant and tenants without users.
+///
+/// The number of statements is fixed, apart from one for each few hundred tenants. Nothing is written; the
+/// expected schema is created in a transaction that is rolled back. Cancel-safe.
+///
+/// # Errors
+///
+/// [`AdminError`] if the catalog or `public.users` cannot be read, or the expected schema cannot be created.
+pub async fn check(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
+    let mut checked = check_once(database, only).await?;
+    // A migration may have run between the reads of the history and of the tables.
+    let drifted: Vec<_> = checked
+        .iter()
+        .filter(|tenant| tenant.has_drifted())
+        .filter_map(|tenant| SchemaName::parse(&tenant.tenant).ok())
+        .collect();
+    if !drifted.is_empty() {
+        let mut rechecked = check_once(database, &drifted).await?.into_iter().peekable();
+        for tenant in &mut checked {
+            if let Some(newer) = rechecked.next_if(|newer| newer.tenant == tenant.tenant) {
+                *tenant = newer;
+            }
+        }
+    }
+    Ok(checked)
+}
+
+/// Checks the tenants in the order of their names.
+async fn check_once(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
+    let inventory = inventory::read(database, only).await?;
+    let migrations = &database.migrations().tenant;
+    let versions = inventory
+        .tenants
+        .iter()
+        .filter_map(|tenant| comparable_version(tenant, migrations));
+    let mut connection = database.connect().await?;
+    let expected = ExpectedSchemas::build(&mut connection, migrations, versions.max().unwrap_or(0)).await?;
+    connection.close().await?;
+    let mut checked = Vec::with_capacity(inventory.tenants.len() + inventory.misnamed.len());
+    for chunk in inventory.tenants.chunks(MAX_SNAPSHOTS_PER_CONNECTION) {
+        checked.extend(compare(database, &expected, chunk).await?);
+    }
+    checked.extend(inventory.misnamed.into_iter().map(check_misnamed));
+    Ok(checked)
+}
+
+async fn compare(
+    database: &AdminDatabase,
+    expected: &ExpectedSchemas,
+    tenants: &[TenantEntry],
+) -> Result<Vec<CheckedTenant>, AdminError> {
+    let migrations = &database.migrations().tenant;
+    let schemas: Vec<_> = tenants.iter().map(|tenant| tenant.schema.clone()).collect();
+    let mut connection = database.connect().await?;
+    let mut snapshots = snapshot::read(&mut connection, &schemas).await?;
+    connection.close().await?;
+    let checked = tenants.iter().map(|tenant| {
+        let name = tenant.schema.as_str();
+        let mut differences = compare_history(tenant, migrations);
+        if tenant.users == 0 && tenant.history != HistoryState::NoSchema {
+            let expected = Some("at least one user");
+            let kind = DifferenceKind::Users;
+            differences.push(Difference::without_fix(kind, "public.users", expected, None));
+        }
+        let version = comparable_version(tenant, migrations);
+        if let Some(expected) = version.and_then(|version| expected.get(version)) {
+            let snapshot = snapshots.remove(name).unwrap_or_default();
+            differences.extend(diff(expected, &snapshot, &tenant.schema));
+        }
+        CheckedTenant {
+            tenant: name.to_owned(),
+            version: tenant.version(),
+            differences,
+        }
+    });
+    Ok(checked.collect())
+}
+
+/// Returns the version at which the tenant's tables can be compared, or `None` if its history is missing,
+/// unreadable, or contains unknown or unfinished migrations.
+fn comparable_version(tenant: &TenantEntry, migrations: &Migrations) -> Option<i64> {
+    match &tenant.history {
+        HistoryState::Empty => Some(0),
+        HistoryState::Applied(history) => {
+            let is_known =
+                |applied: &AppliedMigration| applied.success && migrations.get(applied.version).is_some();
+            history.iter().all(is_known).then(|| source::version(history))
+        }
+        HistoryState::NoSchema | HistoryState::None | HistoryState::Unreadable(_) => None,
+    }
+}
+
+fn compare_history(tenant: &TenantEntry, migrations: &Migrations) -> Vec<Difference> {
+    let (kind, object, expected, found) = match &tenant.history {
+        HistoryState::Empty => return Vec::new(),
+        HistoryState::Applied(history) => return compare_applied(history, migrations),
+        HistoryState::NoSchema => (DifferenceKind::Schema, tenant.schema.as_str(), "a schema", None),
+        HistoryState::None => (
+            DifferenceKind::History,
+            history::TABLE,
+            "a migration history",
+            None,
+        ),
+        HistoryState::Unreadable(reason) => {
+            let found = Some(reason.as_str());
+            (
+                DifferenceKind::History,
+                history::TABLE,
+                "a migration history",
+                found,
+            )
+        }
+    };
+    vec![Difference::without_fix(kind, object, Some(expected), found)]
+}
+
+fn compare_applied(history: &[AppliedMigration], migrations: &Migrations) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut add = |version: i64, expected: Option<&str>, found: Option<&str>| {
+        let object = format!("migration {version}");
+        let kind = DifferenceKind::History;
+        differences.push(Difference::without_fix(kind, &object, expected, found));
+    };
+    for applied in history {
+        match migrations.get(applied.version) {
+            None => add(applied.version, None, Some("applied")),
+            Some(_) if !applied.success => add(applied.version, Some("applied"), Some("unfinished")),
+            Some(migration) if *migration.checksum != *applied.checksum => add(
+                applied.version,
+                Some(&HEXLOWER.encode(&migration.checksum)),
+                Some(&HEXLOWER.encode(&applied.checksum)),
+            ),
+            Some(_) => {}
+        }
+    }
+    for migration in migrations.iter() {
+        let version = migration.version;
+        let is_recorded = history.iter().any(|applied| applied.version == version);
+        if version < source::version(history) && !is_recorded {
+            add(version, Some("applied"), None);
+        }
+    }
+    differences
+}
+
+fn check_misnamed(misnamed: MisnamedTenant) -> CheckedTenant {
+    let (expected, reason) = (Some("a tenant's schema"), misnamed.reason.to_string());
+    let kind = DifferenceKind::Schema;
+    let difference = Difference::without_fix(kind, &misnamed.name, expected, Some(&reason));
+    CheckedTenant {
+        differences: vec![difference],
+        tenant: misnamed.name,
+        version: None,
+    }
+}

@@ -1,0 +1,87 @@
+//! A difference between a tenant and what the migrations create.
+
+use serde::Serialize;
+
+/// A difference between a tenant and what the migrations create.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Kind of the difference.
+    pub kind: DifferenceKind,
+    /// Name of the object inside its schema.
+    pub object: String,
+    /// State that the migrations create; `None` if the object is unexpected.
+    pub expected: Option<String>,
+    /// Actual state; `None` if the object is missing.
+    pub found: Option<String>,
+    /// SQL that removes the difference, or fails and changes nothing. `None` if this needs a decision, because
+    /// data could be lost or responses could become wrong.
+    pub fix: Option<String>,
+}
+
+/// Kind of a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceKind {
+    /// Users belong to a schema that does not exist or cannot be a tenant.
+    Schema,
+    /// No users belong to the tenant. A tenant may be created before its users.
+    Users,
+    /// The migration history.
+    History,
+    /// A table or view.
+    Table,
+    /// A column.
+    Column,
+    /// Type of a column.
+    Type,
+    /// NOT NULL of a column.
+    Nullability,
+    /// Default or generation expression of a column.
+    Default,
+    /// A primary key, foreign key, unique, check or exclusion constraint.
+    Constraint,
+    /// An index that does not belong to a constraint.
+    Index,
+}
+
+impl Difference {
+    /// Returns a difference that needs a decision.
+    pub(super) fn without_fix(
+        kind: DifferenceKind,
+        object: &str,
+        expected: Option<&str>,
+        found: Option<&str>,
+    ) -> Self {
+        Self {
+            kind,
+            object: object.to_owned(),
+            expected: expected.map(str::to_owned),
+            found: found.map(str::to_owned),
+            fix: None,
+        }
+    }
+
+    /// Returns the difference with SQL that removes it.
+    pub(super) fn with_fix(self, fix: Option<String>) -> Self {
+        Self { fix, ..self }
+    }
+
+    /// Returns `false` for a mere remark.
+    #[must_use]
+    pub fn is_drift(&self) -> bool {
+        self.kind != DifferenceKind::Users
+    }
+
+    /// Returns whether the tenant has an object that the migrations do not create.
+    #[must_use]
+    pub fn is_extra(&self) -> bool {
+        self.expected.is_none()
+            && matches!(
+                self.kind,
+                DifferenceKind::Table
+                    | DifferenceKind::Column
+                    | DifferenceKind::Constraint
+                    | DifferenceKind::Index
+            )
+    }
+}

@@ -1,0 +1,63 @@
+//! The expected schema: snapshots of what the migrations create.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use sqlx::{Connection, PgConnection, raw_sql};
+
+use super::snapshot::{self, SchemaSnapshot};
+use crate::admin::error::AdminError;
+use crate::admin::migrations::source::Migrations;
+use crate::admin::schema;
+use crate::tenancy::SchemaName;
+
+/// The expected schema of a tenant at each version.
+pub(super) struct ExpectedSchemas(BTreeMap<i64, SchemaSnapshot>);
+
+impl ExpectedSchemas {
+    /// Takes the snapshots up to version `last`, by running the migrations in a temporary schema. The
+    /// transaction is rolled back. For its few milliseconds `public.users` is locked against writes, since a
+    /// foreign key refers to it. Changes the search path of the session.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`] if the role may not create a schema, `public.users` cannot be referred to, or another
+    /// session writes to it for longer than the lock timeout.
+    pub(super) async fn build(
+        connection: &mut PgConnection,
+        migrations: &Migrations,
+        last: i64,
+    ) -> Result<Self, AdminError> {
+        let mut snapshots = BTreeMap::from([(0, SchemaSnapshot::default())]);
+        if last == 0 {
+            return Ok(Self(snapshots));
+        }
+        let schema = temporary_name();
+        let mut transaction = connection.begin().await?;
+        // Citus must not propagate the temporary schema to its nodes.
+        raw_sql("SET LOCAL lock_timeout TO '5s'; SET LOCAL citus.enable_ddl_propagation TO off")
+            .execute(&mut *transaction)
+            .await?;
+        schema::create(&mut transaction, &schema).await?;
+        for migration in migrations.iter().filter(|migration| migration.version <= last) {
+            schema::set_search_path(&mut transaction, &schema).await?;
+            raw_sql(migration.sql.clone()).execute(&mut *transaction).await?;
+            let snapshot = snapshot::read_one(&mut transaction, &schema).await?;
+            snapshots.insert(migration.version, snapshot);
+        }
+        transaction.rollback().await?;
+        Ok(Self(snapshots))
+    }
+
+    /// Returns the expected schema at `version`, or `None` if no migration has this version.
+    pub(super) fn get(&self, version: i64) -> Option<&SchemaSnapshot> {
+        self.0.get(&version)
+    }
+}
+
+/// Returns a random name that no schema has.
+#[expect(clippy::expect_used, reason = "the name is short and not reserved")]
+fn temporary_name() -> SchemaName {
+    let random = RandomState::new().build_hasher().finish();
+    SchemaName::parse(&format!("tenant-orders expected {random:x}")).expect("a valid schema name")
+}

@@ -1,0 +1,160 @@
+//! The tenant inventory: all tenants of a database, with their users and migration histories.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sqlx::{PgConnection, Row};
+
+use super::histories;
+use super::tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};
+use crate::admin::database::AdminDatabase;
+use crate::admin::error::AdminError;
+use crate::admin::migrations::history;
+use crate::tenancy::SchemaName;
+
+/// The tenants of a database, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantInventory {
+    /// Schemas that are tenants or look like one, and missing schemas that users belong to.
+    pub tenants: Vec<TenantEntry>,
+    /// Values of `organization_id` that cannot be names of schemas.
+    pub misnamed: Vec<MisnamedTenant>,
+}
+
+/// Reads the inventory of all tenants, or of the schemas in `only`, whatever they are.
+///
+/// The number of statements is fixed, apart from one for each few hundred histories. A schema that is dropped
+/// meanwhile and a history that cannot be read are returned as such. Cancel-safe.
+///
+/// # Errors
+///
+/// [`AdminError`] if the catalog or `public.users` cannot be read.
+pub async fn read(database: &AdminDatabase, only: &[SchemaName]) -> Result<TenantInventory, AdminError> {
+    let names: Vec<_> = only.iter().map(SchemaName::as_str).collect();
+    let names = (!names.is_empty()).then_some(names);
+    let mut connection = histories::connect(database).await?;
+    let mut users = count_users(&mut connection, names.as_deref()).await?;
+    for name in names.iter().flatten() {
+        users.entry((*name).to_owned()).or_default();
+    }
+    let mut inventory = read_schemas(&mut connection, names.as_deref(), users).await?;
+    histories::read(database, connection, &mut inventory.tenants).await?;
+    // Another program that uses sqlx can have a table of the same name.
+    let migrations = &database.migrations().tenant;
+    inventory
+        .tenants
+        .retain(|tenant| !only.is_empty() || tenant.is_certain(migrations) || tenant.has_tables());
+    Ok(inventory)
+}
+
+/// Reads the tenants that a run works on: those in `only`, or all existing schemas that certainly are tenants.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(in crate::admin) async fn read_certain(
+    database: &AdminDatabase,
+    only: &[SchemaName],
+) -> Result<Vec<TenantEntry>, AdminError> {
+    let mut tenants = read(database, only).await?.tenants;
+    let migrations = &database.migrations().tenant;
+    tenants.retain(|tenant| {
+        let exists = tenant.history != HistoryState::NoSchema;
+        !only.is_empty() || (exists && tenant.is_certain(migrations))
+    });
+    Ok(tenants)
+}
+
+/// Counts the users of each organization.
+async fn count_users(
+    connection: &mut PgConnection,
+    names: Option<&[&str]>,
+) -> Result<BTreeMap<String, i64>, AdminError> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('public.users') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query(
+        "SELECT organization_id::text, count(*) FROM public.users
+         WHERE organization_id IS NOT NULL AND ($1::text[] IS NULL OR organization_id::text = ANY ($1))
+         GROUP BY 1",
+    )
+    .bind(names)
+    .fetch_all(connection)
+    .await?;
+    let mut users = BTreeMap::new();
+    for row in rows {
+        users.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    Ok(users)
+}
+
+/// Reads the schemas that may be tenants. Their histories are read later.
+async fn read_schemas(
+    connection: &mut PgConnection,
+    names: Option<&[&str]>,
+    mut users: BTreeMap<String, i64>,
+) -> Result<TenantInventory, AdminError> {
+    let rows = sqlx::query(
+        "SELECT n.nspname::text, count(c.oid) = 0,
+                COALESCE(bool_or(c.relname = 'items' AND c.relkind IN ('r', 'p', 'f', 'v', 'm')), false),
+                COALESCE(bool_or(c.relname = 'orders' AND c.relkind IN ('r', 'p', 'f', 'v', 'm')), false),
+                COALESCE(bool_or(c.relname = $2), false),
+                COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+                         AND bool_or(CASE WHEN c.relname = $2
+                                     THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false)
+         FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
+         WHERE $1::text[] IS NULL OR n.nspname::text = ANY ($1)
+         GROUP BY n.oid, n.nspname",
+    )
+    .bind(names)
+    .bind(history::TABLE)
+    .fetch_all(connection)
+    .await?;
+    let mut tenants = Vec::new();
+    for row in rows {
+        let name: &str = row.try_get(0)?;
+        let Ok(schema) = SchemaName::parse(name) else {
+            continue;
+        };
+        let users = users.remove(name);
+        let (has_items, has_orders) = (row.try_get(2)?, row.try_get(3)?);
+        let (has_history, may_read): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
+        if users.is_none() && !has_history && !(has_items && has_orders) {
+            continue;
+        }
+        let history = if has_history && may_read {
+            HistoryState::Applied(Arc::default())
+        } else if has_history {
+            HistoryState::Unreadable("permission denied".to_owned())
+        } else if row.try_get(1)? {
+            HistoryState::Empty
+        } else {
+            HistoryState::None
+        };
+        tenants.push(TenantEntry {
+            schema,
+            users: users.unwrap_or_default(),
+            has_items,
+            has_orders,
+            history,
+        });
+    }
+    let mut misnamed = Vec::new();
+    for (name, users) in users {
+        match SchemaName::parse(&name) {
+            Ok(schema) => tenants.push(TenantEntry {
+                schema,
+                users,
+                has_items: false,
+                has_orders: false,
+                history: HistoryState::NoSchema,
+            }),
+            Err(reason) => misnamed.push(MisnamedTenant { name, users, reason }),
+        }
+    }
+    tenants.sort_unstable_by(|one, other| one.schema.cmp(&other.schema));
+    Ok(TenantInventory { tenants, misnamed })
+}

@@ -1,0 +1,16 @@
+//! The state of tenants: their inventory, and drift from the schema that the migrations create.
+
+pub mod check;
+mod definition;
+mod diff;
+mod difference;
+mod expected;
+pub(in crate::admin) mod fixes;
+mod histories;
+pub mod inventory;
+pub(in crate::admin) mod snapshot;
+mod tenant_entry;
+
+pub use check::{CheckedTenant, check};
+pub use difference::{Difference, DifferenceKind};
+pub use tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};

@@ -1,0 +1,107 @@
+//! An entry of the tenant inventory.
+
+use std::sync::Arc;
+
+use sqlx::migrate::Migration;
+
+use crate::admin::error::AdminError;
+use crate::admin::migrations::MigrationError;
+use crate::admin::migrations::history::AppliedMigration;
+use crate::admin::migrations::source::{self, Migrations};
+use crate::tenancy::{InvalidSchemaName, SchemaName};
+
+/// A schema that is a tenant or looks like one, or that users belong to although it does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantEntry {
+    /// Name of the schema.
+    pub schema: SchemaName,
+    /// Number of users that belong to it.
+    pub users: i64,
+    /// `true` if there is a table or view `items`.
+    pub has_items: bool,
+    /// `true` if there is a table or view `orders`.
+    pub has_orders: bool,
+    /// State of its migration history.
+    pub history: HistoryState,
+}
+
+/// State of a migration history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryState {
+    /// The schema does not exist.
+    NoSchema,
+    /// The schema is empty.
+    Empty,
+    /// The schema is not empty and has no migration history.
+    None,
+    /// The history cannot be read, for this reason.
+    Unreadable(String),
+    /// The applied migrations, in the order of their versions. Equal histories share one allocation.
+    Applied(Arc<[AppliedMigration]>),
+}
+
+/// A value of `organization_id` that cannot be the name of a tenant's schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MisnamedTenant {
+    /// The value.
+    pub name: String,
+    /// Number of users with it.
+    pub users: i64,
+    /// The reason why it is not a name.
+    pub reason: InvalidSchemaName,
+}
+
+impl TenantEntry {
+    /// Returns whether the schema is certainly a tenant: users belong to it, or it has a migration history
+    /// of ours. A schema that merely has tables `items` and `orders` may belong to another program.
+    pub(in crate::admin) fn is_certain(&self, migrations: &Migrations) -> bool {
+        let is_ours = match self.history {
+            HistoryState::Applied(_) => self.has_tables() || self.has_known_migration(migrations),
+            HistoryState::Unreadable(_) => self.has_tables(),
+            HistoryState::NoSchema | HistoryState::Empty | HistoryState::None => false,
+        };
+        self.users > 0 || is_ours
+    }
+
+    /// Returns whether both tables of a tenant exist.
+    pub(in crate::admin) fn has_tables(&self) -> bool {
+        self.has_items && self.has_orders
+    }
+
+    /// Returns whether the history contains one of `migrations`.
+    pub(in crate::admin) fn has_known_migration(&self, migrations: &Migrations) -> bool {
+        match &self.history {
+            HistoryState::Applied(history) => history.iter().any(|applied| migrations.contains(applied)),
+            _ => false,
+        }
+    }
+
+    /// Returns the version by the history, 0 if no migration was applied, or `None` if there is no readable
+    /// history.
+    #[must_use]
+    pub fn version(&self) -> Option<i64> {
+        match &self.history {
+            HistoryState::Empty => Some(0),
+            HistoryState::Applied(history) => Some(source::version(history)),
+            HistoryState::NoSchema | HistoryState::None | HistoryState::Unreadable(_) => None,
+        }
+    }
+
+    /// Returns the pending migrations.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NoSuchSchema`], or [`AdminError::Migration`] if no migration can be applied.
+    pub(in crate::admin) fn pending<'m>(
+        &self,
+        migrations: &'m Migrations,
+    ) -> Result<Vec<&'m Migration>, AdminError> {
+        match &self.history {
+            HistoryState::Applied(history) => Ok(migrations.pending(history)?),
+            HistoryState::Empty => Ok(migrations.iter().collect()),
+            HistoryState::NoSchema => Err(AdminError::NoSuchSchema),
+            HistoryState::None => Err(MigrationError::Unadopted.into()),
+            HistoryState::Unreadable(reason) => Err(MigrationError::UnreadableHistory(reason.clone()).into()),
+        }
+    }
+}

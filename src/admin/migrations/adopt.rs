@@ -1,0 +1,203 @@
+//! Adoption: a schema that this program did not create gets a migration history with version 1 as its
+//! baseline, and is migrated from there.
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrate;
+use sqlx::{Connection, PgConnection, raw_sql};
+
+use super::error::MigrationError;
+use super::history::{self, MigratedSchema};
+use super::source::Migrations;
+use crate::admin::drift::fixes::without_modifier;
+use crate::admin::drift::snapshot::{self, SchemaSnapshot, TableSnapshot};
+use crate::admin::error::AdminError;
+use crate::admin::schema;
+use crate::tenancy::SchemaName;
+
+/// Version at which schemas are adopted.
+pub(super) const BASELINE_VERSION: i64 = 1;
+
+const TEXTS: &[&str] = &["character varying", "text"];
+const TIMESTAMPS: &[&str] = &["timestamp without time zone"];
+const INTEGERS: &[&str] = &["integer", "bigint", "smallint"];
+/// Migration 2 converts each of these to the same `numeric`, through its text.
+const NUMBERS: &[&str] = &[
+    "double precision",
+    "real",
+    "numeric",
+    "integer",
+    "bigint",
+    "smallint",
+];
+
+/// Columns, each with its accepted types.
+type Columns = &'static [(&'static str, &'static [&'static str])];
+
+/// Tables and columns that a tenant's schema must have, with the types that the migrations and the service
+/// can work with.
+const REQUIRED: [(&str, Columns); 2] = [
+    (
+        "items",
+        &[
+            ("id", TEXTS),
+            ("creation_timestamp", TIMESTAMPS),
+            ("description", TEXTS),
+            ("price", NUMBERS),
+        ],
+    ),
+    (
+        "orders",
+        &[
+            ("id", TEXTS),
+            ("creation_timestamp", TIMESTAMPS),
+            ("quantity", INTEGERS),
+            ("user_id", TEXTS),
+            ("item_id", TEXTS),
+        ],
+    ),
+];
+
+const PRIMARY_KEY: &str = "PRIMARY KEY (id)";
+const FOREIGN_KEYS: [&str; 2] = [
+    "FOREIGN KEY (user_id) REFERENCES public.users(id)",
+    "FOREIGN KEY (item_id) REFERENCES items(id)",
+];
+
+/// Name of the index of migration 2, which is also PostgreSQL's default name for an index on
+/// `orders (user_id)`.
+const INDEX_OF_MIGRATION_2: &str = "orders_user_id_idx";
+
+/// The result of an adoption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// Objects that migration 1 does not create. They are kept.
+    pub extras: Vec<String>,
+}
+
+/// Adopts `schema`, which the connection has locked, in one transaction: adds a migration history with
+/// migration 1 and changes nothing else, except for one case: an index with the name of migration 2's index
+/// is renamed. A dry run rolls the transaction back.
+///
+/// The tables, columns and primary keys of migration 1 are required. Differences that the migrations can
+/// work with are accepted: lengths, the width of integers, `text` for `varchar`, any numeric type for the
+/// price, NOT NULL, defaults, foreign keys.
+///
+/// # Errors
+///
+/// [`MigrationError::NotAdoptable`] if something required is missing or of another type.
+pub(super) async fn adopt(
+    connection: &mut PgConnection,
+    migrations: &Migrations,
+    schema: &SchemaName,
+    lock_timeout: Duration,
+    dry_run: bool,
+) -> Result<Adoption, AdminError> {
+    let mut transaction = connection.begin().await?;
+    history::enter_schema(&mut transaction, MigratedSchema::Tenant(schema), lock_timeout).await?;
+    let snapshot = snapshot::read_one(&mut transaction, schema).await?;
+    let obstacles = obstacles(&snapshot);
+    if !obstacles.is_empty() {
+        return Err(MigrationError::NotAdoptable { obstacles }.into());
+    }
+    schema::set_search_path(&mut transaction, schema).await?;
+    let mut extras = extras(&snapshot);
+    if snapshot.has_index(INDEX_OF_MIGRATION_2) {
+        raw_sql("ALTER INDEX orders_user_id_idx RENAME TO orders_user_id_idx_adopted")
+            .execute(&mut *transaction)
+            .await?;
+        extras.push(format!(
+            "index {INDEX_OF_MIGRATION_2}, renamed to {INDEX_OF_MIGRATION_2}_adopted"
+        ));
+    }
+    let version = BASELINE_VERSION;
+    let migration = migrations
+        .get(version)
+        .ok_or(MigrationError::Unknown { version })?;
+    let recorded = async {
+        transaction.ensure_migrations_table(history::TABLE).await?;
+        transaction.skip(history::TABLE, migration).await
+    };
+    recorded.await.map_err(sqlx::Error::from)?;
+    if dry_run {
+        transaction.rollback().await?;
+    } else {
+        transaction.commit().await?;
+    }
+    Ok(Adoption { extras })
+}
+
+/// Returns the reasons why a schema cannot be adopted.
+fn obstacles(snapshot: &SchemaSnapshot) -> Vec<String> {
+    let mut obstacles = Vec::new();
+    for (name, columns) in REQUIRED {
+        match snapshot.tables.get(name) {
+            None => obstacles.push(format!("there is no table {name}")),
+            Some(table) if !matches!(table.kind, "table" | "partitioned table") => {
+                obstacles.push(format!("{name} is a {}", table.kind));
+            }
+            Some(table) => add_obstacles_of_table(name, columns, table, &mut obstacles),
+        }
+    }
+    obstacles
+}
+
+fn add_obstacles_of_table(name: &str, columns: Columns, table: &TableSnapshot, obstacles: &mut Vec<String>) {
+    for (column, types) in columns {
+        let Some(found) = table.columns.get(*column) else {
+            obstacles.push(format!("there is no column {name}.{column}"));
+            continue;
+        };
+        let data_type = found.data_type.unqualified();
+        let (plain_type, _) = data_type.split_once(" COLLATE ").unwrap_or((&data_type, ""));
+        if !types.contains(&without_modifier(plain_type).as_str()) {
+            obstacles.push(format!(
+                "{name}.{column} is {data_type}, not {}",
+                types.join(" or ")
+            ));
+        }
+    }
+    if !has_constraint(table, PRIMARY_KEY) {
+        obstacles.push(format!("{name} has no primary key (id)"));
+    }
+}
+
+fn has_constraint(table: &TableSnapshot, definition: &str) -> bool {
+    table
+        .constraints
+        .values()
+        .any(|constraint| constraint.unqualified() == definition)
+}
+
+/// Returns the objects of a schema that migration 1 does not create.
+fn extras(snapshot: &SchemaSnapshot) -> Vec<String> {
+    let mut extras = Vec::new();
+    for (name, table) in &snapshot.tables {
+        let Some((_, columns)) = REQUIRED.iter().find(|(required, _)| required == name) else {
+            extras.push(format!("{} {name}", table.kind));
+            continue;
+        };
+        for (column, found) in &table.columns {
+            if !columns.iter().any(|(required, _)| required == column) {
+                extras.push(format!(
+                    "column {name}.{column} {}",
+                    found.data_type.unqualified()
+                ));
+            }
+        }
+        for (constraint, definition) in &table.constraints {
+            let definition = definition.unqualified();
+            if definition != PRIMARY_KEY && !FOREIGN_KEYS.contains(&definition.as_str()) {
+                extras.push(format!("constraint {name}.{constraint} {definition}"));
+            }
+        }
+        for index in table
+            .indexes
+            .keys()
+            .filter(|index| *index != INDEX_OF_MIGRATION_2)
+        {
+            extras.push(format!("index {index}"));
+        }
+    }
+    extras
+}

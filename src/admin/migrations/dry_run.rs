@@ -1,0 +1,72 @@
+//! Dry runs: the changes that a run would make to a tenant.
+
+use std::time::{Duration, Instant};
+
+use sqlx::Connection;
+use sqlx::migrate::Migration;
+
+use super::adopt;
+use super::apply::SchemaUpgrade;
+use super::error::MigrationError;
+use super::job::{MigrateTenant, MigrationOutcome};
+use super::plan::PendingTenant;
+use crate::admin::database::AdminDatabase;
+use crate::admin::drift::TenantEntry;
+use crate::admin::error::AdminError;
+use crate::admin::runner::TenantReport;
+use crate::admin::tenants::roles::Shortcoming;
+
+/// Returns what `job` would do to the tenant if no migration failed. Nothing that is written remains.
+pub async fn dry_run(
+    database: &AdminDatabase,
+    pending: PendingTenant,
+    job: MigrateTenant,
+    lock_timeout: Duration,
+) -> TenantReport<MigrationOutcome> {
+    let begin = Instant::now();
+    let PendingTenant { tenant, role } = pending;
+    let mut outcome = MigrationOutcome {
+        upgrade: tenant.version().map(SchemaUpgrade::from_version),
+        ..MigrationOutcome::default()
+    };
+    let mut planned = plan_schema(database, &tenant, job, lock_timeout, &mut outcome).await;
+    match role {
+        Some(Shortcoming::Incomplete) => outcome.role_updated = planned.is_ok(),
+        Some(Shortcoming::Unfit(flaws)) if planned.is_ok() => planned = Err(AdminError::UnfitRole { flaws }),
+        _ => {}
+    }
+    TenantReport {
+        tenant: tenant.schema,
+        outcome,
+        duration: begin.elapsed(),
+        error: planned.err(),
+    }
+}
+
+async fn plan_schema(
+    database: &AdminDatabase,
+    tenant: &TenantEntry,
+    job: MigrateTenant,
+    lock_timeout: Duration,
+    outcome: &mut MigrationOutcome,
+) -> Result<(), AdminError> {
+    let migrations = &database.migrations().tenant;
+    let pending = match tenant.pending(migrations) {
+        Err(AdminError::Migration(MigrationError::Unadopted)) if job.adopt => {
+            let mut connection = database.connect().await?;
+            let adoption =
+                adopt::adopt(&mut connection, migrations, &tenant.schema, lock_timeout, true).await?;
+            connection.close().await?;
+            outcome.adoption = Some(adoption);
+            outcome.upgrade = Some(SchemaUpgrade::from_version(adopt::BASELINE_VERSION));
+            let is_later = |migration: &&Migration| migration.version != adopt::BASELINE_VERSION;
+            migrations.iter().filter(is_later).collect()
+        }
+        pending => pending?,
+    };
+    outcome.upgrade = outcome
+        .upgrade
+        .take()
+        .map(|upgrade| upgrade.with_pending(pending));
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Errors of migrations.
+
+/// The reason why migrations cannot be applied to a schema.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// A migration failed. Nothing of it remains.
+    #[error("failed to apply migration {version} ({description})")]
+    Failed {
+        /// Version of the migration.
+        version: i64,
+        /// Its description.
+        description: String,
+        /// The failure.
+        source: sqlx::Error,
+    },
+    /// The schema has objects that no migration of ours created.
+    #[error("the schema has tables but no migration history; it was created by another program")]
+    Unadopted,
+    /// The schema differs from version 1 in a way that migrations or the service cannot work with.
+    #[error("the schema cannot be adopted: {}", obstacles.join("; "))]
+    NotAdoptable {
+        /// The differences that have to be removed first.
+        obstacles: Vec<String>,
+    },
+    /// The migration history exists and cannot be read.
+    #[error("failed to read the migration history: {0}")]
+    UnreadableHistory(String),
+    /// The text of a migration was changed after it had been applied.
+    #[error("migration {version} ({description}) was changed after it was applied: its checksum differs")]
+    Changed {
+        /// Version of the migration.
+        version: i64,
+        /// Its description.
+        description: String,
+    },
+    /// The history contains a migration that this program does not have.
+    #[error("migration {version} is unknown: a newer version of this program applied it")]
+    Unknown {
+        /// Version of the migration.
+        version: i64,
+    },
+    /// The history contains an unfinished migration. This program never leaves one.
+    #[error(
+        "migration {version} is recorded as unfinished; repair the schema and its row in _sqlx_migrations"
+    )]
+    Unfinished {
+        /// Version of the migration.
+        version: i64,
+    },
+}

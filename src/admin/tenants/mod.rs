@@ -1,0 +1,11 @@
+//! Creation, list, storage and removal of tenants, and their roles.
+
+mod create;
+pub mod drop;
+mod list;
+mod removal;
+pub mod roles;
+pub(super) mod storage;
+
+pub use create::{create, create_if_missing};
+pub use list::{ListedTenant, TenantState, list};

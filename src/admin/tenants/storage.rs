@@ -1,0 +1,64 @@
+//! Node and size of tenants' schemas.
+
+use std::collections::HashMap;
+
+use sqlx::{Connection, Row};
+
+use crate::admin::citus;
+use crate::admin::database::AdminDatabase;
+use crate::admin::error::AdminError;
+
+/// Maximum number of schemas per connection: a backend caches the catalog entries of each table that it has
+/// opened.
+const MAX_PER_CONNECTION: usize = 1000;
+
+/// Node and size of a schema.
+#[derive(Debug, Default)]
+pub(in crate::admin) struct TenantStorage {
+    /// The node as `host:port`; `None` if the schema is stored in the database itself.
+    pub(in crate::admin) node: Option<String>,
+    /// Size of all tables and their indexes in bytes.
+    pub(in crate::admin) size_bytes: Option<i64>,
+}
+
+/// Reads node and size of each schema. The result lacks schemas that do not exist, and those with a table in
+/// ACCESS EXCLUSIVE mode: the size function would wait for its lock.
+pub(in crate::admin) async fn read(
+    database: &AdminDatabase,
+    schemas: &[&str],
+) -> Result<HashMap<String, TenantStorage>, AdminError> {
+    let mut storage = HashMap::with_capacity(schemas.len());
+    for chunk in schemas.chunks(MAX_PER_CONNECTION) {
+        let mut connection = database.connect().await?;
+        let rows = sqlx::query(
+            "SELECT n.nspname::text, COALESCE(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint
+             FROM pg_catalog.pg_namespace n
+             LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm', 'S')
+             WHERE n.nspname::text = ANY ($1) AND n.oid NOT IN (
+                 SELECT c.relnamespace FROM pg_catalog.pg_class c JOIN pg_catalog.pg_locks l ON l.relation = c.oid
+                 WHERE l.mode = 'AccessExclusiveLock' AND l.database = (
+                     SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+             GROUP BY 1",
+        )
+        .bind(chunk)
+        .fetch_all(&mut connection)
+        .await?;
+        connection.close().await?;
+        for row in rows {
+            let stored = TenantStorage {
+                node: None,
+                size_bytes: row.try_get(1)?,
+            };
+            storage.insert(row.try_get(0)?, stored);
+        }
+    }
+    let mut connection = database.connect().await?;
+    for (schema, placement) in citus::placements(&mut connection).await? {
+        if let Some(stored) = storage.get_mut(&schema) {
+            stored.node = Some(placement.node);
+            stored.size_bytes = placement.size_bytes;
+        }
+    }
+    connection.close().await?;
+    Ok(storage)
+}

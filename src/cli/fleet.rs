@@ -1,0 +1,96 @@
+//! Runs over many tenants: `migrate` and `tenants distribute`.
+
+use super::CommandError;
+use super::output::{FleetOutput, OutcomeOutput};
+use super::report::escape;
+use crate::admin::runner::{RunEvent, RunOptions, TenantJob, TenantReport, TenantRun};
+use crate::admin::{AdminDatabase, AdminError};
+use crate::server::StopSignals;
+use crate::tenancy::SchemaName;
+
+/// The result of a run.
+pub(super) struct RunSummary {
+    /// Tenants that failed.
+    failed: Vec<String>,
+    /// Number of tenants without a report.
+    left: usize,
+    /// The failure because of which tenants have no report, unless it was a signal.
+    cause: Option<AdminError>,
+    /// Number of all tenants.
+    of: usize,
+}
+
+impl RunSummary {
+    /// Returns the summary of a run over `of` tenants, of which `pending` have no report yet.
+    pub(super) fn new(of: usize, pending: usize) -> Self {
+        Self {
+            failed: Vec::new(),
+            left: pending,
+            cause: None,
+            of,
+        }
+    }
+
+    pub(super) fn add<O>(&mut self, report: &TenantReport<O>) {
+        self.left -= 1;
+        if report.error.is_some() {
+            self.failed.push(escape(report.tenant.as_str()));
+        }
+    }
+
+    pub(super) fn into_result(mut self) -> Result<(), CommandError> {
+        self.failed.sort_unstable();
+        let (of, failed) = (self.of, self.failed);
+        match self.left {
+            0 if failed.is_empty() => Ok(()),
+            0 => Err(CommandError::TenantsFailed { failed, of }),
+            left => Err(CommandError::TenantsLeft {
+                left,
+                of,
+                failed,
+                cause: self.cause,
+            }),
+        }
+    }
+}
+
+/// Runs `job` for `tenants`, while `others` need no work, and prints the events. A failure does not stop the
+/// other tenants. After the first signal no tenant is started; the second one cancels those in progress.
+pub(super) async fn run<J>(
+    database: &AdminDatabase,
+    tenants: Vec<SchemaName>,
+    others: usize,
+    job: J,
+    options: RunOptions,
+    output: &mut FleetOutput,
+    signals: &StopSignals,
+) -> Result<RunSummary, CommandError>
+where
+    J: TenantJob,
+    J::Outcome: OutcomeOutput,
+{
+    let mut summary = RunSummary::new(others + tenants.len(), tenants.len());
+    output.begin(tenants.len());
+    let mut run = TenantRun::start(database, tenants, job, options).await?;
+    let mut is_stopping = false;
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = signals.clone().wait_for(2) => return Ok(summary),
+            () = signals.clone().wait_for(1), if !is_stopping => {
+                is_stopping = true;
+                run.stop();
+                output.stopping();
+                continue;
+            }
+            event = run.next() => event,
+        };
+        let Some(event) = event else { break };
+        output.event(&event);
+        if let RunEvent::Finished(report) = event {
+            summary.add(&report);
+        }
+    }
+    summary.cause = run.end().await.err();
+    Ok(summary)
+}

@@ -1,0 +1,108 @@
+//! Text and JSON of the changes that a run made to a tenant.
+
+use serde::Serialize;
+
+use crate::admin::citus::distribution::DistributionOutcome;
+use crate::admin::migrations::{MigrationOutcome, SchemaUpgrade};
+use crate::cli::report::escape;
+
+/// Text and JSON of the changes to one tenant.
+pub(in crate::cli) trait OutcomeOutput {
+    fn is_unchanged(&self) -> bool;
+
+    /// Returns a line for each change.
+    fn lines(&self, tenant: &str, dry_run: bool) -> Vec<String>;
+
+    /// Returns the fields of the JSON line, which only `migrate` prints.
+    fn json(&self) -> impl Serialize;
+}
+
+/// Fields of a JSON line of `migrate`.
+#[derive(Serialize)]
+pub(super) struct MigrationFields<'a> {
+    pub(super) from: Option<i64>,
+    pub(super) to: Option<i64>,
+    /// Objects that an adopted tenant has and version 1 does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<&'a [String]>,
+    /// `true` if the tenant's role was created or got missing privileges.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) role_made: bool,
+}
+
+impl OutcomeOutput for MigrationOutcome {
+    fn is_unchanged(&self) -> bool {
+        self.is_unchanged()
+    }
+
+    fn lines(&self, tenant: &str, dry_run: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let (Some(adoption), Some(upgrade)) = (&self.adoption, &self.upgrade) {
+            let adopted = if dry_run { "Would adopt" } else { "Adopted" };
+            let mut line = format!("{adopted} {tenant} at version {}", upgrade.from);
+            if !adoption.extras.is_empty() {
+                line.push_str("; kept: ");
+                line.push_str(&escape(&adoption.extras.join(", ")));
+            }
+            lines.push(line);
+        }
+        lines.extend(
+            self.upgrade
+                .iter()
+                .flat_map(|upgrade| step_lines(tenant, upgrade, dry_run)),
+        );
+        if self.role_updated {
+            let updated = if dry_run {
+                "Would create or update"
+            } else {
+                "Created or updated"
+            };
+            lines.push(format!("{updated} role {tenant}"));
+        }
+        lines
+    }
+
+    fn json(&self) -> impl Serialize {
+        let upgrade = self.upgrade.as_ref();
+        let adoption = self.adoption.as_ref();
+        MigrationFields {
+            from: upgrade.map(|upgrade| upgrade.from),
+            to: upgrade.map(SchemaUpgrade::to),
+            kept: adoption.map(|adoption| adoption.extras.as_slice()),
+            role_made: self.role_updated,
+        }
+    }
+}
+
+impl OutcomeOutput for DistributionOutcome {
+    fn is_unchanged(&self) -> bool {
+        self.node.is_none()
+    }
+
+    fn lines(&self, tenant: &str, _dry_run: bool) -> Vec<String> {
+        let node = self.node.iter();
+        node.map(|node| format!("Placed {tenant} on {}", escape(node)))
+            .collect()
+    }
+
+    fn json(&self) -> impl Serialize {}
+}
+
+/// Returns a line for each migration of `schema`.
+pub(super) fn step_lines(
+    schema: &str,
+    upgrade: &SchemaUpgrade,
+    dry_run: bool,
+) -> impl Iterator<Item = String> {
+    upgrade.steps.iter().map(move |step| {
+        let (version, description) = (step.version, &step.description);
+        if dry_run {
+            format!("Would apply {version}/{description} to {schema}")
+        } else {
+            format!(
+                "Applied {version}/{description} to {schema} ({:.1?})",
+                step.duration
+            )
+        }
+    })
+}
