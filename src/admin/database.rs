@@ -16,9 +16,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Settings that administration relies on, which the database or the role may set otherwise. They are not
 /// start-up parameters: a pooler may refuse those, and `require_sessions` could not report it.
 ///
-/// With `row_security` off, a query fails (SQLSTATE 42501) if a policy would hide rows from it. Long statements
+/// No other schema is on the path: objects are named with their schema, or the path is set to one. With
+/// `row_security` off, a query fails (SQLSTATE 42501) if a policy would hide rows from it. Long statements
 /// and transactions are what administration is for: nothing ends them but PostgreSQL's own limits.
 const SESSION_SETTINGS: &str = "\
+SET search_path TO pg_catalog, pg_temp; \
 SET row_security TO off; \
 SET statement_timeout TO 0; \
 SET lock_timeout TO 0; \

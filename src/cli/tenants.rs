@@ -203,7 +203,7 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
         let dropped = drop::drop_tenant(database, &schema, users)
             .await
             .map_err(not_dropped)?;
-        output::status(&format!("{name}: dropped {}", report::contents(&dropped)));
+        output::status(&format!("dropped tenant {name}: {}", report::contents(&dropped)));
         if let RoleRemoval::Kept(reason) = &dropped.role {
             output::status(&format!(
                 "role {name} was not dropped: {}",

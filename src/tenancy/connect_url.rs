@@ -326,6 +326,7 @@ mod tests {
     fn invalid_urls_are_refused_without_their_values() {
         for (url, expected) in [
             ("mysql://a/b", "not a PostgreSQL URL"),
+            ("postgres://me@[::1/x", "not a PostgreSQL URL"),
             ("postgres://a:secret/x@b/c", "not a PostgreSQL URL"),
             (
                 "postgres://a/b?channel_binding=secret",

@@ -84,7 +84,9 @@ async fn more_than_may_wait_are_refused_at_once() {
     let service = Service::with(pool, Duration::from_mins(1), 1024);
     service.get("/users/1/orders").await.ok();
     let lock = database.lock("client1.orders").await;
-    let mut flood = flood(&service, 30);
+    let mut first = flood(&service, 2);
+    database.backends_are_blocked(2).await;
+    let mut flood = flood(&service, 28);
     for _ in 0..25 {
         let refused = flood.join_next().await.unwrap().unwrap();
         refused.problem(429, "tenant-overloaded");
@@ -95,8 +97,10 @@ async fn more_than_may_wait_are_refused_at_once() {
         assert!(metrics.lines().any(|told| told == line), "{line}\n{metrics}");
     }
     lock.release().await;
-    while let Some(answer) = flood.join_next().await {
-        answer.unwrap().ok();
+    for requests in [&mut first, &mut flood] {
+        while let Some(answer) = requests.join_next().await {
+            answer.unwrap().ok();
+        }
     }
 }
 

@@ -128,7 +128,7 @@ async fn failures_are_reported_and_leave_no_file() {
             2,
             "/dev/null is not a regular file",
         ),
-        (&["export", "public"], &url, 1, "it is reserved"),
+        (&["export", "public"], &url, 1, "is reserved"),
         (&["export"], &url, 2, "<NAME>"),
         (&["import", "none.tar"], &url, 1, "failed to open none.tar"),
         (&["import", "."], &url, 1, "failed to read the archive"),
@@ -162,12 +162,7 @@ async fn failures_are_reported_and_leave_no_file() {
             1,
             "permission denied for database",
         ),
-        (
-            &["import", "whole.tar", "--as", "pg_x"],
-            &url,
-            1,
-            "it is reserved",
-        ),
+        (&["import", "whole.tar", "--as", "pg_x"], &url, 1, "is reserved"),
     ] {
         let (status, output, errors) =
             finished(command(&database, &folder, arguments).env("DATABASE_URL", url));

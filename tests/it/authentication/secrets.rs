@@ -54,8 +54,8 @@ fn invalid_database_url_stays_secret() {
         "postgres://me@db/x?Password=hush",
         "postgres://me@db/x?password=hush&pass%20word=hush",
         "postgres://me@db/x?sslmode=require&channel_binding=hush",
-        "postgres://me:hush@one,two/x",
-        "postgres:///x?host=one,two&password=hush",
+        "postgres://me:hush@one,two:port/x",
+        "postgres:///x?host=one,two&port=1,2,3&password=hush",
     ] {
         for arguments in [
             &["serve"][..],

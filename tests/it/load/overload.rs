@@ -88,7 +88,7 @@ async fn open_file_limit_is_raised_to_the_hard_limit() {
         .env("DATABASE_MAX_CONNECTIONS", "4");
     let mut service = ServiceProcess::spawn(&mut limited);
     // 400 files, less a reserve of 64, 4 database connections and 256 refused connections.
-    service.line_with("has room for 76 client connections");
+    service.line_with("allows 76 client connections");
     let url = service.url();
     let mut connections = Vec::new();
     for _ in 0..76 {

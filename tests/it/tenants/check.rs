@@ -42,7 +42,7 @@ async fn missing_schemas_and_users_are_reported() {
             ] },
             { "tenant": "public", "version": null, "differences": [
                 difference("schema", "public", "a tenant's schema".into(),
-                           "the schema name \"public\" is not a tenant's: it is reserved".into()),
+                           "the schema name \"public\" is reserved".into()),
             ] },
         ])
     );

@@ -75,10 +75,10 @@ async fn invalid_names_are_refused() {
     let before = catalog(&database).await;
     for (name, reason) in [
         ("", "the schema name is empty"),
-        (&"x".repeat(64), "has 64 bytes, more than 63"),
-        ("public", "it is reserved"),
-        ("pg_catalog", "it is reserved"),
-        ("information_schema", "it is reserved"),
+        (&"x".repeat(64), "64 bytes, at most 63 are possible"),
+        ("public", "is reserved"),
+        ("pg_catalog", "is reserved"),
+        ("information_schema", "is reserved"),
     ] {
         for command in [&["create"] as &[_], &["check"], &["drop", "--yes"]] {
             assert_refused(&tenants(&database, &[command, &[name]].concat()), reason);
@@ -105,9 +105,9 @@ async fn missing_privileges_and_databases_are_errors() {
         &["drop", "--yes", "--force", "client1"],
     ] {
         let run = tenants_at(&database.url_as(&role), command);
-        assert_refused(&run, "\n  because: ");
         assert!(
-            run.2.contains("permission denied") || run.2.contains("must be owner"),
+            run.2.contains("\n  because: permission denied")
+                || run.2.contains("only the owner of the schema can drop it"),
             "{}",
             run.2
         );
