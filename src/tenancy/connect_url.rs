@@ -175,10 +175,12 @@ fn hosts_with_ports(
                 Some((name, port)) if !is_bracketed || name.ends_with(']') => (name, port),
                 _ => (host, parameters.ports.as_deref().unwrap_or_default()),
             };
-            let name = name
-                .strip_prefix('[')
-                .and_then(|name| name.strip_suffix(']'))
-                .unwrap_or(name);
+            let name = match name.strip_prefix('[') {
+                Some(name) => name
+                    .strip_suffix(']')
+                    .ok_or(InvalidDatabaseUrl::Malformed(None))?,
+                None => name,
+            };
             let name = percent_decode_str(name)
                 .decode_utf8()
                 .map_err(|_| InvalidDatabaseUrl::Malformed(None))?;

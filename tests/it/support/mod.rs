@@ -10,6 +10,7 @@ mod process;
 mod service;
 mod standby;
 mod wait;
+mod wire;
 
 pub(crate) use cluster::{Cluster, data_dir_for_a_test, shared as shared_cluster};
 pub(crate) use database::TestDatabase;
@@ -18,3 +19,4 @@ pub(crate) use pgbouncer::{PgBouncer, is_ci};
 pub(crate) use process::{ServiceProcess, finished};
 pub(crate) use service::{Answer, Service};
 pub(crate) use wait::{block_until, wait_until};
+pub(crate) use wire::CountingProxy;

@@ -63,6 +63,11 @@ impl PgBouncer {
         Some(Self { child, folder })
     }
 
+    /// The path of its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join(".s.PGSQL.6432")
+    }
+
     pub(crate) fn url(&self, database: &str) -> String {
         let socket = utf8_percent_encode(self.folder.to_str().unwrap(), NON_ALPHANUMERIC);
         format!("postgres:///{database}?host={socket}&port=6432&user=postgres&sslmode=disable")
