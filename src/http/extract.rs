@@ -35,6 +35,25 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
     }
 }
 
+/// The `{order_id}` of the path, percent-decoded. The path may have other parameters.
+pub(super) struct OrderId(pub(super) String);
+
+#[derive(Deserialize)]
+struct OrderPath {
+    order_id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OrderId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(OrderPath { order_id }) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::bad_request("The order id in the path must be percent-encoded UTF-8."))?;
+        Ok(Self(order_id))
+    }
+}
+
 /// The requested page.
 pub(super) struct Page(pub(super) PageRequest);
 

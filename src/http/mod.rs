@@ -9,6 +9,7 @@ mod extract;
 mod health;
 mod metrics;
 mod openapi;
+mod order;
 mod orders;
 mod page;
 mod problem;
@@ -66,6 +67,7 @@ pub fn router(
         .layer(from_fn_with_state(settings.request_timeout, limit_time));
     let api = Router::new()
         .route("/users/{id}/orders", get(orders::list))
+        .route("/users/{id}/orders/{order_id}", get(order::find))
         .layer(from_fn_with_state(limit, limit_concurrency));
     // Outside the limit: a request without a valid token takes no permit.
     let api = match authenticator {

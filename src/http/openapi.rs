@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::ProblemBody;
 use super::problem_responses::header;
-use super::{health, metrics, orders};
+use super::{health, metrics, order, orders};
 
 /// Renders the document as JSON.
 pub(super) fn render() -> String {
@@ -29,7 +29,7 @@ pub(super) fn render() -> String {
         (name = "orders", description = "Orders of users, and the total due"),
         (name = "probes", description = "Health and metrics, for operators"),
     ),
-    paths(orders::list, health::livez, health::readyz, metrics::scrape),
+    paths(orders::list, order::find, health::livez, health::readyz, metrics::scrape),
     components(schemas(ProblemBody<'_>)),
     modifiers(&CommonParts),
 )]

@@ -128,6 +128,7 @@ impl From<OrdersError> for Problem {
                 source: DatabaseError::TenantLimit,
                 ..
             }) => return Self::new(ProblemType::TenantOverloaded),
+            OrdersError::OrderNotFound => return Self::new(ProblemType::OrderNotFound),
             OrdersError::Cursor(_) => return Self::bad_cursor(),
             OrdersError::User(error) => user_problem_type(error),
             OrdersError::Data { .. } => ProblemType::TenantDataInvalid,

@@ -18,26 +18,36 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 /// Error responses of all endpoints that read a tenant's data.
 pub(super) struct ApiProblems;
 
+/// Problems of all endpoints that read a tenant's data.
+const API_PROBLEMS: [ProblemType; 13] = [
+    ProblemType::BadRequest,
+    ProblemType::Unauthorized,
+    ProblemType::Forbidden,
+    ProblemType::UserNotFound,
+    ProblemType::NotFound,
+    ProblemType::MethodNotAllowed,
+    ProblemType::TenantOverloaded,
+    ProblemType::TenantDataInvalid,
+    ProblemType::Internal,
+    ProblemType::TenantUnavailable,
+    ProblemType::DatabaseUnavailable,
+    ProblemType::Overloaded,
+    ProblemType::Timeout,
+];
+
 impl IntoResponses for ApiProblems {
     fn responses() -> Responses {
-        responses(
-            "/users/1/orders",
-            &[
-                ProblemType::BadRequest,
-                ProblemType::Unauthorized,
-                ProblemType::Forbidden,
-                ProblemType::UserNotFound,
-                ProblemType::NotFound,
-                ProblemType::MethodNotAllowed,
-                ProblemType::TenantOverloaded,
-                ProblemType::TenantDataInvalid,
-                ProblemType::Internal,
-                ProblemType::TenantUnavailable,
-                ProblemType::DatabaseUnavailable,
-                ProblemType::Overloaded,
-                ProblemType::Timeout,
-            ],
-        )
+        responses("/users/1/orders", &API_PROBLEMS)
+    }
+}
+
+/// Error responses of `GET /users/{id}/orders/{order_id}`.
+pub(super) struct OrderProblems;
+
+impl IntoResponses for OrderProblems {
+    fn responses() -> Responses {
+        let problems = [&[ProblemType::OrderNotFound][..], &API_PROBLEMS].concat();
+        responses("/users/1/orders/1", &problems)
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) enum ProblemType {
     Unauthorized,
     Forbidden,
     UserNotFound,
+    OrderNotFound,
     NotFound,
     MethodNotAllowed,
     TenantOverloaded,
@@ -75,6 +76,11 @@ impl ProblemType {
                 StatusCode::NOT_FOUND,
                 "User not found",
                 "There is no user with this id.",
+            ),
+            Self::OrderNotFound => define(
+                StatusCode::NOT_FOUND,
+                "Order not found",
+                "The user has no order with this id.",
             ),
             Self::NotFound => define(
                 StatusCode::NOT_FOUND,

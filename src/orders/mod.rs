@@ -1,6 +1,8 @@
 //! A user's orders: reads them in the user's tenant and computes the totals.
 
 mod cursor;
+mod find;
+mod list;
 mod money;
 mod query;
 mod timestamp;
@@ -9,12 +11,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub use cursor::{Cursor, InvalidCursor};
+pub use find::find_for_user;
+pub use list::list_for_user;
 pub use money::{InvalidNumber, Money, Quantity};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 
-use crate::tenancy::{DatabaseError, Query, RequestTimings, TenantQuery, Value};
-use crate::users::{User, UserDirectory, UserError};
-use query::{NEWEST_ORDERS, OrderRow, PAGE_AND_TOTAL, TABLES, TotalRow, order_rows, total_row};
+use crate::tenancy::DatabaseError;
+use crate::users::{User, UserError};
+use query::OrderRow;
 
 /// A page of a user's orders to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,12 +77,15 @@ pub struct Item {
     pub description: Option<String>,
 }
 
-/// The reason why a user's orders cannot be shown.
+/// The reason why orders cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum OrdersError {
     /// The user's tenant could not be read.
     #[error(transparent)]
     User(#[from] UserError),
+    /// The user has no order with this id.
+    #[error("the order does not exist")]
+    OrderNotFound,
     /// The cursor has a character that the database's encoding lacks.
     #[error("the cursor is not one of this database")]
     Cursor(#[source] DatabaseError),
@@ -109,115 +116,13 @@ pub enum InvalidTenantData {
     Text(#[from] sqlx::Error),
 }
 
-/// Reads a page of the orders of the user `user_id`.
-///
-/// If `organization` is given, the user has to belong to it. See [`UserDirectory`] for how the user's tenant is
-/// determined.
-///
-/// Dropping the future is safe: it closes the connection in use. `timings` then has the steps until that time.
-///
-/// # Errors
-///
-/// [`OrdersError`].
-pub async fn list_for_user(
-    users: &UserDirectory,
-    timings: &RequestTimings,
-    user_id: &str,
-    organization: Option<&str>,
-    page: &PageRequest,
-) -> Result<OrdersPage, OrdersError> {
-    // One more than the page shows whether there is a next one.
-    let limit = Value::Number(u32::from(page.limit) + 1);
-    if page.after.is_none() {
-        let query = TenantQuery {
-            tables: TABLES,
-            query: Query {
-                statement: &NEWEST_ORDERS,
-                values: &[Value::Text(user_id), limit],
-            },
-        };
-        let (user, rows) = users.query_tenant(timings, user_id, organization, query).await?;
-        if rows.len() <= usize::from(page.limit) {
-            return with_tenant(user, |user| {
-                OrdersPage::new(user, order_rows(&rows)?, page.limit, None)
-            });
-        }
-    }
-    let after = page.after.as_ref();
-    let time = match after {
-        None => Some("infinity".to_owned()),
-        Some(Cursor(time, _)) => time.map(|time| time.to_string()),
-    };
-    let query = TenantQuery {
-        tables: TABLES,
-        query: Query {
-            statement: &PAGE_AND_TOTAL,
-            values: &[
-                Value::Text(user_id),
-                limit,
-                after.map(|Cursor(_, id)| id.as_str()).into(),
-                time.as_deref().into(),
-            ],
-        },
-    };
-    let read = users.query_tenant(timings, user_id, organization, query).await;
-    let (user, rows) = read.map_err(|error| match error {
-        UserError::Tenant {
-            source: source @ DatabaseError::Unencodable(_),
-            ..
-        } if after.is_some() => OrdersError::Cursor(source),
-        error => error.into(),
-    })?;
-    with_tenant(user, |user| {
-        let total = rows.first().map(total_row).transpose()?;
-        OrdersPage::new(user, order_rows(&rows)?, page.limit, total)
-    })
-}
-
 /// Names the tenant in the error.
-fn with_tenant(
+fn with_tenant<T>(
     user: User,
-    read: impl FnOnce(User) -> Result<OrdersPage, InvalidTenantData>,
-) -> Result<OrdersPage, OrdersError> {
+    read: impl FnOnce(User) -> Result<T, InvalidTenantData>,
+) -> Result<T, OrdersError> {
     let tenant = user.organization_id.clone();
     read(user).map_err(|source| OrdersError::Data { tenant, source })
-}
-
-impl OrdersPage {
-    /// A page of at most `limit` of `rows`. Without `total`, `rows` are all orders of the user.
-    fn new(
-        user: User,
-        rows: Vec<OrderRow>,
-        limit: u16,
-        total: Option<TotalRow>,
-    ) -> Result<Self, InvalidTenantData> {
-        let mut ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-        ids.sort_unstable();
-        if !ids.is_sorted_by(|a, b| a < b) || total.as_ref().is_some_and(|total| !total.is_unique) {
-            return Err(InvalidTenantData::Duplicate);
-        }
-        let has_more = rows.len() > usize::from(limit);
-        let orders = rows
-            .into_iter()
-            .take(limit.into())
-            .map(OrderLine::try_from)
-            .collect::<Result<Vec<_>, _>>()?;
-        let total_due = match total {
-            None => Money::sum(orders.iter().filter_map(|line| line.line_total))?,
-            Some(TotalRow { due: None, .. }) => Money::ZERO, // no order has a line total
-            Some(TotalRow { due: Some(due), .. }) => Money::parse(&due)?,
-        };
-        let next_cursor = orders
-            .last()
-            .filter(|_| has_more)
-            .map(|line| Cursor(line.created_at, line.id.clone()));
-        Ok(Self {
-            user,
-            orders,
-            total_due,
-            next_cursor,
-        })
-    }
 }
 
 impl TryFrom<OrderRow> for OrderLine {

@@ -25,6 +25,17 @@ ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
 LIMIT $2",
 };
 
+/// The order `$2` of the user `$1`. Two rows if it, or its item, occurs more than once.
+pub(super) const ORDER_BY_ID: Statement = Statement {
+    name: "order_by_id",
+    text: "\
+SELECT o.id::text, o.creation_timestamp::timestamp::text, o.quantity::text, o.item_id::text,
+       i.description::text, i.price::text
+FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+WHERE o.id::text = $2 AND o.id::text COLLATE \"C\" = $2 AND o.user_id::text COLLATE \"C\" = $1
+LIMIT 2",
+};
+
 /// The orders of the user `$1` behind a cursor, at most `$2`, and the total due of all orders of the user. If no
 /// order is behind the cursor, the only row has no order.
 ///

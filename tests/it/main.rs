@@ -28,6 +28,7 @@ mod isolation;
 mod load;
 mod migrations;
 mod one_message;
+mod order;
 mod orders;
 mod page;
 mod pooler;

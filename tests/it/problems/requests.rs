@@ -140,7 +140,7 @@ async fn unknown_path_is_not_found() {
         "/users",
         "/users/1",
         "/users/1/orders/",
-        "/users/1/orders/1",
+        "/users/1/orders/1/items",
         "//",
         "/livez/",
     ] {

@@ -1,0 +1,50 @@
+//! One order of a user.
+
+use super::query::{ORDER_BY_ID, TABLES, order_rows};
+use super::{InvalidTenantData, OrderLine, OrdersError, with_tenant};
+use crate::tenancy::{DatabaseError, Query, RequestTimings, TenantQuery, Value};
+use crate::users::{UserDirectory, UserError};
+
+/// Reads the order `order_id` of the user `user_id`.
+///
+/// If `organization` is given, the user has to belong to it. Dropping the future is safe: it closes the
+/// connection in use.
+///
+/// # Errors
+///
+/// [`OrdersError`].
+pub async fn find_for_user(
+    users: &UserDirectory,
+    timings: &RequestTimings,
+    user_id: &str,
+    organization: Option<&str>,
+    order_id: &str,
+) -> Result<OrderLine, OrdersError> {
+    // PostgreSQL's text cannot contain a NUL, so no order has such an id. The user is looked up all the same.
+    let is_possible = !order_id.contains('\0');
+    let order_id = if is_possible { order_id } else { "" };
+    let query = TenantQuery {
+        tables: TABLES,
+        query: Query {
+            statement: &ORDER_BY_ID,
+            values: &[Value::Text(user_id), Value::Text(order_id)],
+        },
+    };
+    let read = users.query_tenant(timings, user_id, organization, query).await;
+    let (user, rows) = read.map_err(|error| match error {
+        UserError::Tenant {
+            source: DatabaseError::Unencodable(_),
+            ..
+        } => OrdersError::OrderNotFound,
+        error => error.into(),
+    })?;
+    let orders = with_tenant(user, |_| {
+        let orders = order_rows(&rows)?.into_iter().map(OrderLine::try_from);
+        match orders.collect::<Result<Vec<_>, _>>()? {
+            orders if orders.len() > 1 => Err(InvalidTenantData::Duplicate),
+            orders => Ok(orders),
+        }
+    })?;
+    let order = orders.into_iter().next().filter(|_| is_possible);
+    order.ok_or(OrdersError::OrderNotFound)
+}
