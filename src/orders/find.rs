@@ -1,6 +1,6 @@
 //! One order of a user.
 
-use super::query::{ORDER_BY_ID, TABLES, order_rows};
+use super::query::{ORDER_BY_ID, TABLES, has_ambiguous_item, order_rows};
 use super::{InvalidTenantData, OrderLine, OrdersError, with_tenant};
 use crate::tenancy::{DatabaseError, Query, RequestTimings, TenantQuery, Value};
 use crate::users::{UserDirectory, UserError};
@@ -39,9 +39,12 @@ pub async fn find_for_user(
         error => error.into(),
     })?;
     let orders = with_tenant(user, |_| {
+        if has_ambiguous_item(&rows)? {
+            return Err(InvalidTenantData::Ambiguous);
+        }
         let orders = order_rows(&rows)?.into_iter().map(OrderLine::try_from);
         match orders.collect::<Result<Vec<_>, _>>()? {
-            orders if orders.len() > 1 => Err(InvalidTenantData::Duplicate),
+            orders if orders.len() > 1 => Err(InvalidTenantData::Ambiguous),
             orders => Ok(orders),
         }
     })?;

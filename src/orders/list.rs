@@ -1,6 +1,8 @@
 //! The orders of a user, a page at a time.
 
-use super::query::{NEWEST_ORDERS, OrderRow, PAGE_AND_TOTAL, TABLES, TotalRow, order_rows, total_row};
+use super::query::{
+    NEWEST_ORDERS, OrderRow, PAGE_AND_TOTAL, TABLES, TotalRow, has_ambiguous_item, order_rows, total_row,
+};
 use super::{Cursor, InvalidTenantData, Money, OrderLine, OrdersError, OrdersPage, PageRequest, with_tenant};
 use crate::tenancy::{DatabaseError, Query, RequestTimings, TenantQuery, Value};
 use crate::users::{User, UserDirectory, UserError};
@@ -35,6 +37,9 @@ pub async fn list_for_user(
         let (user, rows) = users.query_tenant(timings, user_id, organization, query).await?;
         if rows.len() <= usize::from(page.limit) {
             return with_tenant(user, |user| {
+                if has_ambiguous_item(&rows)? {
+                    return Err(InvalidTenantData::Ambiguous);
+                }
                 OrdersPage::new(user, order_rows(&rows)?, page.limit, None)
             });
         }
@@ -81,7 +86,7 @@ impl OrdersPage {
         let mut ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         ids.sort_unstable();
         if !ids.is_sorted_by(|a, b| a < b) || total.as_ref().is_some_and(|total| !total.is_unique) {
-            return Err(InvalidTenantData::Duplicate);
+            return Err(InvalidTenantData::Ambiguous);
         }
         let has_more = rows.len() > usize::from(limit);
         let orders = rows

@@ -108,9 +108,9 @@ pub enum InvalidTenantData {
     /// The time of an order.
     #[error(transparent)]
     Timestamp(#[from] InvalidTimestamp),
-    /// An order or an item occurs more than once, so that totals would count it more than once.
-    #[error("an order or its item occurs more than once")]
-    Duplicate,
+    /// An order or an item occurs more than once, or an item differs from the order's only in upper and lower case.
+    #[error("an order or its item is ambiguous")]
+    Ambiguous,
     /// A text is not valid in its encoding.
     #[error("a value is not valid text")]
     Text(#[from] sqlx::Error),

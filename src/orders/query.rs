@@ -14,12 +14,18 @@ use crate::tenancy::Statement;
 pub(super) const TABLES: &str = "items, orders";
 
 /// The newest orders of the user `$1`, at most `$2`.
+///
+/// The last column is true if the order's item differs from an existing one only in upper and lower case, which
+/// is the same item for a column of type `citext`. The subquery runs only if an item is missing.
 pub(super) const NEWEST_ORDERS: Statement = Statement {
     name: "newest_orders",
     text: "\
 SELECT o.id::text, o.creation_timestamp::timestamp::text, o.quantity::text, o.item_id::text,
-       i.description::text, i.price::text
-FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+       i.description::text, i.price::text,
+       CASE WHEN i.id IS NULL AND o.item_id IS NOT NULL AND pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext'
+            THEN pg_catalog.lower(o.item_id::text) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
+            ELSE false END
+FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text /*collation*/
 WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
 ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
 LIMIT $2",
@@ -30,8 +36,11 @@ pub(super) const ORDER_BY_ID: Statement = Statement {
     name: "order_by_id",
     text: "\
 SELECT o.id::text, o.creation_timestamp::timestamp::text, o.quantity::text, o.item_id::text,
-       i.description::text, i.price::text
-FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text
+       i.description::text, i.price::text,
+       CASE WHEN i.id IS NULL AND o.item_id IS NOT NULL AND pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext'
+            THEN pg_catalog.lower(o.item_id::text) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
+            ELSE false END
+FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text /*collation*/
 WHERE o.id::text = $2 AND o.id::text COLLATE \"C\" = $2 AND o.user_id::text COLLATE \"C\" = $1
 LIMIT 2",
 };
@@ -42,7 +51,7 @@ LIMIT 2",
 /// The total multiplies each item's price by the sum of its quantities, which takes half the time of a
 /// multiplication for each order. Prices are converted by way of text, because a direct cast of a float to
 /// numeric rounds it to 15 digits. `is_unique` is false if an item's id occurs more than once, which would count
-/// an order more than once.
+/// an order more than once, or if an item may be another one, as in [`NEWEST_ORDERS`].
 ///
 /// `$3` and `$4` are the id and the time of the last order before the page: NULL and `infinity` for the first
 /// page, and a NULL time among the orders without one, which come last. Orders with and without a time are read
@@ -54,13 +63,18 @@ SELECT page.id, page.creation_timestamp::text, page.quantity, page.item_id, page
        total.due, total.is_unique
 FROM (
     SELECT sum(i.price::text::numeric * ordered.quantity)::text AS due,
-           count(*) = count(DISTINCT ordered.item_id) + count(*) FILTER (WHERE ordered.item_id IS NULL) AS is_unique
+           count(*) = count(DISTINCT ordered.item_id) + count(*) FILTER (WHERE ordered.item_id IS NULL)
+           AND NOT COALESCE(pg_catalog.bool_or(
+               CASE WHEN i.id IS NULL AND ordered.is_citext
+               THEN pg_catalog.lower(ordered.item_id) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
+               ELSE false END), false) AS is_unique
     FROM (
-        SELECT o.item_id::text, sum(o.quantity::text::numeric) AS quantity
+        SELECT o.item_id::text, sum(o.quantity::text::numeric) AS quantity,
+               pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext' AS is_citext
         FROM orders o
         WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
-        GROUP BY o.item_id::text
-    ) AS ordered LEFT JOIN items i ON i.id::text = ordered.item_id
+        GROUP BY o.item_id::text, is_citext
+    ) AS ordered LEFT JOIN items i ON i.id::text = ordered.item_id /*collation*/
 ) AS total
 LEFT JOIN (
     SELECT o.id, o.creation_timestamp, o.quantity, o.item_id, i.description::text, i.price::text
@@ -83,7 +97,7 @@ LEFT JOIN (
          LIMIT $2)
         ORDER BY creation_timestamp DESC NULLS LAST, id
         LIMIT $2
-    ) AS o LEFT JOIN items i ON i.id::text = o.item_id
+    ) AS o LEFT JOIN items i ON i.id::text = o.item_id /*collation*/
 ) AS page ON TRUE
 ORDER BY page.creation_timestamp DESC NULLS LAST, page.id",
 };
@@ -125,6 +139,16 @@ pub(super) fn order_rows(rows: &[PgRow]) -> Result<Vec<OrderRow>, sqlx::Error> {
         });
     }
     Ok(orders)
+}
+
+/// Returns whether a row of [`NEWEST_ORDERS`] or [`ORDER_BY_ID`] has an ambiguous item.
+pub(super) fn has_ambiguous_item(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
+    for row in rows {
+        if row.try_get(6)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Reads the total of a row of [`PAGE_AND_TOTAL`].

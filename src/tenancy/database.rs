@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::connect::{Connector, InvalidDatabaseUrl};
-use super::message::{Message, Preparation, Query, TenantQuery};
+use super::message::{Message, MessageForm, Query, TenantQuery};
 use super::pool::{LimitError, Pool, PoolLimits, PoolStatus, TenantLimits, TenantPermit};
 use super::reply::{MessageError, Reply};
 use super::session_settings::SessionSettings;
@@ -17,8 +17,8 @@ use super::{DatabaseError, RequestTimings, SchemaName, Step, isolation_check};
 use crate::config::{DatabaseUrl, PoolSettings};
 use crate::error_chain;
 
-/// Maximum number of tenants that are known to have relations which cannot be locked.
-const MAX_UNLOCKABLE_TENANTS: usize = 10_000;
+/// Maximum number of tenants whose messages are known to need another form.
+const MAX_TENANT_FORMS: usize = 10_000;
 
 /// A database, reached through a pool of connections. Clones share the pool.
 #[derive(Clone)]
@@ -33,8 +33,8 @@ struct Shared {
     settings: SessionSettings,
     /// The settings that the server needs; set once the connections have passed the isolation check.
     checked: OnceCell<SessionSettings>,
-    /// Tenants whose relations cannot be locked, such as foreign tables.
-    unlockable: Cache<Arc<SchemaName>, ()>,
+    /// The forms of messages to tenants that need another one than most, such as those with foreign tables.
+    forms: Cache<Arc<SchemaName>, MessageForm>,
 }
 
 impl Database {
@@ -62,7 +62,7 @@ impl Database {
             acquire_timeout: settings.acquire_timeout,
             settings: session,
             checked: OnceCell::new(),
-            unlockable: Cache::new(MAX_UNLOCKABLE_TENANTS),
+            forms: Cache::new(MAX_TENANT_FORMS),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -96,16 +96,29 @@ impl Database {
         query: TenantQuery<'_>,
     ) -> Result<Reply, MessageError> {
         timings.set_tenant(tenant);
-        match self.send_with_retry(timings, shared, Some((tenant, query))).await {
-            Err(error) if error.is_unlockable() => {}
-            reply => return reply,
+        loop {
+            let form = self.form_for(tenant);
+            let error = match self.send_with_retry(timings, shared, Some((tenant, query))).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            match error.other_form(form) {
+                Some(other) if other != form => {
+                    let cause = error_chain::messages(&error.source).join(": ");
+                    tracing::info!(
+                        tenant = tenant.as_str(),
+                        cause,
+                        "trying another form of the message"
+                    );
+                    self.shared.forms.insert(Arc::clone(tenant), other);
+                }
+                _ => return Err(error),
+            }
         }
-        tracing::info!(
-            tenant = tenant.as_str(),
-            "a table of the tenant cannot be locked: its statements are not prepared"
-        );
-        self.shared.unlockable.insert(Arc::clone(tenant), ());
-        self.send_with_retry(timings, shared, Some((tenant, query))).await
+    }
+
+    fn form_for(&self, tenant: &Arc<SchemaName>) -> MessageForm {
+        self.shared.forms.get(tenant).unwrap_or_default()
     }
 
     /// Sends a message, and sends it again on a new connection if the server gave the first one up: nothing
@@ -151,12 +164,8 @@ impl Database {
                 Ok((settings, connection.with_permit(permit)))
             })
             .await?;
-        let is_lockable = tenant.is_none_or(|tenant| self.shared.unlockable.get(tenant).is_none());
-        let preparation = if is_lockable && settings.allows_prepared_statements() {
-            Preparation::Prepared
-        } else {
-            Preparation::Inline
-        };
+        let mut form = tenant.map_or_else(MessageForm::default, |tenant| self.form_for(tenant));
+        form.is_inline |= !settings.allows_prepared_statements();
         let step = if tenant.is_some() {
             Step::Query
         } else {
@@ -165,7 +174,7 @@ impl Database {
         timings
             .step(step, async {
                 let (stream, prepared) = connection.parts();
-                let message = Message::new(settings, preparation, prepared, shared, in_tenant);
+                let message = Message::new(settings, form, prepared, shared, in_tenant);
                 let reply = Reply::read(stream, message).await?;
                 connection.check_in();
                 Ok(reply)

@@ -126,8 +126,8 @@ fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
         "57014" | "55P03" | "25P04" => return DatabaseError::TimedOut,
         // object_not_in_prerequisite_state, such as a materialized view without rows
         "55000" => return DatabaseError::SchemaMismatch,
-        // character_not_in_repertoire, untranslatable_character
-        "22021" | "22P05" => return DatabaseError::Unencodable,
+        // untranslatable_character
+        "22P05" => return DatabaseError::Unencodable,
         // invalid_sql_statement_name, duplicate_prepared_statement: another server connection than before
         "26000" | "42P05" => return DatabaseError::Unavailable,
         _ => {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 use tokio::time::Instant;
 
-use super::message::{Message, Preparation, Query, Statement, TenantQuery};
+use super::message::{Message, MessageForm, Query, Statement, TenantQuery};
 use super::pool::Pool;
 use super::reply::Reply;
 use super::session_settings::SessionSettings;
@@ -98,7 +98,10 @@ pub(super) async fn run(
     let in_tenant = TenantQuery { tables: "", query };
     let message = Message::new(
         &settings.without_roles(),
-        Preparation::Inline,
+        MessageForm {
+            is_inline: true,
+            ..MessageForm::default()
+        },
         prepared,
         query,
         Some((&missing, in_tenant)),

@@ -4,6 +4,7 @@
 //! the end of the message, also after an error (manual, section 55.2.2.1, "Multiple Statements in a Simple
 //! Query"). So the search path, the role and the locks of a request end with its message.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
@@ -83,15 +84,18 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-/// The use of prepared statements, which not every server connection and relation allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Preparation {
-    /// Statements are prepared once for each connection and tenant, and the tenant's tables are locked before
-    /// they run.
-    Prepared,
-    /// The message contains the text of its statements.
-    Inline,
+/// The form of a message, which depends on the server connection and on the tenant's relations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct MessageForm {
+    /// The message contains the text of its statements. Otherwise, they are prepared once for each connection and
+    /// tenant, and the tenant's tables are locked before they run.
+    pub(super) is_inline: bool,
+    /// Comparisons of two columns have the default collation, because the columns have different ones.
+    pub(super) has_collation: bool,
 }
+
+/// Stands in the text of a statement behind the comparison of two columns.
+const COLLATION_MARK: &str = "/*collation*/";
 
 /// A message, and the positions of its statements, by which its rows and errors are told apart.
 #[derive(Debug)]
@@ -113,7 +117,7 @@ impl Message {
     /// would then read an empty table.
     pub(super) fn new(
         settings: &SessionSettings,
-        preparation: Preparation,
+        form: MessageForm,
         prepared: &mut PreparedStatements,
         shared: Query<'_>,
         in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
@@ -130,17 +134,16 @@ impl Message {
         for setting in settings.of_each_message() {
             message.push(setting);
         }
-        match preparation {
-            Preparation::Prepared => {
-                if prepared.insert_shared(shared.statement.name) {
-                    message.push(Prepare(shared.statement.name, shared));
-                }
-                message.shared = message.push(Execute(shared.statement.name, shared.values));
+        message.shared = if form.is_inline {
+            message.push(Inline(shared, form))
+        } else {
+            if prepared.insert_shared(shared.statement.name) {
+                message.push(Prepare(shared.statement.name, shared, form));
             }
-            Preparation::Inline => message.shared = message.push(Inline(shared)),
-        }
+            message.push(Execute(shared.statement.name, shared.values))
+        };
         if let Some((tenant, query)) = in_tenant {
-            message.push_tenant(settings, preparation, prepared, tenant, query);
+            message.push_tenant(settings, form, prepared, tenant, query);
         }
         if let Some(end) = settings.end() {
             message.push(end);
@@ -151,7 +154,7 @@ impl Message {
     fn push_tenant(
         &mut self,
         settings: &SessionSettings,
-        preparation: Preparation,
+        form: MessageForm,
         prepared: &mut PreparedStatements,
         tenant: &Arc<SchemaName>,
         TenantQuery { tables, query }: TenantQuery<'_>,
@@ -164,8 +167,8 @@ impl Message {
         if settings.has_roles() {
             self.role = Some(self.push(format_args!("SET LOCAL ROLE {}", tenant.quoted_role())));
         }
-        if preparation == Preparation::Inline {
-            self.tenant = Some(self.push(Inline(query)));
+        if form.is_inline {
+            self.tenant = Some(self.push(Inline(query, form)));
             return;
         }
         self.lock = Some(self.push(format_args!("LOCK TABLE {tables} IN ACCESS SHARE MODE")));
@@ -176,7 +179,7 @@ impl Message {
             self.push(format_args!("DEALLOCATE {evicted}"));
         }
         if entry.is_new {
-            self.push(Prepare(&entry.name, query));
+            self.push(Prepare(&entry.name, query, form));
         }
         self.tenant = Some(self.push(Execute(&entry.name, query.values)));
     }
@@ -191,13 +194,13 @@ impl Message {
     }
 }
 
-struct Prepare<'a, N>(N, Query<'a>);
+struct Prepare<'a, N>(N, Query<'a>, MessageForm);
 
 impl<N: fmt::Display> fmt::Display for Prepare<'_, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PREPARE {}", self.0)?;
         write_list(f, self.1.values.iter().map(|value| value.type_name()))?;
-        write!(f, " AS {}", self.1.statement.text)
+        write!(f, " AS {}", self.2.text_of(self.1.statement))
     }
 }
 
@@ -225,11 +228,25 @@ fn write_list(f: &mut fmt::Formatter<'_>, items: impl IntoIterator<Item = impl f
 }
 
 /// The text of a statement with its values in place of `$1`, `$2`, ….
-struct Inline<'a>(Query<'a>);
+struct Inline<'a>(Query<'a>, MessageForm);
+
+impl MessageForm {
+    fn text_of(self, statement: &Statement) -> Cow<'static, str> {
+        if self.has_collation {
+            statement
+                .text
+                .replace(COLLATION_MARK, "COLLATE \"default\"")
+                .into()
+        } else {
+            statement.text.into()
+        }
+    }
+}
 
 impl fmt::Display for Inline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = self.0.statement.text.split('$');
+        let text = self.1.text_of(self.0.statement);
+        let mut parts = text.split('$');
         f.write_str(parts.next().unwrap_or_default())?;
         for part in parts {
             let digits = part.bytes().take_while(u8::is_ascii_digit).count();
@@ -276,12 +293,12 @@ mod tests {
             values: &values,
         };
         assert_eq!(
-            Inline(query).to_string(),
+            Inline(query, MessageForm::default()).to_string(),
             "SELECT NULL::pg_catalog.text, pg_catalog.convert_from(pg_catalog.decode('61', 'hex'), 'UTF8') \
              FROM t LIMIT 7"
         );
         assert_eq!(
-            Prepare("example_1", query).to_string(),
+            Prepare("example_1", query, MessageForm::default()).to_string(),
             "PREPARE example_1(text, text, bigint) AS SELECT $2, $1 FROM t LIMIT $3"
         );
     }

@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, PgConnection, raw_sql};
 
 use super::DatabaseError;
-use super::message::Message;
+use super::message::{Message, MessageForm};
 
 /// The rows of a message's statements.
 #[derive(Debug)]
@@ -67,11 +67,24 @@ impl Reply {
 }
 
 impl MessageError {
-    /// Returns whether the tenant's tables can perhaps be read although PostgreSQL refused to lock them:
-    /// foreign tables and materialized views, or tables of which the service may read only some columns.
-    pub(super) fn is_unlockable(&self) -> bool {
-        // wrong_object_type, insufficient_privilege
-        self.is_at_lock && matches!(self.source.sqlstate().as_deref(), Some("42809" | "42501"))
+    /// Returns the form of the message that may succeed where `form` failed, if there is one.
+    ///
+    /// PostgreSQL refuses to lock foreign tables and materialized views, and tables of which the service may read
+    /// only some columns. It refuses to compare columns of different collations.
+    pub(super) fn other_form(&self, form: MessageForm) -> Option<MessageForm> {
+        match self.source.sqlstate().as_deref()? {
+            // wrong_object_type, insufficient_privilege
+            "42809" | "42501" if self.is_at_lock => Some(MessageForm {
+                is_inline: true,
+                ..form
+            }),
+            // collation_mismatch, indeterminate_collation
+            "42P21" | "42P22" => Some(MessageForm {
+                has_collation: true,
+                ..form
+            }),
+            _ => None,
+        }
     }
 }
 

@@ -11,11 +11,12 @@ use crate::config::{PoolSettings, Pooler};
 ///
 /// No tenant's schema is on the path: shared tables are named with their schema, and a tenant's path is set
 /// for one message at a time. Floating-point prices are read with the fewest digits that identify them.
-const RESULT_SETTINGS: [(&str, &str); 4] = [
+const RESULT_SETTINGS: [(&str, &str); 5] = [
     ("search_path", "pg_catalog,pg_temp"),
     ("extra_float_digits", "1"),
     ("DateStyle", "ISO"),
-    ("lock_timeout", "0"), // the statement timeout limits waits for locks too
+    ("quote_all_identifiers", "off"), // the isolation check compares search paths
+    ("lock_timeout", "0"),            // the statement timeout limits waits for locks too
 ];
 
 /// The settings of the pool's connections.
@@ -123,6 +124,8 @@ impl SessionSettings {
         let timeout = self.statement_timeout.as_millis().to_string();
         options
             .options(RESULT_SETTINGS)
+            // A standby refuses transactions that begin as serializable.
+            .options([("default_transaction_isolation", "read committed")])
             .options([("statement_timeout", timeout)])
     }
 }

@@ -24,6 +24,7 @@ mod embedded;
 mod existing_database;
 mod failure;
 mod fair_shares;
+mod foreign_databases;
 mod isolation;
 mod load;
 mod migrations;

@@ -33,6 +33,11 @@ impl TestDatabase {
         Self::from_template("template0 ENCODING 'LATIN1' LOCALE 'C'").await
     }
 
+    /// Creates an empty database with another encoding or locale provider, which `options` of `CREATE DATABASE` name.
+    pub(crate) async fn with_options(options: &str) -> Self {
+        Self::from_template(&format!("template0 {options}")).await
+    }
+
     async fn from_template(template: &str) -> Self {
         let name = format!("test_{}", next_number());
         let mut connection = shared().connect("postgres").await;

@@ -1,0 +1,201 @@
+//! Databases that other people created: their encodings, collations, types and settings.
+
+use crate::support::{Service, TestDatabase};
+
+/// The tables of the service, with two tenants whose schemas are `short` and `long`.
+fn two_tenants(short: &str, long: &str) -> String {
+    let tenant = |schema: &str, price: u32| {
+        format!(
+            "CREATE SCHEMA \"{schema}\";
+             CREATE TABLE \"{schema}\".items (id varchar PRIMARY KEY, description varchar, price double precision);
+             CREATE TABLE \"{schema}\".orders (id varchar PRIMARY KEY, creation_timestamp timestamp,
+                 quantity integer, user_id varchar, item_id varchar);
+             INSERT INTO \"{schema}\".items VALUES ('1', 'item', {price});
+             INSERT INTO \"{schema}\".orders VALUES ('1', NULL, 1, '1', '1'), ('2', NULL, 1, '2', '1');"
+        )
+    };
+    format!(
+        "CREATE TABLE public.users (id varchar PRIMARY KEY, name varchar, organization_id varchar);
+         INSERT INTO public.users VALUES ('1', 'one', '{short}'), ('2', 'two', '{long}'); {}",
+        tenant(short, 5)
+    )
+}
+
+async fn total_due(service: &Service, path: &str) -> String {
+    let page = service.get(path).await.ok();
+    page["total_due"].as_str().unwrap().to_owned()
+}
+
+/// In EUC_JP, `é` has three bytes: PostgreSQL truncates a name of 31 to one of 21.
+#[tokio::test]
+async fn name_that_the_server_truncates_is_no_tenant() {
+    let options = "ENCODING 'EUC_JP' LC_COLLATE 'C' LC_CTYPE 'C'";
+    let database = TestDatabase::with_options(options).await;
+    let (short, long) = ("é".repeat(21), "é".repeat(31));
+    database.execute(two_tenants(&short, &long)).await;
+    let service = Service::over(&database);
+    for _ in 0..2 {
+        assert_eq!(total_due(&service, "/users/1/orders").await, "5.00");
+        for path in ["/users/2/orders", "/users/2/orders?limit=1", "/users/2/orders/2"] {
+            service.get(path).await.problem(503, "tenant-unavailable");
+        }
+    }
+}
+
+/// In LATIN1, `é` has one byte, fewer than in UTF-8.
+#[tokio::test]
+async fn name_that_fits_in_the_servers_encoding_is_a_tenant() {
+    let database = TestDatabase::latin1().await;
+    let name = "é".repeat(40);
+    database.execute(two_tenants(&name, &name)).await;
+    assert_eq!(
+        total_due(&Service::over(&database), "/users/1/orders").await,
+        "5.00"
+    );
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_text_are_invalid_data() {
+    let database = TestDatabase::with_options("ENCODING 'SQL_ASCII' LOCALE 'C'").await;
+    database.execute(two_tenants("client1", "client1")).await;
+    database
+        .execute(
+            "INSERT INTO public.users VALUES ('3', E'\\xe9', 'client1');
+             UPDATE client1.orders SET id = E'\\xe9' WHERE user_id = '2'",
+        )
+        .await;
+    let service = Service::over(&database);
+    assert_eq!(total_due(&service, "/users/1/orders").await, "5.00");
+    for path in ["/users/2/orders", "/users/2/orders?limit=1", "/users/3/orders"] {
+        service.get(path).await.problem(500, "tenant-data-invalid");
+    }
+}
+
+#[tokio::test]
+async fn settings_of_the_database_change_no_result() {
+    let database = TestDatabase::existing().await;
+    let name = database.name();
+    for setting in [
+        "quote_all_identifiers = on",
+        "default_transaction_isolation = serializable",
+        "default_transaction_read_only = on",
+        "standard_conforming_strings = off",
+        "bytea_output = escape",
+        "extra_float_digits = -15",
+        "DateStyle = 'German, DMY'",
+        "IntervalStyle = sql_standard",
+        "search_path = client2, public",
+        "lock_timeout = '1ms'",
+        "statement_timeout = '1ms'",
+        "lc_messages = 'C'",
+        "row_security = off",
+        "xmloption = document",
+        "array_nulls = off",
+    ] {
+        database
+            .execute(format!("ALTER DATABASE {name} SET {setting}"))
+            .await;
+    }
+    database
+        .execute(
+            "SET default_transaction_read_only = off; SET statement_timeout = 0;
+                  UPDATE client1.orders SET creation_timestamp = '2026-01-31 09:30' WHERE id = '1';
+                  UPDATE client1.items SET price = 0.1 WHERE id = '1'",
+        )
+        .await;
+    let service = Service::over(&database);
+    for path in ["/users/1/orders", "/users/1/orders?limit=1"] {
+        let page = service.get(path).await.ok();
+        assert_eq!(page["total_due"], "10001.00");
+        assert_eq!(page["orders"][0]["created_at"], "2026-01-31T09:30:00");
+    }
+}
+
+#[tokio::test]
+async fn fractional_quantities_are_exact() {
+    for column in ["numeric(10,3)", "double precision"] {
+        let database = TestDatabase::existing().await;
+        database
+            .execute(format!(
+                "ALTER TABLE client1.orders ALTER quantity TYPE {column};
+                 UPDATE client1.orders SET quantity = 2.5 WHERE id = '1';
+                 UPDATE client1.orders SET quantity = 0.4 WHERE id = '2'"
+            ))
+            .await;
+        let service = Service::over(&database);
+        let page = service.get("/users/1/orders").await.ok();
+        assert_eq!(page["orders"][0]["line_total"], "12500.00");
+        assert_eq!(page["orders"][1]["quantity"].to_string(), "0.4");
+        assert_eq!(page["total_due"], "13300.00");
+        assert_eq!(total_due(&service, "/users/1/orders?limit=1").await, "13300.00");
+    }
+}
+
+#[tokio::test]
+async fn columns_of_different_collations_are_joined() {
+    let database = TestDatabase::existing().await;
+    database
+        .execute(
+            "ALTER TABLE client1.orders DROP CONSTRAINT orders_item_id_fkey;
+             ALTER TABLE client1.items ALTER id TYPE varchar COLLATE \"C\";
+             ALTER TABLE client1.orders ALTER item_id TYPE varchar COLLATE \"en-x-icu\";
+             ALTER TABLE client1.orders ADD FOREIGN KEY (item_id) REFERENCES client1.items",
+        )
+        .await;
+    let service = Service::over(&database);
+    for path in ["/users/1/orders", "/users/1/orders?limit=1"] {
+        assert_eq!(total_due(&service, path).await, "60000.00");
+    }
+    assert_eq!(
+        service.get("/users/1/orders/1").await.ok()["line_total"],
+        "50000.00"
+    );
+}
+
+/// To the tenant's foreign key, `tsl` and `TSL` are the same item.
+#[tokio::test]
+async fn item_ids_that_differ_only_in_case_are_never_a_wrong_total() {
+    let database = TestDatabase::existing().await;
+    database
+        .execute(
+            "CREATE EXTENSION citext;
+             ALTER TABLE client1.orders DROP CONSTRAINT orders_item_id_fkey;
+             ALTER TABLE client1.items ALTER id TYPE citext; ALTER TABLE client1.orders ALTER item_id TYPE citext;
+             ALTER TABLE client1.orders ADD FOREIGN KEY (item_id) REFERENCES client1.items",
+        )
+        .await;
+    let service = Service::over(&database);
+    assert_eq!(total_due(&service, "/users/1/orders").await, "60000.00");
+    database
+        .execute(
+            "INSERT INTO client1.items VALUES ('TSL', NULL, 'Tesla', 1);
+                  UPDATE client1.orders SET item_id = 'tsl' WHERE id = '1'",
+        )
+        .await;
+    for path in ["/users/1/orders", "/users/1/orders?limit=1", "/users/1/orders/1"] {
+        service.get(path).await.problem(500, "tenant-data-invalid");
+    }
+}
+
+/// Users and organizations are compared byte for byte, whatever the collation.
+#[tokio::test]
+async fn names_that_differ_only_in_case_are_different_tenants() {
+    let database = TestDatabase::existing().await;
+    database
+        .execute(
+            "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+             ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey;
+             ALTER TABLE client2.orders DROP CONSTRAINT orders_user_id_fkey;
+             ALTER TABLE public.users ALTER organization_id TYPE varchar COLLATE ci, ALTER id TYPE varchar COLLATE ci;
+             ALTER SCHEMA client2 RENAME TO \"CLIENT1\";
+             UPDATE public.users SET organization_id = 'CLIENT1' WHERE id = '2'",
+        )
+        .await;
+    let service = Service::over(&database);
+    assert_eq!(total_due(&service, "/users/1/orders").await, "60000.00");
+    assert_eq!(total_due(&service, "/users/2/orders").await, "10500.00");
+    database
+        .execute("UPDATE public.users SET organization_id = 'CLIENT1' WHERE id = '1'")
+        .await;
+    assert_eq!(total_due(&service, "/users/1/orders").await, "0.00");
+}
