@@ -74,8 +74,14 @@ async fn bytes_that_are_not_text_are_invalid_data() {
 #[tokio::test]
 async fn settings_of_the_database_change_no_result() {
     let database = TestDatabase::existing().await;
+    database
+        .execute(
+            "UPDATE client1.orders SET creation_timestamp = '2026-01-31 09:30' WHERE id = '1';
+             UPDATE client1.items SET price = 0.1 WHERE id = '1'",
+        )
+        .await;
     let name = database.name();
-    for setting in [
+    let settings = [
         "quote_all_identifiers = on",
         "default_transaction_isolation = serializable",
         "default_transaction_read_only = on",
@@ -91,18 +97,9 @@ async fn settings_of_the_database_change_no_result() {
         "row_security = off",
         "xmloption = document",
         "array_nulls = off",
-    ] {
-        database
-            .execute(format!("ALTER DATABASE {name} SET {setting}"))
-            .await;
-    }
-    database
-        .execute(
-            "SET default_transaction_read_only = off; SET statement_timeout = 0;
-                  UPDATE client1.orders SET creation_timestamp = '2026-01-31 09:30' WHERE id = '1';
-                  UPDATE client1.items SET price = 0.1 WHERE id = '1'",
-        )
-        .await;
+    ]
+    .map(|setting| format!("ALTER DATABASE {name} SET {setting}"));
+    database.execute(settings.join("; ")).await;
     let service = Service::over(&database);
     for path in ["/users/1/orders", "/users/1/orders?limit=1"] {
         let page = service.get(path).await.ok();
