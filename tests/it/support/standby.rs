@@ -4,9 +4,10 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::Mutex;
 
+use sqlx::{Connection, Row};
 use tenant_orders::embedded::{Binaries, DataDir};
 
-use super::cluster::{Cluster, command_as_owner, data_dir_for_a_test};
+use super::cluster::{Cluster, command_as_owner, data_dir_for_a_test, in_own_runtime, sql};
 
 impl Cluster {
     /// Creates and starts a hot standby of this cluster. Queries on it are cancelled at once if they conflict
@@ -14,21 +15,22 @@ impl Cluster {
     pub(crate) fn standby(&self) -> Self {
         let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
         let binaries = Binaries::find(&data_dir).unwrap();
-        let copied = command_as_owner(data_dir.path(), self.program("pg_basebackup"))
-            .args(["--username=postgres", "--wal-method=stream", "--checkpoint=fast"])
-            .arg("--write-recovery-conf")
-            .arg("--host")
-            .arg(self.socket_folder())
-            .arg("--pgdata")
-            .arg(data_dir.cluster())
-            .status()
-            .unwrap();
-        assert!(copied.success());
-        OpenOptions::new()
-            .append(true)
-            .open(data_dir.cluster().join("postgresql.conf"))
-            .and_then(|mut configuration| configuration.write_all(b"max_standby_streaming_delay = 0\n"))
-            .unwrap();
+        let label = in_own_runtime(async || self.copy_to(&data_dir).await);
+        let write = |file: &str, content: &str| {
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(data_dir.cluster().join(file))
+                .and_then(|mut file| file.write_all(content.as_bytes()))
+                .unwrap();
+        };
+        write("backup_label", &label);
+        write("standby.signal", "");
+        let configuration = format!(
+            "max_standby_streaming_delay = 0\nprimary_conninfo = 'host={} user=postgres'\n",
+            self.socket_folder().display()
+        );
+        write("postgresql.conf", &configuration);
         let folder = data_dir.path().to_owned();
         let server = Mutex::new(Some(data_dir.start(&binaries).unwrap()));
         Self {
@@ -36,5 +38,34 @@ impl Cluster {
             programs: self.programs.clone(),
             server,
         }
+    }
+
+    /// Copies the files of the running server (PostgreSQL manual, "Making a Base Backup Using the Low Level API"),
+    /// as not all packages of servers contain `pg_basebackup`. Returns the content of `backup_label`.
+    async fn copy_to(&self, data_dir: &DataDir) -> String {
+        let mut connection = self.connect("postgres").await;
+        let (start, stop) = match connection.server_version_num() {
+            Some(..150_000) => (
+                "pg_start_backup('standby', true, false)",
+                "pg_stop_backup(false, false)",
+            ),
+            _ => ("pg_backup_start('standby', true)", "pg_backup_stop(false)"),
+        };
+        sqlx::query(sql(&format!("SELECT {start}::text")))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let copied = command_as_owner(data_dir.path(), "sh")
+            .args(["-c", r#"cp -a "$0" cluster && rm cluster/postmaster.pid"#])
+            .arg(self.socket_folder())
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        let stopped = sqlx::query(sql(&format!("SELECT labelfile FROM {stop}")))
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        stopped.get(0)
     }
 }
