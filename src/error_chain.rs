@@ -13,7 +13,10 @@ const SQLX_PREFIX: &str = "error returned from database: ";
 
 /// Texts of error classes that cover so many SQLSTATEs that they could mislead. PostgreSQL's message replaces
 /// them.
-const BROAD_CLASSES: [&str; 2] = ["the schema does not fit the statement", "unexpected database error"];
+const BROAD_CLASSES: [&str; 2] = [
+    "the schema does not fit the statement",
+    "unexpected database error",
+];
 
 /// Returns the messages of `error` and its causes, outermost first, without the causes that an earlier
 /// message already contains. PostgreSQL's DETAIL, HINT and object names follow as messages of their own.
@@ -104,8 +107,11 @@ mod tests {
 
     #[test]
     fn broad_classes_have_the_texts_of_their_errors() {
-        let texts = [crate::tenancy::DatabaseError::SchemaMismatch, crate::tenancy::DatabaseError::Unexpected]
-            .map(|class| class(sqlx::Error::PoolClosed).to_string());
+        let texts = [
+            crate::tenancy::DatabaseError::SchemaMismatch,
+            crate::tenancy::DatabaseError::Unexpected,
+        ]
+        .map(|class| class(sqlx::Error::PoolClosed).to_string());
         assert_eq!(texts, BROAD_CLASSES);
     }
 }

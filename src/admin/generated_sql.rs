@@ -75,8 +75,13 @@ impl GeneratedSql {
     }
 
     /// Runs the query and returns the texts in its first column.
-    pub(crate) async fn fetch_texts(self, connection: &mut PgConnection) -> Result<Vec<String>, DatabaseError> {
-        Ok(sqlx::query_scalar(AssertSqlSafe(self.0)).fetch_all(connection).await?)
+    pub(crate) async fn fetch_texts(
+        self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<String>, DatabaseError> {
+        Ok(sqlx::query_scalar(AssertSqlSafe(self.0))
+            .fetch_all(connection)
+            .await?)
     }
 
     /// Executes the statements as one message.

@@ -11,8 +11,8 @@ use super::format::{
 };
 use super::tar_stream::TarWriter;
 use super::{ArchiveContents, ArchiveError, configure_session, definition, grants, users};
-use crate::admin::{AdminError, advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, schema};
 use crate::admin::migrations::source::Migrations;
+use crate::admin::{AdminError, advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, schema};
 use crate::tenancy::SchemaName;
 
 /// Size from which a file of rows is closed. A file is held in memory, since its length precedes it in the tar.
@@ -85,7 +85,9 @@ async fn write_archive(
     }
     let now = Timestamp::now();
     let mut manifest = create_manifest(snapshot, tenant, now).await?;
-    manifest.left_out.extend(users::other_users(snapshot, tenant).await?);
+    manifest
+        .left_out
+        .extend(users::other_users(snapshot, tenant).await?);
     if let Err(error) = manifest.check_migrations(known) {
         manifest
             .left_out

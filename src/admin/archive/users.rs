@@ -16,7 +16,8 @@ pub(super) async fn copy_out_statement(
     tenant: &SchemaName,
     columns: &[ArchivedColumn],
 ) -> Result<GeneratedSql, DatabaseError> {
-    let template = "COPY (SELECT %1$s FROM public.users WHERE organization_id::text COLLATE \"C\" = %2$L) TO STDOUT";
+    let template =
+        "COPY (SELECT %1$s FROM public.users WHERE organization_id::text COLLATE \"C\" = %2$L) TO STDOUT";
     format_statement(connection, template, columns, tenant).await
 }
 
@@ -52,10 +53,12 @@ pub(super) async fn insert_staged(
     tenant: &SchemaName,
     columns: &[ArchivedColumn],
 ) -> Result<(), ArchiveError> {
-    sqlx::query("UPDATE _archived_users SET organization_id = $1 WHERE organization_id::text COLLATE \"C\" <> $1")
-        .bind(tenant.as_str())
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "UPDATE _archived_users SET organization_id = $1 WHERE organization_id::text COLLATE \"C\" <> $1",
+    )
+    .bind(tenant.as_str())
+    .execute(&mut *connection)
+    .await?;
     refuse_conflicts(connection).await?;
     let template = "INSERT INTO public.users (%1$s) OVERRIDING SYSTEM VALUE
                     SELECT %1$s FROM _archived_users a

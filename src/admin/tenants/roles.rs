@@ -7,6 +7,7 @@ use sqlx::{Acquire, PgConnection, Row};
 use crate::admin::AdminError;
 use crate::admin::generated_sql::GeneratedSql;
 use crate::config::RoleSettings;
+use crate::error_chain;
 use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Name of the role through which earlier versions granted tenants' roles the columns of `public.users`.
@@ -131,11 +132,11 @@ pub(super) async fn drop_role(
             Ok(RoleRemoval::Dropped)
         }
         Err(
-            DatabaseError::Unexpected(sqlx::Error::Database(error))
-            | DatabaseError::SchemaMismatch(sqlx::Error::Database(error)),
+            error @ (DatabaseError::Unexpected(sqlx::Error::Database(_))
+            | DatabaseError::SchemaMismatch(sqlx::Error::Database(_))),
         ) => {
             attempt.rollback().await?;
-            Ok(RoleRemoval::Kept(error.message().to_owned()))
+            Ok(RoleRemoval::Kept(error_chain::messages(&error).join(": ")))
         }
         Err(error) => Err(error),
     }

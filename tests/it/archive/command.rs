@@ -260,7 +260,10 @@ async fn incomplete_export_is_kept_and_fails() {
     let arguments = ["export", "client1", "--output", "a.tar"];
     let (status, _, errors) = finished(&mut command(&database, &folder, &arguments));
     assert_eq!(status, Some(1));
-    assert!(errors.starts_with("warning: left out: view dear\nexported client1 "), "{errors}");
+    assert!(
+        errors.starts_with("warning: left out: view dear\nexported client1 "),
+        "{errors}"
+    );
     assert!(
         errors.ends_with("error: the archive is incomplete; see the warnings above\n"),
         "{errors}"

@@ -180,7 +180,12 @@ async fn privileges_and_constraints_of_newer_servers_are_reported() {
     let invalid = (version >= 180_000).then_some("constraint described on table items");
     assert_eq!(exported.left_out, Vec::from_iter(invalid));
     if version < 170_000 {
-        file = replace_in(&file, "manifest.json", "\"DELETE, INSERT,", "\"DELETE, INSERT, MAINTAIN,");
+        file = replace_in(
+            &file,
+            "manifest.json",
+            "\"DELETE, INSERT,",
+            "\"DELETE, INSERT, MAINTAIN,",
+        );
     }
     forget(&database, "client1").await;
     let imported = import(&database, &file).await.unwrap();

@@ -144,7 +144,10 @@ async fn drop_reports_roles_that_remain() {
         .await;
     for (tenant, reason) in [
         ("r_goes", None),
-        ("r_granted", Some("some objects depend on it")),
+        (
+            "r_granted",
+            Some("some objects depend on it: DETAIL: privileges for table extra"),
+        ),
         ("r_elsewhere", Some("some objects depend on it")),
         ("r_foreign", Some("it was not created by this program")),
     ] {

@@ -67,9 +67,17 @@ async fn migrate_repairs_grants_that_inherit_or_cannot_be_set() {
             "GRANT {one} TO {service_role} WITH INHERIT TRUE; GRANT {other} TO {service_role} WITH SET FALSE"
         ))
         .await;
-    assert_true(database, &format!("pg_has_role('{service_role}', '{one}', 'USAGE')")).await;
+    assert_true(
+        database,
+        &format!("pg_has_role('{service_role}', '{one}', 'USAGE')"),
+    )
+    .await;
     let page = format!("/users/{other}/orders");
-    shops.service().get(&page).await.problem(503, "tenant-unavailable");
+    shops
+        .service()
+        .get(&page)
+        .await
+        .problem(503, "tenant-unavailable");
     let migrate = ["migrate", "--service-role", service_role];
     let (_, output, _) = run(database, &[&migrate[..], &["--dry-run"]].concat());
     for tenant in [one, other] {
@@ -137,15 +145,7 @@ async fn owner_without_superuser_creates_and_drops_roles() {
                 .env("TENANT_ROLES", "on"),
         )
     };
-    let create = |tenant: &str| {
-        run(&[
-            "tenants",
-            "create",
-            tenant,
-            "--service-role",
-            "r_second_service",
-        ])
-    };
+    let create = |tenant: &str| run(&["tenants", "create", tenant, "--service-role", "r_second_service"]);
     let (status, _, errors) = create("r_seconds");
     assert_eq!(status, Some(1));
     assert!(errors.contains("run ALTER ROLE r_second CREATEROLE"), "{errors}");
@@ -160,10 +160,7 @@ async fn owner_without_superuser_creates_and_drops_roles() {
         .await;
     let url = database.url_as("r_second_service");
     let service = Service::new(super::database_with_roles(url, &Default::default()));
-    assert_eq!(
-        service.get("/users/s/orders").await.ok()["total_due"],
-        "0.00"
-    );
+    assert_eq!(service.get("/users/s/orders").await.ok()["total_due"], "0.00");
     // A role that another owner created has the same name.
     let (status, _, errors) = create(&first.one);
     if has_grant_options(&database).await {
