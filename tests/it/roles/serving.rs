@@ -35,7 +35,11 @@ fn cross_tenant_views(shops: &Shops) -> [String; 4] {
 /// Checks that PostgreSQL denies the first tenant's role access to the other tenant through each view.
 async fn assert_isolated(shops: &Shops, service: &Service) {
     service.get(&shops.path()).await.ok();
+    let has_invoker_views = shops.database.server_version().await >= 15;
     for statements in cross_tenant_views(shops) {
+        if statements.contains("security_invoker") && !has_invoker_views {
+            continue;
+        }
         shops.database.execute(statements.clone()).await;
         let response = service.get(&shops.path()).await;
         let body = response.problem(503, "tenant-unavailable").to_string();

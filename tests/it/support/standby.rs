@@ -1,5 +1,6 @@
 //! Hot standbys: read-only replicas of a cluster.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::Mutex;
@@ -15,22 +16,16 @@ impl Cluster {
     pub(crate) fn standby(&self) -> Self {
         let data_dir = DataDir::claim(Some(&data_dir_for_a_test())).unwrap();
         let binaries = Binaries::find(&data_dir).unwrap();
-        let label = in_own_runtime(async || self.copy_to(&data_dir).await);
-        let write = |file: &str, content: &str| {
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(data_dir.cluster().join(file))
-                .and_then(|mut file| file.write_all(content.as_bytes()))
-                .unwrap();
-        };
-        write("backup_label", &label);
-        write("standby.signal", "");
+        in_own_runtime(async || self.copy_to(&data_dir).await);
         let configuration = format!(
             "max_standby_streaming_delay = 0\nprimary_conninfo = 'host={} user=postgres'\n",
             self.socket_folder().display()
         );
-        write("postgresql.conf", &configuration);
+        OpenOptions::new()
+            .append(true)
+            .open(data_dir.cluster().join("postgresql.conf"))
+            .and_then(|mut file| file.write_all(configuration.as_bytes()))
+            .unwrap();
         let folder = data_dir.path().to_owned();
         let server = Mutex::new(Some(data_dir.start(&binaries).unwrap()));
         Self {
@@ -41,8 +36,8 @@ impl Cluster {
     }
 
     /// Copies the files of the running server (PostgreSQL manual, "Making a Base Backup Using the Low Level API"),
-    /// as not all packages of servers contain `pg_basebackup`. Returns the content of `backup_label`.
-    async fn copy_to(&self, data_dir: &DataDir) -> String {
+    /// as not all packages of servers contain `pg_basebackup`.
+    async fn copy_to(&self, data_dir: &DataDir) {
         let mut connection = self.connect("postgres").await;
         let (start, stop) = match connection.server_version_num() {
             Some(..150_000) => (
@@ -55,17 +50,30 @@ impl Cluster {
             .execute(&mut connection)
             .await
             .unwrap();
-        let copied = command_as_owner(data_dir.path(), "sh")
-            .args(["-c", r#"cp -a "$0" cluster && rm cluster/postmaster.pid"#])
-            .arg(self.socket_folder())
-            .status()
-            .unwrap();
-        assert!(copied.success());
+        let run = |script: &str, argument: &OsStr| {
+            let mut shell = command_as_owner(data_dir.path(), "sh");
+            assert!(
+                shell
+                    .args(["-c", script])
+                    .arg(argument)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        run(
+            r#"cp -a "$0" cluster && rm cluster/postmaster.pid"#,
+            self.socket_folder().as_os_str(),
+        );
         let stopped = sqlx::query(sql(&format!("SELECT labelfile FROM {stop}")))
             .fetch_one(&mut connection)
             .await
             .unwrap();
         connection.close().await.unwrap();
-        stopped.get(0)
+        let label: String = stopped.get(0);
+        run(
+            r#"printf %s "$0" >cluster/backup_label && touch cluster/standby.signal"#,
+            label.as_ref(),
+        );
     }
 }
