@@ -70,6 +70,9 @@ pub(super) struct Grant {
     /// `None` for `PUBLIC`.
     pub(super) grantee: Option<String>,
     pub(super) privileges: String,
+    /// Whether the grantee can grant the privileges to others.
+    #[serde(default)]
+    pub(super) grantable: bool,
 }
 
 /// Row counts and checksums of all rows.

@@ -25,6 +25,7 @@ pub(super) async fn read_grants(
             name: row.try_get(1)?,
             grantee: row.try_get(2)?,
             privileges: row.try_get(3)?,
+            grantable: row.try_get(4)?,
         })
     });
     grants.collect()
@@ -65,13 +66,15 @@ pub(super) async fn restore_grants(
         }
         let privileges = privileges.join(", ");
         let generator = sqlx::query(
-            "SELECT format('GRANT %s ON %s %I TO %s', $1, $2, $3, COALESCE(quote_ident($4), 'PUBLIC'))
+            "SELECT format('GRANT %s ON %s %I TO %s%s', $1, $2, $3, COALESCE(quote_ident($4), 'PUBLIC'),
+                           CASE WHEN $5 THEN ' WITH GRANT OPTION' END)
              WHERE $4 IS NULL OR EXISTS (SELECT FROM pg_roles WHERE rolname = $4)",
         )
         .bind(&privileges)
         .bind(&grant.kind)
         .bind(object)
-        .bind(grantee);
+        .bind(grantee)
+        .bind(grant.grantable);
         let statements = GeneratedSql::fetch(connection, generator).await?;
         if statements.is_empty() {
             not_granted.push(describe(&privileges, "which does not exist"));
