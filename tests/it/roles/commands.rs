@@ -146,7 +146,7 @@ async fn drop_reports_roles_that_remain() {
         ("r_goes", None),
         (
             "r_granted",
-            Some("some objects depend on it: DETAIL: privileges for table extra"),
+            Some("some objects depend on it: DETAIL: privileges for table "),
         ),
         ("r_elsewhere", Some("some objects depend on it")),
         ("r_foreign", Some("it was not created by this program")),
