@@ -193,7 +193,7 @@ async fn privileges_and_constraints_of_newer_servers_are_reported() {
     let unknown = (version < 17).then_some(unknown);
     assert_eq!(
         imported.left_out,
-        Vec::from_iter(invalid.into_iter().chain(unknown))
+        invalid.into_iter().chain(unknown).collect::<Vec<_>>()
     );
     assert_eq!(
         database

@@ -2,6 +2,7 @@
 
 use tenant_orders::admin::tenants::drop::{RemainingUsers, drop_tenant};
 use tenant_orders::admin::tenants::roles::RoleRemoval;
+use tenant_orders::config::PoolSettings;
 
 use super::{Shops, admin_database, name, run};
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
@@ -156,7 +157,7 @@ async fn owner_without_superuser_creates_and_drops_roles() {
         )
         .await;
     let url = database.url_as("r_second_service");
-    let service = Service::new(super::database_with_roles(url, &Default::default()));
+    let service = Service::new(super::database_with_roles(url, &PoolSettings::default()));
     assert_eq!(service.get("/users/s/orders").await.ok()["total_due"], "0.00");
     // A role that another owner created has the same name.
     let (status, _, errors) = create(&first.one);
