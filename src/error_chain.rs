@@ -11,6 +11,13 @@ use sqlx::postgres::PgDatabaseError;
 /// sqlx's prefix of PostgreSQL's messages.
 const SQLX_PREFIX: &str = "error returned from database: ";
 
+/// Texts of error classes that cover so many SQLSTATEs that they could mislead. PostgreSQL's message replaces
+/// them.
+const BROAD_CLASSES: [&str; 2] = [
+    "the schema does not fit the statement",
+    "unexpected database error",
+];
+
 /// Returns the messages of `error` and its causes, outermost first, without the causes that an earlier
 /// message already contains. PostgreSQL's DETAIL, HINT and object names follow as messages of their own.
 pub(crate) fn messages(error: &(dyn Error + 'static)) -> Vec<String> {
@@ -18,7 +25,7 @@ pub(crate) fn messages(error: &(dyn Error + 'static)) -> Vec<String> {
     let database_error = chain.iter().copied().find_map(database_error);
     let mut messages: Vec<String> = Vec::new();
     for error in chain {
-        let text = without_source_line(&error.to_string(), database_error);
+        let text = clean(&error.to_string(), database_error);
         if !messages.iter().any(|message| message.contains(&text)) {
             messages.push(text);
         }
@@ -57,14 +64,16 @@ fn database_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e PgDatabase
 }
 
 /// Removes sqlx's additions to PostgreSQL's message: the prefix, and the line number in PostgreSQL's own
-/// source code.
-fn without_source_line(text: &str, database_error: Option<&PgDatabaseError>) -> String {
-    match database_error {
-        None => text.to_owned(),
-        Some(error) => text
-            .replace(&error.to_string(), error.message())
-            .replace(SQLX_PREFIX, ""),
+/// source code. Replaces the text of a broad class by the message.
+fn clean(text: &str, database_error: Option<&PgDatabaseError>) -> String {
+    let Some(error) = database_error else {
+        return text.to_owned();
+    };
+    if let Some(context) = BROAD_CLASSES.iter().find_map(|class| text.strip_suffix(class)) {
+        return format!("{context}{}", error.message());
     }
+    text.replace(&error.to_string(), error.message())
+        .replace(SQLX_PREFIX, "")
 }
 
 /// Returns PostgreSQL's DETAIL and HINT, and the names of the objects that no message contains yet.
@@ -90,4 +99,19 @@ fn fields(error: &PgDatabaseError, messages: &[String]) -> Vec<String> {
         .zip(values)
         .filter_map(|(label, value)| Some(format!("{label}{}", value?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broad_classes_have_the_texts_of_their_errors() {
+        let texts = [
+            crate::tenancy::DatabaseError::SchemaMismatch,
+            crate::tenancy::DatabaseError::Unexpected,
+        ]
+        .map(|class| class(sqlx::Error::PoolClosed).to_string());
+        assert_eq!(texts, BROAD_CLASSES);
+    }
 }

@@ -74,6 +74,16 @@ impl GeneratedSql {
         &self.0
     }
 
+    /// Runs the query and returns the texts in its first column.
+    pub(crate) async fn fetch_texts(
+        self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<String>, DatabaseError> {
+        Ok(sqlx::query_scalar(AssertSqlSafe(self.0))
+            .fetch_all(connection)
+            .await?)
+    }
+
     /// Executes the statements as one message.
     pub(crate) async fn run(self, connection: &mut PgConnection) -> Result<(), DatabaseError> {
         raw_sql(AssertSqlSafe(self.0)).execute(connection).await?;

@@ -65,6 +65,9 @@ pub enum ArchiveCommandError {
     /// Standard input is a terminal.
     #[error("stdin is a terminal; name a file or redirect one to stdin")]
     FromTerminal,
+    /// The archive was written, but it does not contain everything.
+    #[error("the archive is incomplete; see the warnings above")]
+    Incomplete,
     /// The export or import failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -95,7 +98,11 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
         export_to(&database, signals, &tenant, stdout).await?
     };
     output::print_contents("exported", &contents);
-    Ok(())
+    if contents.left_out.is_empty() {
+        Ok(())
+    } else {
+        Err(ArchiveCommandError::Incomplete.into())
+    }
 }
 
 async fn export_to(

@@ -38,7 +38,11 @@ columns AS (
                        CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END)
             WHEN d.oid IS NOT NULL THEN format(' DEFAULT %s', pg_get_expr(d.adbin, d.adrelid))
         END,
-        CASE WHEN a.attnotnull THEN ' NOT NULL' END) AS definition
+        -- Since PostgreSQL 18, rows can violate a constraint that is NOT VALID.
+        CASE WHEN a.attnotnull AND NOT EXISTS (
+            SELECT FROM pg_constraint k
+            WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated)
+        THEN ' NOT NULL' END) AS definition
     FROM tables t
     JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_type y ON y.oid = a.atttypid

@@ -11,6 +11,7 @@ use super::format::{
 };
 use super::tar_stream::TarWriter;
 use super::{ArchiveContents, ArchiveError, configure_session, definition, grants, users};
+use crate::admin::migrations::source::Migrations;
 use crate::admin::{AdminError, advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, schema};
 use crate::tenancy::SchemaName;
 
@@ -59,7 +60,7 @@ pub async fn export(
     if lock_statements(&mut snapshot, tenant).await? != locks {
         return Err(ArchiveError::TablesChanged);
     }
-    let contents = write_archive(&mut snapshot, tenant, to).await?;
+    let contents = write_archive(&mut snapshot, tenant, &database.migrations().tenant, to).await?;
     snapshot.rollback().await?;
     connection.close().await?;
     Ok(contents)
@@ -75,6 +76,7 @@ async fn lock_statements(
 async fn write_archive(
     snapshot: &mut PgConnection,
     tenant: &SchemaName,
+    known: &Migrations,
     to: impl AsyncWrite + Unpin + Send,
 ) -> Result<ArchiveContents, ArchiveError> {
     let unsupported = definition::unsupported_objects(snapshot, tenant).await?;
@@ -82,7 +84,15 @@ async fn write_archive(
         return Err(ArchiveError::Unsupported(unsupported));
     }
     let now = Timestamp::now();
-    let manifest = create_manifest(snapshot, tenant, now).await?;
+    let mut manifest = create_manifest(snapshot, tenant, now).await?;
+    manifest
+        .left_out
+        .extend(users::other_users(snapshot, tenant).await?);
+    if let Err(error) = manifest.check_migrations(known) {
+        manifest
+            .left_out
+            .push(format!("a migration history that an import accepts: {error}"));
+    }
     let mut tar = TarWriter::new(to, u64::try_from(now.as_second()).unwrap_or_default());
     write_preamble(snapshot, tenant, &manifest, &mut tar).await?;
     let statement = users::copy_out_statement(snapshot, tenant, &manifest.users).await?;

@@ -5,7 +5,10 @@ use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::ArchiveError;
+use crate::admin::AdminError;
 use crate::admin::migrations::AppliedMigration;
+use crate::admin::migrations::source::Migrations;
 
 /// Version of the format that is written, and the newest that is read.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -67,6 +70,9 @@ pub(super) struct Grant {
     /// `None` for `PUBLIC`.
     pub(super) grantee: Option<String>,
     pub(super) privileges: String,
+    /// Whether the grantee can grant the privileges to others.
+    #[serde(default)]
+    pub(super) grantable: bool,
 }
 
 /// Row counts and checksums of all rows.
@@ -95,6 +101,15 @@ pub(super) struct RowDigest {
 }
 
 impl Manifest {
+    /// Checks that an import accepts the migration history: all its migrations are `known`. Failed migrations are
+    /// accepted, and restored as failed.
+    pub(super) fn check_migrations(&self, known: &Migrations) -> Result<(), ArchiveError> {
+        let migrations = self.migrations.iter().flatten();
+        let history: Result<Vec<_>, _> = migrations.map(AppliedMigration::try_from).collect();
+        known.pending(&history?).map_err(AdminError::from)?;
+        Ok(())
+    }
+
     /// Returns the version of the last migration.
     pub(super) fn version(&self) -> Option<i64> {
         let versions = self.migrations.iter().flatten();
@@ -108,6 +123,19 @@ impl From<&AppliedMigration> for ArchivedMigration {
             version: applied.version,
             checksum: HEXLOWER.encode(&applied.checksum),
         }
+    }
+}
+
+impl TryFrom<&ArchivedMigration> for AppliedMigration {
+    type Error = ArchiveError;
+
+    fn try_from(migration: &ArchivedMigration) -> Result<Self, ArchiveError> {
+        let checksum = HEXLOWER.decode(migration.checksum.as_bytes());
+        Ok(Self {
+            version: migration.version,
+            checksum: checksum.map_err(|error| ArchiveError::malformed(MANIFEST_FILE, &error))?,
+            success: true,
+        })
     }
 }
 

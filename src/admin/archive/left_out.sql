@@ -22,6 +22,9 @@ parts AS (
   UNION ALL
     SELECT 'pg_policy'::regclass, oid FROM pg_policy WHERE polrelid IN (SELECT oid FROM tables)
   UNION ALL
+    SELECT 'pg_constraint'::regclass, oid FROM pg_constraint
+    WHERE conrelid IN (SELECT oid FROM tables) AND contype = 'n' AND NOT convalidated
+  UNION ALL
     SELECT 'pg_class'::regclass, indexrelid FROM pg_index
     WHERE indrelid IN (SELECT oid FROM tables) AND NOT indisvalid
 )

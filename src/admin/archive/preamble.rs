@@ -1,18 +1,14 @@
 //! Reading the files of an archive that precede the rows.
 
-use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use tokio::io::AsyncRead;
 
 use super::ArchiveError;
 use super::format::{
-    ArchivedMigration, CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest, TABLES_FILE,
-    checksum_line,
+    CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest, TABLES_FILE, checksum_line,
 };
 use super::tar_stream::TarReader;
-use crate::admin::AdminError;
 use crate::admin::generated_sql::GeneratedSql;
-use crate::admin::migrations::AppliedMigration;
 use crate::admin::migrations::source::Migrations;
 
 /// Files before the rows, with verified checksums.
@@ -48,10 +44,7 @@ impl Preamble {
             tables: GeneratedSql::from_archive(read_verified(tar, TABLES_FILE, &checksums).await?),
             keys: GeneratedSql::from_archive(read_verified(tar, KEYS_FILE, &checksums).await?),
         };
-        // Failed migrations are accepted, and restored as failed.
-        let migrations = preamble.manifest.migrations.iter().flatten();
-        let history: Result<Vec<_>, _> = migrations.map(AppliedMigration::try_from).collect();
-        known.pending(&history?).map_err(AdminError::from)?;
+        preamble.manifest.check_migrations(known)?;
         Ok(preamble)
     }
 }
@@ -70,17 +63,4 @@ async fn read_verified(
 
 pub(super) fn parse_json<'de, T: Deserialize<'de>>(path: &str, json: &'de str) -> Result<T, ArchiveError> {
     serde_json::from_str(json).map_err(|error| ArchiveError::malformed(path, &error))
-}
-
-impl TryFrom<&ArchivedMigration> for AppliedMigration {
-    type Error = ArchiveError;
-
-    fn try_from(migration: &ArchivedMigration) -> Result<Self, ArchiveError> {
-        let checksum = HEXLOWER.decode(migration.checksum.as_bytes());
-        Ok(Self {
-            version: migration.version,
-            checksum: checksum.map_err(|error| ArchiveError::malformed(MANIFEST_FILE, &error))?,
-            success: true,
-        })
-    }
 }

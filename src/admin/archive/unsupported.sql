@@ -8,17 +8,33 @@ relations AS (
 tables AS (
     SELECT oid FROM relations WHERE relkind = 'r'
 ),
--- Types, functions and the like in the schema.
-own AS (
-    SELECT 'pg_type'::regclass AS classid, oid FROM pg_type WHERE typnamespace = (SELECT oid FROM schema)
+-- Schemas of other tenants.
+others AS (
+    SELECT relnamespace AS oid FROM pg_class
+    WHERE relname IN ('items', 'orders') AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace <> ALL (
+        SELECT oid FROM schema UNION ALL SELECT 'public'::regnamespace)
+    GROUP BY relnamespace HAVING count(*) = 2
+),
+foreign_relations AS (
+    SELECT oid FROM pg_class WHERE relnamespace IN (SELECT oid FROM others) AND relkind NOT IN ('i', 'I')
+),
+-- Schemas whose types, functions and the like an archive cannot create.
+schemas AS (
+    SELECT oid FROM schema UNION ALL SELECT oid FROM others
+),
+-- Objects that an archive cannot create.
+missing AS (
+    SELECT 'pg_class'::regclass AS classid, oid FROM foreign_relations
   UNION ALL
-    SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = (SELECT oid FROM schema)
+    SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace IN (SELECT oid FROM schemas)
   UNION ALL
-    SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprnamespace = (SELECT oid FROM schema)
+    SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace IN (SELECT oid FROM schemas)
   UNION ALL
-    SELECT 'pg_opclass'::regclass, oid FROM pg_opclass WHERE opcnamespace = (SELECT oid FROM schema)
+    SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprnamespace IN (SELECT oid FROM schemas)
   UNION ALL
-    SELECT 'pg_collation'::regclass, oid FROM pg_collation WHERE collnamespace = (SELECT oid FROM schema)
+    SELECT 'pg_opclass'::regclass, oid FROM pg_opclass WHERE opcnamespace IN (SELECT oid FROM schemas)
+  UNION ALL
+    SELECT 'pg_collation'::regclass, oid FROM pg_collation WHERE collnamespace IN (SELECT oid FROM schemas)
 ),
 -- Parts of tables: columns, indexes, defaults, constraints.
 parts AS (
@@ -46,5 +62,5 @@ SELECT format('%s, which needs %s', pg_describe_object(d.classid, d.objid, d.obj
               pg_describe_object(d.refclassid, d.refobjid, 0))
 FROM pg_depend d
 JOIN parts p ON p.classid = d.classid AND p.oid = d.objid
-JOIN own o ON o.classid = d.refclassid AND o.oid = d.refobjid
+JOIN missing o ON o.classid = d.refclassid AND o.oid = d.refobjid
 ORDER BY 1

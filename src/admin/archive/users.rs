@@ -16,8 +16,23 @@ pub(super) async fn copy_out_statement(
     tenant: &SchemaName,
     columns: &[ArchivedColumn],
 ) -> Result<GeneratedSql, DatabaseError> {
-    let template = "COPY (SELECT %1$s FROM public.users WHERE organization_id = %2$L) TO STDOUT";
+    let template =
+        "COPY (SELECT %1$s FROM public.users WHERE organization_id::text COLLATE \"C\" = %2$L) TO STDOUT";
     format_statement(connection, template, columns, tenant).await
+}
+
+/// Returns a description for each foreign key to `public.users` with rows that refer to users of other
+/// organizations. The archive does not contain these users.
+pub(super) async fn other_users(
+    connection: &mut PgConnection,
+    tenant: &SchemaName,
+) -> Result<Vec<String>, DatabaseError> {
+    let generator = sqlx::query(include_str!("other_users.sql")).bind(tenant.as_str());
+    let mut descriptions = Vec::new();
+    for count in GeneratedSql::fetch(connection, generator).await? {
+        descriptions.extend(count.fetch_texts(connection).await?);
+    }
+    Ok(descriptions)
 }
 
 /// Creates a table for the users of an archive in `tenant`, the first schema of the search path. It has the
@@ -38,10 +53,12 @@ pub(super) async fn insert_staged(
     tenant: &SchemaName,
     columns: &[ArchivedColumn],
 ) -> Result<(), ArchiveError> {
-    sqlx::query("UPDATE _archived_users SET organization_id = $1 WHERE organization_id <> $1")
-        .bind(tenant.as_str())
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "UPDATE _archived_users SET organization_id = $1 WHERE organization_id::text COLLATE \"C\" <> $1",
+    )
+    .bind(tenant.as_str())
+    .execute(&mut *connection)
+    .await?;
     refuse_conflicts(connection).await?;
     let template = "INSERT INTO public.users (%1$s) OVERRIDING SYSTEM VALUE
                     SELECT %1$s FROM _archived_users a

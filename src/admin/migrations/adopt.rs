@@ -67,6 +67,8 @@ const FOREIGN_KEYS: [&str; 2] = [
 /// Name of the index of migration 2, which is also PostgreSQL's default name for an index on
 /// `orders (user_id)`.
 const INDEX_OF_MIGRATION_2: &str = "orders_user_id_idx";
+/// Name to which an adopted index of that name is renamed.
+const ADOPTED_INDEX: &str = "orders_user_id_idx_adopted";
 
 /// The result of an adoption.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +109,7 @@ pub(super) async fn adopt(
             .execute(&mut *transaction)
             .await?;
         extras.push(format!(
-            "index {INDEX_OF_MIGRATION_2}, renamed to {INDEX_OF_MIGRATION_2}_adopted"
+            "index {INDEX_OF_MIGRATION_2}, renamed to {ADOPTED_INDEX}"
         ));
     }
     let version = BASELINE_VERSION;
@@ -139,7 +141,42 @@ fn obstacles(snapshot: &SchemaSnapshot) -> Vec<String> {
             Some(table) => add_obstacles_of_table(name, columns, table, &mut obstacles),
         }
     }
+    // The index is renamed; other relations of its name would make migration 2 fail.
+    let name = if snapshot.has_index(INDEX_OF_MIGRATION_2) {
+        ADOPTED_INDEX
+    } else {
+        INDEX_OF_MIGRATION_2
+    };
+    if let Some(relation) = describe_relation(snapshot, name) {
+        obstacles.push(format!(
+            "{relation} has the name of an index of the migrations; rename it"
+        ));
+    }
     obstacles
+}
+
+/// Describes the relation with this name: a table, a view, an index, or a constraint with an index.
+fn describe_relation(snapshot: &SchemaSnapshot, name: &str) -> Option<String> {
+    let has_index = |definition: String| {
+        ["PRIMARY KEY", "UNIQUE", "EXCLUDE"]
+            .iter()
+            .any(|kind| definition.starts_with(kind))
+    };
+    snapshot.tables.iter().find_map(|(table, found)| {
+        if table == name {
+            Some(format!("{} {name}", found.kind))
+        } else if found.indexes.contains_key(name) {
+            Some(format!("index {name}"))
+        } else if found
+            .constraints
+            .get(name)
+            .is_some_and(|constraint| has_index(constraint.unqualified()))
+        {
+            Some(format!("constraint {table}.{name}"))
+        } else {
+            None
+        }
+    })
 }
 
 fn add_obstacles_of_table(name: &str, columns: Columns, table: &TableSnapshot, obstacles: &mut Vec<String>) {

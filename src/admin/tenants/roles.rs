@@ -7,13 +7,16 @@ use sqlx::{Acquire, PgConnection, Row};
 use crate::admin::AdminError;
 use crate::admin::generated_sql::GeneratedSql;
 use crate::config::RoleSettings;
+use crate::error_chain;
 use crate::tenancy::{DatabaseError, SchemaName};
 
-/// Name of the role that can read the columns of `public.users` that the service reads. All tenants' roles are
-/// its members.
+/// Name of the role through which earlier versions granted tenants' roles the columns of `public.users`.
 const USERS_ROLE: &str = "tenant-orders users";
 
-/// Serializes the sessions that create roles: two concurrent grants on the same table fail.
+/// Comment of the roles that this program has created. A role without it remains if its tenant is dropped.
+const ROLE_COMMENT: &str = "role of a tenant, created by tenant-orders";
+
+/// Serializes the sessions that change roles: two concurrent revokes on the same table fail.
 const LOCK: &str =
     "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('tenant-orders roles', 0))";
 
@@ -28,7 +31,7 @@ pub enum RoleRemoval {
     Kept(String),
 }
 
-/// Creates the tenant's role, or grants it the missing rights, in the current transaction. Returns `false` if
+/// Creates the tenant's role, or repairs its rights, in the current transaction. Returns `false` if
 /// nothing was missing.
 ///
 /// # Errors
@@ -92,10 +95,12 @@ pub(super) async fn plan_removal(
     let is_tenant_role: Option<bool> = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
                         WHERE m.member = r.oid AND g.rolname = $2)
+                OR pg_catalog.shobj_description(r.oid, 'pg_authid') IS NOT DISTINCT FROM $3
          FROM pg_catalog.pg_roles r WHERE r.rolname = $1",
     )
     .bind(schema.as_str())
     .bind(USERS_ROLE)
+    .bind(ROLE_COMMENT)
     .fetch_optional(&mut *connection)
     .await?;
     match is_tenant_role {
@@ -127,11 +132,11 @@ pub(super) async fn drop_role(
             Ok(RoleRemoval::Dropped)
         }
         Err(
-            DatabaseError::Unexpected(sqlx::Error::Database(error))
-            | DatabaseError::SchemaMismatch(sqlx::Error::Database(error)),
+            error @ (DatabaseError::Unexpected(sqlx::Error::Database(_))
+            | DatabaseError::SchemaMismatch(sqlx::Error::Database(_))),
         ) => {
             attempt.rollback().await?;
-            Ok(RoleRemoval::Kept(error.message().to_owned()))
+            Ok(RoleRemoval::Kept(error_chain::messages(&error).join(": ")))
         }
         Err(error) => Err(error),
     }
@@ -142,7 +147,7 @@ struct RoleState {
     tenant: String,
     /// Properties that a tenant's role must not have. The operator has to resolve them.
     flaws: Vec<String>,
-    /// Statements that create the role or grant missing rights.
+    /// Statements that create the role or repair its rights.
     statements: Vec<GeneratedSql>,
 }
 
@@ -156,6 +161,7 @@ async fn inspect(
         .bind(schemas)
         .bind(USERS_ROLE)
         .bind(service_role)
+        .bind(ROLE_COMMENT)
         .fetch_all(connection)
         .await?;
     let mut states: Vec<RoleState> = Vec::new();

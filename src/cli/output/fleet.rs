@@ -146,8 +146,7 @@ impl FleetOutput {
             }
         }
         if let Some(error) = error {
-            let messages = error_chain::messages(error).join("\n  because: ");
-            self.status(format_args!("{name}: error: {messages}"));
+            self.status(format_args!("{name}: error: {}", error_chain::render(error)));
         }
     }
 

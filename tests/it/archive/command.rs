@@ -249,3 +249,24 @@ async fn export_to_a_closed_pipe_fails() {
         "{errors}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn incomplete_export_is_kept_and_fails() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute("CREATE VIEW client1.dear AS SELECT * FROM client1.items")
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["export", "client1", "--output", "a.tar"];
+    let (status, _, errors) = finished(&mut command(&database, &folder, &arguments));
+    assert_eq!(status, Some(1));
+    assert!(
+        errors.starts_with("warning: left out: view dear\nexported client1 "),
+        "{errors}"
+    );
+    assert!(
+        errors.ends_with("error: the archive is incomplete; see the warnings above\n"),
+        "{errors}"
+    );
+    assert_eq!(file_names(&folder), ["a.tar"]);
+}

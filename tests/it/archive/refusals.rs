@@ -50,6 +50,18 @@ async fn export_names_unsupported_objects() {
              default value for column quantity of table orders, which needs function f()",
         ),
         (
+            "CREATE SEQUENCE client2.numbers; ALTER TABLE client1.orders ADD n bigint DEFAULT nextval('client2.numbers')",
+            "default value for column n of table orders, which needs sequence client2.numbers",
+        ),
+        (
+            "CREATE TYPE client2.mood AS ENUM ('sad'); ALTER TABLE client1.items ADD mood client2.mood",
+            "column mood of table items, which needs type client2.mood",
+        ),
+        (
+            "ALTER TABLE client1.orders ADD CONSTRAINT clone FOREIGN KEY (item_id) REFERENCES client2.items",
+            "constraint clone on table orders, which needs table client2.items",
+        ),
+        (
             "CREATE TABLE client1.pg_class (i int)",
             "pg_class, which has the name of a system catalog",
         ),
@@ -124,6 +136,71 @@ async fn export_and_import_report_skipped_objects() {
     assert_eq!(import(&database, &file).await.unwrap().left_out, left_out);
     let (exported, _) = export(&database, "client1").await.unwrap();
     assert_eq!(exported.left_out, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn export_reports_a_history_and_users_that_prevent_an_import() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "INSERT INTO client1._sqlx_migrations VALUES (9, 'of another program', now(), true, 'x', 0);
+             UPDATE public.users SET organization_id = 'client2' WHERE id = '1'",
+        )
+        .await;
+    let (exported, _) = export(&database, "client1").await.unwrap();
+    assert_eq!(
+        exported.left_out,
+        [
+            "1 user of other organizations that table orders refers to",
+            "a migration history that an import accepts: migration 9 is unknown: \
+             a newer version of this program applied it"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn privileges_and_constraints_of_newer_servers_are_reported() {
+    let database = TestDatabase::demo().await;
+    let version = database.server_version().await;
+    database
+        .execute(
+            "DO $$ BEGIN CREATE ROLE archive_maintainer; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+             GRANT ALL ON client1.items TO archive_maintainer",
+        )
+        .await;
+    if version >= 18 {
+        database
+            .execute(
+                "INSERT INTO client1.items (id) VALUES ('without a description');
+                 ALTER TABLE client1.items ADD CONSTRAINT described NOT NULL description NOT VALID",
+            )
+            .await;
+    }
+    let (exported, mut file) = export(&database, "client1").await.unwrap();
+    let invalid = (version >= 18).then_some("constraint described on table items");
+    assert_eq!(exported.left_out, Vec::from_iter(invalid));
+    if version < 17 {
+        file = replace_in(
+            &file,
+            "manifest.json",
+            "\"DELETE, INSERT,",
+            "\"DELETE, INSERT, MAINTAIN,",
+        );
+    }
+    forget(&database, "client1").await;
+    let imported = import(&database, &file).await.unwrap();
+    let unknown = "MAINTAIN on table items for role archive_maintainer, which this PostgreSQL lacks";
+    let unknown = (version < 17).then_some(unknown);
+    assert_eq!(
+        imported.left_out,
+        invalid.into_iter().chain(unknown).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        database
+            .text("SELECT has_table_privilege('archive_maintainer', 'client1.items', 'INSERT')::text")
+            .await,
+        "true"
+    );
 }
 
 #[tokio::test]

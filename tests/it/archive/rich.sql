@@ -2,6 +2,7 @@
 DO $$ BEGIN CREATE ROLE archive_reader; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 GRANT USAGE ON SCHEMA client1 TO archive_reader;
 GRANT SELECT ON client1.items, client1.orders TO archive_reader;
+GRANT INSERT ON client1.orders TO archive_reader WITH GRANT OPTION;
 GRANT SELECT, INSERT ON client1.orders TO PUBLIC;
 
 ALTER TABLE client1.items

@@ -37,7 +37,10 @@ async fn import_restores_what_pg_dump_and_the_service_see() {
     assert_eq!(imported, exported);
     assert_eq!((exported.version, exported.users), (Some(2), 3));
     assert_eq!(exported.bytes, file.len() as u64);
-    assert_eq!(exported.left_out, Vec::<String>::new());
+    assert_eq!(
+        exported.left_out,
+        ["1 user of other organizations that table orders refers to"]
+    );
     let rows: Vec<_> = exported
         .tables
         .iter()
@@ -75,9 +78,9 @@ async fn import_works_in_another_database_under_another_name() {
         .replace("\"New \"\"name\"\"\"", "x")
         .replace("New \"name\"", "x");
     let tenant = |dump: &str| {
-        dump.split_once("PostgreSQL database dump complete")
+        dump.split("PostgreSQL database dump complete")
+            .next()
             .unwrap()
-            .0
             .to_owned()
     };
     let (here, there) = (tenant(&here), tenant(&there));
@@ -214,7 +217,10 @@ async fn import_restores_grants_and_reports_missing_roles() {
     let contents = import_as(&database, &file, "archive_copy", false).await.unwrap();
     assert_eq!(
         contents.left_out,
-        ["USAGE on schema archive_copy for role archive_copy, which does not exist"]
+        [
+            "3 users of other organizations that table orders refers to",
+            "USAGE on schema archive_copy for role archive_copy, which does not exist"
+        ]
     );
     assert!(!may("archive_owner", "archive_copy").await);
     assert!(may("archive_reader", "archive_copy").await);
@@ -227,8 +233,8 @@ async fn import_restores_grants_and_reports_missing_roles() {
     database.execute("DROP ROLE archive_owner").await;
     let contents = import(&database, &file).await.unwrap();
     assert_eq!(
-        contents.left_out,
-        ["USAGE on schema archive_owner for role archive_owner, which does not exist"]
+        contents.left_out.last().unwrap(),
+        "USAGE on schema archive_owner for role archive_owner, which does not exist"
     );
 }
 

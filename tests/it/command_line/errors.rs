@@ -65,8 +65,7 @@ const UNIQUE_DESCRIPTIONS: &str = "
     UPDATE client1.items SET description = 'Tesla' WHERE id = '2';
     CREATE UNIQUE INDEX one_description ON client1.items (description)";
 const DUPLICATE_KEY: &str = "\
-error: unexpected database error
-  because: duplicate key value violates unique constraint \"one_description\"
+error: duplicate key value violates unique constraint \"one_description\"
   DETAIL: Key (description)=(Tesla) already exists.
   TABLE: client1.items
 ";
@@ -79,8 +78,7 @@ const FAILING_TRIGGER: &str = "
     END $$;
     CREATE TRIGGER fail BEFORE INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION public.fail()";
 const ALL_FIELDS: &str = "\
-error: unexpected database error
-  because: first
+error: first
   DETAIL: second
     third
   HINT: fourth

@@ -150,6 +150,9 @@ fn assert_reckoned(answer: &Answer, orders: &[Reckoned], what: &str) {
 
 async fn assert_money_is_what_postgresql_reckons(column: &str, users: Vec<Purchases>, mut random: Random) {
     let database = TestDatabase::demo().await;
+    if database.server_version().await < 14 {
+        return; // numeric has no Infinity
+    }
     let mut connection = database.connect().await;
     let shop = format!(
         "{} ALTER TABLE shop.items ALTER price TYPE {column}",

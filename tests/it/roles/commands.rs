@@ -3,7 +3,7 @@
 use tenant_orders::admin::tenants::create;
 use tenant_orders::config::RoleSettings;
 
-use super::{admin_database, empty_database, name, role_exists, run};
+use super::{admin_database, name, role_exists, run};
 use crate::support::TestDatabase;
 
 /// Returns the privileges on all schemas, tables and columns.
@@ -26,7 +26,7 @@ fn assert_refused((status, output, errors): &(Option<i32>, String, String), reas
 
 #[tokio::test]
 async fn migrate_creates_missing_roles_once() {
-    let database = empty_database().await;
+    let database = TestDatabase::empty().await;
     let without_roles = admin_database(&database, None).with_roles(&RoleSettings::default());
     for tenant in ["r_migrated_1", "r_migrated_2"] {
         create(&without_roles, &name(tenant)).await.unwrap();
@@ -66,7 +66,7 @@ async fn migrate_creates_missing_roles_once() {
 
 #[tokio::test]
 async fn roles_with_other_privileges_are_refused() {
-    let database = empty_database().await;
+    let database = TestDatabase::empty().await;
     database
         .execute(
             "CREATE ROLE r_login LOGIN; CREATE ROLE r_super SUPERUSER; CREATE ROLE r_owner;
@@ -105,7 +105,7 @@ async fn roles_with_other_privileges_are_refused() {
 
 #[tokio::test]
 async fn service_role_must_exist_and_not_inherit() {
-    let database = empty_database().await;
+    let database = TestDatabase::empty().await;
     database.execute("CREATE ROLE r_inherits LOGIN").await;
     for (role, reason) in [
         (
@@ -122,8 +122,8 @@ async fn service_role_must_exist_and_not_inherit() {
 
 #[tokio::test]
 async fn drop_reports_roles_that_remain() {
-    let database = empty_database().await;
-    let elsewhere = empty_database().await;
+    let database = TestDatabase::empty().await;
+    let elsewhere = TestDatabase::empty().await;
     for tenant in ["r_goes", "r_granted", "r_elsewhere"] {
         let (status, _, errors) = run(&database, &["tenants", "create", tenant]);
         assert_eq!(status, Some(0), "{errors}");
@@ -144,7 +144,10 @@ async fn drop_reports_roles_that_remain() {
         .await;
     for (tenant, reason) in [
         ("r_goes", None),
-        ("r_granted", Some("some objects depend on it")),
+        (
+            "r_granted",
+            Some("some objects depend on it: DETAIL: privileges for table "),
+        ),
         ("r_elsewhere", Some("some objects depend on it")),
         ("r_foreign", Some("it was not created by this program")),
     ] {
@@ -166,7 +169,7 @@ async fn drop_reports_roles_that_remain() {
 
 #[tokio::test]
 async fn seed_creates_roles() {
-    let database = empty_database().await;
+    let database = TestDatabase::empty().await;
     let seed = ["seed", "bulk", "--tenants", "3", "--users", "1", "--orders", "1"];
     for _ in 0..2 {
         let (status, _, errors) = run(&database, &seed);

@@ -6,8 +6,8 @@ use tenant_orders::admin::tenants::drop::{RemainingUsers, drop_tenant};
 use tenant_orders::admin::tenants::roles::RoleRemoval;
 use tenant_orders::config::PoolSettings;
 
-use super::{admin_database, database_with_roles, empty_database, name, role_exists, run};
-use crate::support::Service;
+use super::{admin_database, database_with_roles, name, role_exists, run};
+use crate::support::{Service, TestDatabase};
 
 /// Names that are unique in the cluster, to which roles belong.
 const NAMES: [&str; 9] = [
@@ -24,7 +24,7 @@ const NAMES: [&str; 9] = [
 
 #[tokio::test]
 async fn roles_with_hostile_names_work_in_every_command() {
-    let database = empty_database().await;
+    let database = TestDatabase::empty().await;
     database.execute("CREATE ROLE r_hostile LOGIN NOINHERIT").await;
     let admin_database = admin_database(&database, Some("r_hostile"));
     for (number, tenant) in NAMES.into_iter().enumerate() {

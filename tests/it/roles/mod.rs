@@ -2,6 +2,7 @@
 
 mod commands;
 mod hostile_names;
+mod memberships;
 mod serving;
 
 use std::fmt::Write;
@@ -11,12 +12,8 @@ use tenant_orders::admin::tenants::create;
 use tenant_orders::config::{DatabaseUrl, PoolSettings, RoleSettings};
 use tenant_orders::tenancy::SchemaName;
 use tenant_orders::users::UserDirectory;
-use tokio::sync::OnceCell;
 
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
-
-/// Guards the creation of the shared users role. Roles belong to the whole cluster.
-static USERS_ROLE: OnceCell<()> = OnceCell::const_new();
 
 fn name(tenant: &str) -> SchemaName {
     SchemaName::parse(tenant).unwrap()
@@ -27,19 +24,6 @@ fn admin_database(database: &TestDatabase, service_role: Option<&str>) -> AdminD
     AdminDatabase::new(&DatabaseUrl::from(database.url()))
         .unwrap()
         .with_roles(&RoleSettings::on(service_role))
-}
-
-/// Returns an empty database in a cluster that has the shared users role.
-async fn empty_database() -> TestDatabase {
-    USERS_ROLE
-        .get_or_init(async || {
-            let database = TestDatabase::empty().await;
-            create(&admin_database(&database, None), &name("first-with-a-role"))
-                .await
-                .unwrap();
-        })
-        .await;
-    TestDatabase::empty().await
 }
 
 /// A database with two tenants with roles, and with a role for the service. Names are unique in the cluster.
@@ -53,7 +37,7 @@ struct Shops {
 impl Shops {
     /// Creates the database. `prefix` must be unique among the tests.
     async fn new(prefix: &str) -> Self {
-        let database = empty_database().await;
+        let database = TestDatabase::empty().await;
         let [one, other, service_role] =
             ["one", "other", "service"].map(|suffix| format!("{prefix}_{suffix}"));
         database

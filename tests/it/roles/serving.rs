@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::config::{PoolSettings, Pooler};
 
-use super::{Shops, database_with_roles, empty_database};
+use super::{Shops, database_with_roles};
 use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client};
 
 /// Returns statements that make a tenant's `orders` read another tenant's tables.
@@ -35,7 +35,11 @@ fn cross_tenant_views(shops: &Shops) -> [String; 4] {
 /// Checks that PostgreSQL denies the first tenant's role access to the other tenant through each view.
 async fn assert_isolated(shops: &Shops, service: &Service) {
     service.get(&shops.path()).await.ok();
+    let has_invoker_views = shops.database.server_version().await >= 15;
     for statements in cross_tenant_views(shops) {
+        if statements.contains("security_invoker") && !has_invoker_views {
+            continue;
+        }
         shops.database.execute(statements.clone()).await;
         let response = service.get(&shops.path()).await;
         let body = response.problem(503, "tenant-unavailable").to_string();
@@ -102,7 +106,6 @@ async fn service_role_alone_reads_no_tenant() {
     for allowed in [
         "SELECT id, name, organization_id FROM public.users".to_owned(),
         format!("SET ROLE {one}"),
-        "SELECT id, name, organization_id FROM public.users".to_owned(),
         format!("SELECT * FROM {one}.orders JOIN {one}.items ON true"),
         "RESET ROLE".to_owned(),
     ] {
@@ -120,7 +123,7 @@ async fn service_role_alone_reads_no_tenant() {
         format!("SELECT * FROM {other}.orders"),
         format!("SELECT * FROM {one}._sqlx_migrations"),
         format!("INSERT INTO {one}.items VALUES ('x')"),
-        "SELECT password FROM public.users".to_owned(),
+        "SELECT id FROM public.users".to_owned(),
     ] {
         assert!(is_refused(refused).await.is_some());
     }
@@ -171,12 +174,9 @@ async fn documented_grants_suffice_for_an_existing_database() {
     let docs = include_str!("../../../docs/security.md").replace("client1", "r_readme1");
     let block = docs.split("```sql\n").nth(1).unwrap();
     let (grants, _) = block.split_once("```").unwrap();
-    // The role belongs to the cluster, and exists already.
-    empty_database().await;
-    let grants = grants.replace("CREATE ROLE \"tenant-orders users\";", "");
     let (_, tenant_grants) = grants.split_once("\n\n").unwrap();
     database
-        .execute(grants.clone() + &tenant_grants.replace("r_readme1", "r_readme2"))
+        .execute(grants.to_owned() + &tenant_grants.replace("r_readme1", "r_readme2"))
         .await;
     let url = database.url_as("orders_service");
     let service = Service::new(database_with_roles(url, &PoolSettings::default()));

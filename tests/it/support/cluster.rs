@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::admin::AdminDatabase;
-use tenant_orders::config::DatabaseUrl;
+use tenant_orders::config::{DatabaseUrl, program_folders};
 use tenant_orders::embedded::{Binaries, DataDir, EmbeddedPostgres};
 use tenant_orders::seed;
 
@@ -81,9 +81,11 @@ impl Cluster {
         }
     }
 
-    /// Returns the path of one of PostgreSQL's programs, in the server's version.
+    /// Returns the path of one of PostgreSQL's programs, in the server's version if it has the program.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
-        self.programs.join(name)
+        let folders = std::iter::once(self.programs.clone()).chain(program_folders());
+        let mut paths = folders.map(|folder| folder.join(name));
+        paths.find(|path| path.is_file()).unwrap()
     }
 
     /// Stops the server cleanly, which disconnects its clients.
@@ -161,27 +163,32 @@ pub(super) fn command_as_owner(folder: &Path, program: impl AsRef<std::ffi::OsSt
 /// Returns the cluster that tests share.
 pub(crate) fn shared() -> &'static Cluster {
     CLUSTER.get_or_init(|| {
-        // In a new thread, because a runtime cannot be started inside a test's runtime.
-        std::thread::spawn(|| {
+        in_own_runtime(async || {
+            let cluster = Cluster::start().await;
+            let mut connection = cluster.connect("postgres").await;
+            create_database(&mut connection, "demo", "template1").await;
+            create_database(&mut connection, "existing", "template1").await;
+            connection.close().await.unwrap();
+            cluster.seed_demo("demo").await;
+            let mut connection = cluster.connect("existing").await;
+            connection.execute(EXISTING_DATABASE).await.unwrap();
+            connection.close().await.unwrap();
+            cluster
+        })
+    })
+}
+
+/// Runs `work` in a new thread, because a runtime cannot be started inside a test's runtime.
+pub(super) fn in_own_runtime<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(async {
-                let cluster = Cluster::start().await;
-                let mut connection = cluster.connect("postgres").await;
-                create_database(&mut connection, "demo", "template1").await;
-                create_database(&mut connection, "existing", "template1").await;
-                connection.close().await.unwrap();
-                cluster.seed_demo("demo").await;
-                let mut connection = cluster.connect("existing").await;
-                connection.execute(EXISTING_DATABASE).await.unwrap();
-                connection.close().await.unwrap();
-                cluster
-            })
-        })
-        .join()
-        .unwrap()
+            runtime.block_on(work())
+        });
+        work.join().unwrap()
     })
 }
 

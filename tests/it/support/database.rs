@@ -69,6 +69,12 @@ impl TestDatabase {
         connection.close().await.unwrap();
     }
 
+    /// Returns the server's major version. Tests that need newer SQL skip that part on an older server.
+    pub(crate) async fn server_version(&self) -> u32 {
+        let version = self.text("SHOW server_version_num").await;
+        version.parse::<u32>().unwrap() / 10_000
+    }
+
     /// Returns the text that `statement` selects: one row, one column.
     pub(crate) async fn text(&self, statement: &str) -> String {
         let mut connection = self.connect().await;

@@ -61,6 +61,19 @@ async fn a_refusal_lists_all_obstacles_and_changes_nothing() {
              CREATE VIEW client1.orders AS SELECT * FROM client1.all_orders",
             "orders is a view",
         ),
+        (
+            "ALTER TABLE client1.orders ADD CONSTRAINT orders_user_id_idx UNIQUE (user_id, id)",
+            "constraint orders.orders_user_id_idx has the name of an index of the migrations; rename it",
+        ),
+        (
+            "CREATE TABLE client1.orders_user_id_idx ()",
+            "table orders_user_id_idx has the name of an index of the migrations",
+        ),
+        (
+            "CREATE INDEX orders_user_id_idx ON client1.orders (user_id);
+             CREATE INDEX orders_user_id_idx_adopted ON client1.orders (item_id)",
+            "index orders_user_id_idx_adopted has the name of an index of the migrations",
+        ),
     ] {
         let database = TestDatabase::existing().await;
         let run = adopt(&database, statements).await;
