@@ -1,7 +1,5 @@
-//! Keys that verify tokens: secrets, PEM and JSON Web Key Sets.
+//! Keys that verify tokens: secrets, and public keys in PEM. `key_set` parses JSON Web Key Sets.
 
-use jsonwebtoken::DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
 use pkcs1::RsaPublicKeyRef;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
@@ -16,6 +14,13 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 /// Required by RFC 7518, section 3.3.
 const MIN_RSA_BITS: usize = 2048;
+/// Maximum of ring.
+const MAX_RSA_BITS: usize = 8192;
+/// Maximum exponent of ring, 33 bits.
+const MAX_RSA_EXPONENT: u64 = (1 << 33) - 1;
+/// An uncompressed point: a tag and two coordinates.
+const P256_POINT_BYTES: usize = 65;
+const ED25519_KEY_BYTES: usize = 32;
 
 /// A key that verifies tokens. The key determines the algorithm, never the token.
 pub(super) struct Key {
@@ -24,7 +29,42 @@ pub(super) struct Key {
     pub(super) material: DecodingKey,
 }
 
-/// A file of public keys is unusable.
+/// The reason for which a key cannot verify tokens.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableKey {
+    /// A parameter has the wrong type.
+    #[error("a parameter has the wrong type")]
+    Malformed,
+    /// It lacks a parameter.
+    #[error("it lacks the parameter {0}")]
+    Lacks(&'static str),
+    /// A parameter has the wrong encoding.
+    #[error("the parameter {0} is not base64url without padding")]
+    Encoding(&'static str),
+    /// Its parameters do not form a key.
+    #[error("it is damaged or compressed")]
+    Damaged,
+    /// It is a symmetric key.
+    #[error("it is a secret (kty oct); set JWT_SECRET to it instead")]
+    Secret,
+    /// Its type is not supported.
+    #[error("it is neither RSA, nor P-256, nor Ed25519")]
+    UnknownKind,
+    /// Its size is not supported.
+    #[error("it is an RSA key of {0} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} are required")]
+    RsaSize(usize),
+    /// It is meant for another purpose, such as encryption.
+    #[error("its use is not sig")]
+    OtherUse,
+    /// It is meant for other operations, such as encryption.
+    #[error("its key_ops lack verify")]
+    OtherOperations,
+    /// It is meant for an unsupported algorithm.
+    #[error("its algorithm is not {0}")]
+    OtherAlgorithm(&'static str),
+}
+
+/// A file or response with public keys is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeyFile {
     /// It contains a private key, which only the issuer of tokens may have.
@@ -33,29 +73,23 @@ pub enum InvalidKeyFile {
          extract the public key with openssl pkey -in FILE -pubout"
     )]
     PrivateKey,
-    /// It contains a symmetric key.
-    #[error("it contains a secret (kty oct); set JWT_SECRET to it instead")]
-    Secret,
     /// It contains a certificate.
     #[error("it contains a certificate; extract its key with openssl x509 -in FILE -pubkey -noout")]
     Certificate,
-    /// It is in neither form, or has no key that verifies signatures.
+    /// It is in neither form, or has no keys.
     #[error(
         "it contains no key that verifies tokens; PEM with BEGIN PUBLIC KEY or a JSON Web Key Set is expected"
     )]
     NoKey,
+    /// It is a JSON Web Key Set without a key that verifies tokens. The text describes the skipped keys.
+    #[error("it contains no usable key; {0}")]
+    NoUsableKey(String),
     /// It begins as JSON but is not a JSON Web Key Set.
     #[error("it is not a JSON Web Key Set (RFC 7517)")]
     NotAKeySet,
-    /// It contains a key that cannot be parsed.
-    #[error("it contains a public key that is damaged or compressed")]
-    Damaged,
-    /// It contains a key of an unsupported type.
-    #[error("it contains a public key that is neither RSA, nor P-256, nor Ed25519")]
-    UnknownKind,
-    /// It contains an RSA key that is too short to be safe.
-    #[error("it contains an RSA key of {0} bits; at least {MIN_RSA_BITS} are required")]
-    ShortRsaKey(usize),
+    /// It contains a public key in PEM that cannot be used.
+    #[error("it contains an unusable public key: {0}")]
+    Key(#[from] UnusableKey),
 }
 
 impl Key {
@@ -67,20 +101,8 @@ impl Key {
         }
     }
 
-    /// Parses all keys of a file, which is a JSON Web Key Set or PEM.
-    pub(super) fn parse_file(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
-        let keys = if file.trim_ascii_start().starts_with(b"{") {
-            Self::parse_key_set(file)?
-        } else {
-            Self::parse_pem(file)?
-        };
-        if keys.is_empty() {
-            return Err(InvalidKeyFile::NoKey);
-        }
-        Ok(keys)
-    }
-
-    fn parse_pem(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
+    /// Parses all keys of a PEM file.
+    pub(super) fn parse_pem(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
         let text = std::str::from_utf8(file).map_err(|_| InvalidKeyFile::NoKey)?;
         if text.contains("PRIVATE KEY-----") {
             return Err(InvalidKeyFile::PrivateKey);
@@ -88,94 +110,67 @@ impl Key {
         if text.contains("BEGIN CERTIFICATE-----") {
             return Err(InvalidKeyFile::Certificate);
         }
-        SliceIter::<SubjectPublicKeyInfoDer<'_>>::new(file)
-            .map(|key| Self::from_public_key_info(&key.map_err(|_| InvalidKeyFile::Damaged)?))
-            .collect()
+        let keys = SliceIter::<SubjectPublicKeyInfoDer<'_>>::new(file)
+            .map(|key| Self::from_public_key_info(&key.map_err(|_| UnusableKey::Damaged)?))
+            .collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() {
+            return Err(InvalidKeyFile::NoKey);
+        }
+        Ok(keys)
     }
 
     /// Parses a `SubjectPublicKeyInfo` (RFC 5280), which PEM calls PUBLIC KEY.
-    fn from_public_key_info(der: &[u8]) -> Result<Self, InvalidKeyFile> {
-        let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| InvalidKeyFile::Damaged)?;
-        let key = info
-            .subject_public_key
-            .as_bytes()
-            .ok_or(InvalidKeyFile::Damaged)?;
-        let (algorithm, material) = match (info.algorithm.oid, info.algorithm.parameters_oid().ok()) {
+    fn from_public_key_info(der: &[u8]) -> Result<Self, UnusableKey> {
+        let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| UnusableKey::Damaged)?;
+        let key = info.subject_public_key.as_bytes().ok_or(UnusableKey::Damaged)?;
+        match (info.algorithm.oid, info.algorithm.parameters_oid().ok()) {
             (RSA, _) => {
-                let key = RsaPublicKeyRef::from_der(key).map_err(|_| InvalidKeyFile::Damaged)?;
-                let (modulus, exponent) = (key.modulus.as_bytes(), key.public_exponent.as_bytes());
-                let material = DecodingKey::from_rsa_raw_components(modulus, exponent);
-                (Algorithm::RS256, material)
+                let key = RsaPublicKeyRef::from_der(key).map_err(|_| UnusableKey::Damaged)?;
+                Self::rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
             }
-            (ELLIPTIC_CURVE, Some(P256)) => (Algorithm::ES256, DecodingKey::from_ec_der(key)),
-            (ED25519, None) => (Algorithm::EdDSA, DecodingKey::from_ed_der(key)),
-            _ => return Err(InvalidKeyFile::UnknownKind),
-        };
-        Self::new_public(None, algorithm, material)
+            (ELLIPTIC_CURVE, Some(P256)) => Self::p256(key),
+            (ED25519, None) => Self::ed25519(key),
+            _ => Err(UnusableKey::UnknownKind),
+        }
     }
 
-    /// Parses a JSON Web Key Set. Keys for other purposes and of other types, which issuers publish in the same
-    /// set, are skipped.
-    fn parse_key_set(file: &[u8]) -> Result<Vec<Self>, InvalidKeyFile> {
-        let set: serde_json::Value = serde_json::from_slice(file).map_err(|_| InvalidKeyFile::NotAKeySet)?;
-        let keys = set.get("keys").and_then(|keys| keys.as_array());
-        let mut usable = Vec::new();
-        for key in keys.ok_or(InvalidKeyFile::NotAKeySet)? {
-            if key.get("d").is_some() {
-                return Err(InvalidKeyFile::PrivateKey);
-            }
-            if key.get("kty").is_some_and(|kind| kind == "oct") {
-                return Err(InvalidKeyFile::Secret);
-            }
-            let key: Jwk = serde::Deserialize::deserialize(key).map_err(|_| InvalidKeyFile::Damaged)?;
-            usable.extend(Self::from_jwk(&key)?);
+    /// Creates an RSA key that ring accepts. With any other key, every token would fail without an explanation.
+    pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, UnusableKey> {
+        // RFC 7518, section 6.3.1.1, forbids leading zero bytes, which some issuers write nevertheless.
+        let [modulus, exponent] = [modulus, exponent].map(without_leading_zeros);
+        let leading_bits = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        let bits = modulus.len() * 8 - leading_bits;
+        if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+            return Err(UnusableKey::RsaSize(bits));
         }
-        Ok(usable)
+        let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
+        let value = exponent.iter().try_fold(0_u64, |value, byte| {
+            Some(value.checked_mul(256)? + u64::from(*byte))
+        });
+        let has_valid_exponent = value.is_some_and(|value| (3..=MAX_RSA_EXPONENT).contains(&value));
+        if !is_odd(modulus) || !is_odd(exponent) || !has_valid_exponent {
+            return Err(UnusableKey::Damaged);
+        }
+        let material = DecodingKey::from_rsa_raw_components(modulus, exponent);
+        Ok(Self::new(Algorithm::RS256, material))
     }
 
-    fn from_jwk(key: &Jwk) -> Result<Option<Self>, InvalidKeyFile> {
-        let (algorithm, name) = match &key.algorithm {
-            AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
-            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-                (Algorithm::ES256, KeyAlgorithm::ES256)
-            }
-            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-                (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
-            }
-            _ => return Ok(None),
-        };
-        let common = &key.common;
-        let is_for_signatures = common
-            .public_key_use
-            .as_ref()
-            .is_none_or(|usage| *usage == PublicKeyUse::Signature);
-        if !is_for_signatures || common.key_algorithm.is_some_and(|other| other != name) {
-            return Ok(None);
-        }
-        let material = DecodingKey::from_jwk(key).map_err(|_| InvalidKeyFile::Damaged)?;
-        Self::new_public(common.key_id.clone(), algorithm, material).map(Some)
+    pub(super) fn p256(point: &[u8]) -> Result<Self, UnusableKey> {
+        require_length(point, P256_POINT_BYTES)?;
+        Ok(Self::new(Algorithm::ES256, DecodingKey::from_ec_der(point)))
     }
 
-    /// Creates a key of the right size. With any other size, every token would fail without an explanation.
-    fn new_public(
-        id: Option<String>,
-        algorithm: Algorithm,
-        material: DecodingKey,
-    ) -> Result<Self, InvalidKeyFile> {
-        match material.kind() {
-            RsaModulusExponent { n, .. } => require_rsa_bits(n)?,
-            SecretOrDer(point) => {
-                let bytes = if algorithm == Algorithm::EdDSA { 32 } else { 65 };
-                if point.len() != bytes {
-                    return Err(InvalidKeyFile::Damaged);
-                }
-            }
-        }
-        Ok(Self {
-            id,
+    pub(super) fn ed25519(key: &[u8]) -> Result<Self, UnusableKey> {
+        require_length(key, ED25519_KEY_BYTES)?;
+        Ok(Self::new(Algorithm::EdDSA, DecodingKey::from_ed_der(key)))
+    }
+
+    fn new(algorithm: Algorithm, material: DecodingKey) -> Self {
+        Self {
+            id: None,
             algorithm,
             material,
-        })
+        }
     }
 
     /// Returns whether the key can have signed a token with this header. If either has no id, the signature
@@ -189,12 +184,17 @@ impl Key {
     }
 }
 
-/// Counts the bits of a modulus without leading zero bytes (RFC 7518, section 6.3.1.1).
-fn require_rsa_bits(modulus: &[u8]) -> Result<(), InvalidKeyFile> {
-    let leading = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
-    let bits = modulus.len() * 8 - leading;
-    if bits < MIN_RSA_BITS {
-        return Err(InvalidKeyFile::ShortRsaKey(bits));
+fn require_length(key: &[u8], length: usize) -> Result<(), UnusableKey> {
+    if key.len() == length {
+        Ok(())
+    } else {
+        Err(UnusableKey::Damaged)
     }
-    Ok(())
+}
+
+fn without_leading_zeros(mut number: &[u8]) -> &[u8] {
+    while let [0, rest @ ..] = number {
+        number = rest;
+    }
+    number
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::key::Key;
+use super::key_set::KeySet;
 use super::{InvalidKeys, Verifier, build_verifiers};
 use crate::config::AuthenticationSettings;
 use crate::error_chain;
@@ -49,8 +49,11 @@ impl KeyFile {
             path: path(),
             source: (*kind).into(),
         })?;
-        let keys = Key::parse_file(bytes).map_err(|source| InvalidKeys::File { path: path(), source })?;
-        Ok(build_verifiers(keys, &self.settings))
+        let set = KeySet::parse_file(bytes).map_err(|source| InvalidKeys::File { path: path(), source })?;
+        if let Some(skipped) = &set.skipped {
+            tracing::warn!("JWT_PUBLIC_KEY_FILE contains keys that cannot verify tokens; {skipped}");
+        }
+        Ok(build_verifiers(set.keys, &self.settings))
     }
 
     /// Publishes the keys after each change. An unusable file, as during its replacement, leaves the keys

@@ -11,6 +11,7 @@
 
 mod key;
 mod key_file;
+mod key_set;
 mod signatures;
 mod token;
 
@@ -20,7 +21,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
-pub use key::InvalidKeyFile;
+pub use key::{InvalidKeyFile, UnusableKey};
 pub use token::{Claims, InvalidToken, NewToken, READ_ANY_ORDERS};
 
 use crate::config::AuthenticationSettings;

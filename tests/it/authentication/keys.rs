@@ -9,11 +9,11 @@ use tenant_orders::authentication::Authenticator;
 use tenant_orders::config::AuthenticationSettings;
 
 use super::signer::{Signer, claims};
-use super::{Guarded, request};
+use super::{Guarded, replace, request};
 use crate::load::wait_until;
 use crate::support::{ServiceProcess, TestDatabase, client, finished, is_ci};
 
-async fn open(content: &str) -> Result<Option<Authenticator>, String> {
+pub(super) async fn open(content: &str) -> Result<Option<Authenticator>, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), content).unwrap();
     let settings = AuthenticationSettings {
@@ -25,7 +25,7 @@ async fn open(content: &str) -> Result<Option<Authenticator>, String> {
         .map_err(|error| std::error::Error::source(&error).unwrap().to_string())
 }
 
-async fn verifies(content: &str, token: &str) -> bool {
+pub(super) async fn verifies(content: &str, token: &str) -> bool {
     open(content).await.unwrap().unwrap().verify(token).is_ok()
 }
 
@@ -48,7 +48,10 @@ async fn unusable_key_file_is_refused_with_advice() {
         (pem("rsa.pem"), "openssl pkey -in FILE -pubout"),
         (pem("rsa.pub.pem") + &pem("rsa.pem"), "private key"),
         (pem("certificate.pem"), "openssl x509"),
-        (pem("short_rsa.pub.pem"), "RSA key of 1024 bits"),
+        (
+            pem("short_rsa.pub.pem"),
+            "RSA key of 1024 bits; 2048 to 8192 are required",
+        ),
         (pem("p384.pub.pem"), "neither RSA, nor P-256, nor Ed25519"),
         (pem("rsa.pub.pem").replacen("MII", "MIB", 1), "damaged"),
         (String::new(), "no key"),
@@ -136,13 +139,6 @@ async fn key_id_selects_a_key_of_the_set() {
             assert!(!verifies(&set, &with(hostile)).await, "{hostile}");
         }
     }
-}
-
-/// Replaces the file atomically, as a deployment does.
-fn replace(path: &Path, content: &str) {
-    let new = path.with_extension("new");
-    std::fs::write(&new, content).unwrap();
-    std::fs::rename(new, path).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

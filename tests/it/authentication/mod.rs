@@ -1,12 +1,15 @@
 //! Authentication and authorization: tokens, attacks on them, and the orders that they grant access to.
 
 mod authorization;
+mod key_sets;
 mod keys;
 mod requests;
 mod secrets;
 mod signer;
 mod start;
 mod tokens;
+
+use std::path::Path;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -94,6 +97,13 @@ impl Guarded {
         let detail = body["detail"].as_str().unwrap();
         assert!(detail.contains(reason), "{detail}");
     }
+}
+
+/// Replaces the file atomically, as a deployment does.
+fn replace(path: &Path, content: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, content).unwrap();
+    std::fs::rename(new, path).unwrap();
 }
 
 fn request(path: &str, authorization: &str) -> Request<Body> {
