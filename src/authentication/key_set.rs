@@ -134,6 +134,6 @@ fn describe(skipped: &[(Option<&str>, UnusableKey)]) -> Option<String> {
 }
 
 /// Returns the beginning of a text that others wrote, short enough for the log.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(MAX_LOGGED_CHARS).collect()
 }

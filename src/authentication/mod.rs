@@ -12,20 +12,27 @@
 mod key;
 mod key_file;
 mod key_set;
+mod key_set_url;
 mod signatures;
 mod token;
+mod unique_json;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
 pub use key::{InvalidKeyFile, UnusableKey};
+pub use key_set_url::InvalidKeySetUrl;
 pub use token::{Claims, InvalidToken, NewToken, READ_ANY_ORDERS};
 
 use crate::config::AuthenticationSettings;
+use crate::log_throttle::LogThrottle;
 use key::Key;
+use key_set_url::KeySetUrl;
+use unique_json::UniqueJson;
 
 /// The size of the hash (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -35,9 +42,9 @@ const LEEWAY_SECONDS: u64 = 60;
 /// The configured keys are unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeys {
-    /// Two kinds of keys are configured, so the token would choose the algorithm.
-    #[error("JWT_SECRET and JWT_PUBLIC_KEY_FILE are both set; set only the one that verifies the tokens")]
-    Both,
+    /// Several sources of keys are configured, so the token would choose the algorithm.
+    #[error("{} are set; set only the one that verifies the tokens", .0.join(" and "))]
+    Several(Vec<&'static str>),
     /// The secret can be guessed from any token.
     #[error("JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes; generate one with openssl rand -base64 32")]
     ShortSecret,
@@ -57,15 +64,39 @@ pub enum InvalidKeys {
         /// The reason.
         source: InvalidKeyFile,
     },
+    /// The URL of the key set is invalid.
+    #[error("JWT_JWKS_URL is invalid")]
+    Url(#[from] InvalidKeySetUrl),
+    /// A token cannot be created.
+    #[error("failed to create the token")]
+    Claims(#[from] serde_json::Error),
     /// A token cannot be signed.
     #[error("failed to sign the token")]
     Signing(#[source] jsonwebtoken::errors::Error),
+}
+
+/// A request is not authenticated.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthenticationError {
+    /// No key set has been fetched since the start.
+    #[error("the keys that verify tokens have not been fetched yet")]
+    NoKeysYet,
+    /// The token is refused.
+    #[error(transparent)]
+    Token(#[from] InvalidToken),
 }
 
 /// Verifies tokens. Clones share their keys.
 #[derive(Clone)]
 pub struct Authenticator {
     keys: watch::Receiver<Vec<Verifier>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: AuthenticationSettings,
+    key_set_url: Option<Arc<KeySetUrl>>,
+    refused: LogThrottle,
 }
 
 /// A key, and the requirements for tokens that it verifies.
@@ -75,35 +106,82 @@ struct Verifier {
 }
 
 impl Authenticator {
-    /// Loads the configured keys. Returns `None` if no key is configured. A file of keys is watched in the
-    /// background until the last clone is dropped, which requires a Tokio runtime.
+    /// Loads the configured keys. Returns `None` if no key is configured. A file or URL of keys is watched in
+    /// the background until the last clone is dropped, which requires a Tokio runtime. An unreachable URL is
+    /// not an error.
     ///
     /// # Errors
     ///
     /// [`InvalidKeys`].
     pub async fn open(settings: &AuthenticationSettings) -> Result<Option<Self>, InvalidKeys> {
         signatures::install();
-        match (&settings.jwt_secret, &settings.jwt_public_key_file) {
-            (None, None) => Ok(None),
-            (Some(_), Some(_)) => Err(InvalidKeys::Both),
-            (Some(secret), None) => {
+        let (secret, file, url) = (
+            &settings.jwt_secret,
+            &settings.jwt_public_key_file,
+            &settings.jwt_jwks_url,
+        );
+        let (key_set_url, keys) = match (secret, file, url) {
+            (None, None, None) => return Ok(None),
+            (Some(secret), None, None) => {
                 let key = Key::from_secret(expose_secret(secret)?.as_bytes());
-                let (_, keys) = watch::channel(build_verifiers(vec![key], settings));
-                Ok(Some(Self { keys }))
+                (None, watch::channel(build_verifiers(vec![key], settings)).1)
             }
-            (None, Some(path)) => {
-                let keys = key_file::watch(path.clone(), settings.clone()).await?;
-                Ok(Some(Self { keys }))
+            (None, Some(path), None) => (None, key_file::watch(path.clone(), settings.clone()).await?),
+            (None, None, Some(url)) => {
+                let (key_set_url, keys) = key_set_url::watch(url, settings.clone()).await?;
+                (Some(key_set_url), keys)
             }
-        }
+            _ => {
+                let names = [
+                    secret.as_ref().map(|_| "JWT_SECRET"),
+                    file.as_ref().map(|_| "JWT_PUBLIC_KEY_FILE"),
+                    url.as_ref().map(|_| "JWT_JWKS_URL"),
+                ];
+                return Err(InvalidKeys::Several(names.into_iter().flatten().collect()));
+            }
+        };
+        let shared = Arc::new(Shared {
+            settings: settings.clone(),
+            key_set_url,
+            refused: LogThrottle::default(),
+        });
+        Ok(Some(Self { keys, shared }))
     }
 
-    /// Verifies a token and returns its claims.
+    /// Returns whether there are keys. Only a URL may have none yet.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self.keys.borrow().is_empty()
+    }
+
+    /// Verifies a token and returns its claims. Logs the reason of a refusal. If the token's key id is unknown,
+    /// this can fetch the keys, which takes a few seconds at most.
     ///
     /// # Errors
     ///
-    /// [`InvalidToken`].
-    pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
+    /// [`AuthenticationError`].
+    pub async fn verify(&self, token: &str) -> Result<Claims, AuthenticationError> {
+        if !self.has_keys() {
+            return Err(AuthenticationError::NoKeysYet);
+        }
+        let mut verified = self.verify_with_current_keys(token);
+        if let (Err(InvalidToken::NoKey | InvalidToken::Signature), Some(url)) =
+            (&verified, &self.shared.key_set_url)
+            && self.has_unknown_key_id(token)
+        {
+            url.fetch_unknown_key().await;
+            verified = self.verify_with_current_keys(token);
+        }
+        if let Err(reason) = &verified
+            && let Some(refused) = self.shared.refused.hit()
+        {
+            let (kid, iss) = token::claimed_origin(token);
+            tracing::info!(refused, %reason, kid, iss, "refused a token");
+        }
+        Ok(verified?)
+    }
+
+    fn verify_with_current_keys(&self, token: &str) -> Result<Claims, InvalidToken> {
         let header = jsonwebtoken::decode_header(token)?;
         if header.crit.is_some() {
             return Err(InvalidToken::Critical);
@@ -113,8 +191,8 @@ impl Authenticator {
             if !verifier.key.is_candidate_for(&header) {
                 continue;
             }
-            match jsonwebtoken::decode(token, &verifier.key.material, &verifier.validation) {
-                Ok(token) => return Ok(token.claims),
+            match jsonwebtoken::decode::<UniqueJson>(token, &verifier.key.material, &verifier.validation) {
+                Ok(token) => return Claims::from_json(&token.claims, &self.shared.settings),
                 Err(error) => failure = error.into(),
             }
             // Another key can have made the signature; all other failures are the same for every key.
@@ -124,6 +202,14 @@ impl Authenticator {
         }
         Err(failure)
     }
+
+    /// Returns whether the token has a key id that no key has.
+    fn has_unknown_key_id(&self, token: &str) -> bool {
+        let id = jsonwebtoken::decode_header(token)
+            .ok()
+            .and_then(|header| header.kid);
+        id.is_some() && self.keys.borrow().iter().all(|verifier| verifier.key.id != id)
+    }
 }
 
 fn build_verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Verifier> {
@@ -131,12 +217,12 @@ fn build_verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Ver
         let mut validation = Validation::new(key.algorithm);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
-        if let Some(issuer) = &settings.jwt_issuer {
-            validation.set_issuer(&[issuer]);
+        if !settings.jwt_issuer.is_empty() {
+            validation.set_issuer(&settings.jwt_issuer);
             validation.required_spec_claims.insert("iss".to_owned());
         }
-        if let Some(audience) = &settings.jwt_audience {
-            validation.set_audience(&[audience]);
+        if !settings.jwt_audience.is_empty() {
+            validation.set_audience(&settings.jwt_audience);
             validation.required_spec_claims.insert("aud".to_owned());
         }
         Verifier { key, validation }
@@ -149,10 +235,15 @@ fn build_verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Ver
 /// # Errors
 ///
 /// [`InvalidKeys`] if the secret is too short.
-pub fn sign(token: &NewToken<'_>, secret: &SecretString) -> Result<String, InvalidKeys> {
+pub fn sign(
+    token: &NewToken<'_>,
+    secret: &SecretString,
+    settings: &AuthenticationSettings,
+) -> Result<String, InvalidKeys> {
     signatures::install();
     let key = EncodingKey::from_secret(expose_secret(secret)?.as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), token, &key).map_err(InvalidKeys::Signing)
+    let claims = token.to_claims(settings)?;
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(InvalidKeys::Signing)
 }
 
 /// Returns the secret if it is long enough.

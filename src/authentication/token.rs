@@ -1,54 +1,84 @@
 //! The claims of a token.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::key_set::shorten;
+use super::unique_json::UniqueJson;
+use crate::config::AuthenticationSettings;
 
 /// The scope that grants access to the orders of every user.
 pub const READ_ANY_ORDERS: &str = "orders:read:any";
 
 /// The claims of a verified token (RFC 7519).
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Claims {
-    sub: Option<String>,
-    organization_id: Option<String>,
-    scope: Option<Scopes>,
-    /// The name of `scope` at some issuers.
-    scp: Option<Scopes>,
-}
-
-/// Scopes separated by spaces (RFC 8693, section 4.2), or in a list, as some issuers write them.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Scopes {
-    Text(String),
-    List(Vec<String>),
-}
-
-impl Scopes {
-    fn contains(&self, scope: &str) -> bool {
-        match self {
-            Self::Text(text) => text.split(' ').any(|item| item == scope),
-            Self::List(list) => list.iter().any(|item| item == scope),
-        }
-    }
+    subject: Option<String>,
+    organization: Option<String>,
+    can_read_any_orders: bool,
 }
 
 impl Claims {
+    /// Reads the claims from the locations in the settings.
+    pub(super) fn from_json(
+        UniqueJson(claims): &UniqueJson,
+        settings: &AuthenticationSettings,
+    ) -> Result<Self, InvalidToken> {
+        let subject = match claims.pointer(&settings.jwt_subject_claim) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            // A fraction or an exponent has several texts.
+            Some(Value::Number(number)) if !number.is_f64() => Some(number.to_string()),
+            Some(_) => return Err(InvalidToken::Malformed),
+        };
+        let organization = match claims.pointer(&settings.jwt_organization_claim) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(_) => return Err(InvalidToken::Malformed),
+        };
+        let mut can_read_any_orders = false;
+        for name in ["scope", "scp"] {
+            can_read_any_orders |= match claims.get(name) {
+                None | Some(Value::Null) => false,
+                Some(Value::String(text)) => text.split(' ').any(|scope| scope == READ_ANY_ORDERS),
+                Some(Value::Array(list)) if list.iter().all(Value::is_string) => contains_scope(list),
+                Some(_) => return Err(InvalidToken::Malformed),
+            };
+        }
+        // Issuers use this name for other things too, which grant nothing.
+        can_read_any_orders |=
+            (claims.get("permissions").and_then(Value::as_array)).is_some_and(|list| contains_scope(list));
+        Ok(Self {
+            subject,
+            organization,
+            can_read_any_orders,
+        })
+    }
+
     /// Returns whether the token grants access to the orders of this user, in any organization.
     #[must_use]
     pub fn has_access_to(&self, user_id: &str) -> bool {
-        let scopes = [&self.scope, &self.scp];
-        self.sub.as_deref() == Some(user_id)
-            || scopes
-                .into_iter()
-                .flatten()
-                .any(|scopes| scopes.contains(READ_ANY_ORDERS))
+        self.can_read_any_orders || self.subject.as_deref() == Some(user_id)
     }
 
     /// Returns the organization that the token is restricted to, if any.
     #[must_use]
     pub fn into_organization(self) -> Option<String> {
-        self.organization_id
+        self.organization
     }
+}
+
+fn contains_scope(list: &[Value]) -> bool {
+    list.iter().any(|scope| scope == READ_ANY_ORDERS)
+}
+
+/// Returns the key id and the issuer that a refused token claims to have, for the log.
+pub(super) fn claimed_origin(token: &str) -> (Option<String>, Option<String>) {
+    let header = jsonwebtoken::decode_header(token).ok();
+    let claims = jsonwebtoken::dangerous::insecure_decode_claims::<Map<String, Value>>(token).ok();
+    let issuer = claims.as_ref().and_then(|claims| claims.get("iss")?.as_str());
+    let key_id = header.as_ref().and_then(|header| header.kid.as_deref());
+    (key_id.map(shorten), issuer.map(shorten))
 }
 
 /// The reason for which a token is refused. Its text is part of the response.
@@ -101,8 +131,12 @@ impl From<jsonwebtoken::errors::Error> for InvalidToken {
 /// The claims of a new token.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct NewToken<'a> {
-    /// User id.
-    pub sub: &'a str,
+    /// User id, in the subject claim of the settings.
+    #[serde(skip)]
+    pub subject: &'a str,
+    /// The organization that the token is restricted to, in the organization claim of the settings.
+    #[serde(skip)]
+    pub organization: Option<&'a str>,
     /// Time of issue, in seconds since 1970.
     pub iat: u64,
     /// Expiry, in seconds since 1970.
@@ -116,7 +150,29 @@ pub struct NewToken<'a> {
     /// Scopes, separated by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'a str>,
-    /// The organization that the token is restricted to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub organization_id: Option<&'a str>,
+}
+
+impl NewToken<'_> {
+    pub(super) fn to_claims(&self, settings: &AuthenticationSettings) -> serde_json::Result<Value> {
+        let mut claims = serde_json::to_value(self)?;
+        insert(&mut claims, &settings.jwt_subject_claim, self.subject);
+        if let Some(organization) = self.organization {
+            insert(&mut claims, &settings.jwt_organization_claim, organization);
+        }
+        Ok(claims)
+    }
+}
+
+/// Inserts a text at a JSON pointer, with the objects around it.
+fn insert(claims: &mut Value, pointer: &str, text: &str) {
+    let mut place = claims;
+    for name in pointer.split('/').skip(1) {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        let Value::Object(object) = place else { return };
+        let name = name.replace("~1", "/").replace("~0", "~");
+        place = object.entry(name).or_insert(Value::Null);
+    }
+    *place = text.into();
 }

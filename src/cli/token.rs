@@ -33,14 +33,14 @@ pub(super) fn token(arguments: &TokenArguments) -> Result<(), CommandError> {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let token = NewToken {
-        sub: &arguments.user,
+        subject: &arguments.user,
+        organization: arguments.organization.as_deref(),
         iat: now.as_secs(),
         exp: (now + arguments.expires_in).as_secs(),
-        iss: settings.jwt_issuer.as_deref(),
-        aud: settings.jwt_audience.as_deref(),
+        iss: settings.jwt_issuer.first().map(String::as_str),
+        aud: settings.jwt_audience.first().map(String::as_str),
         scope: arguments.scope.as_deref(),
-        organization_id: arguments.organization.as_deref(),
     };
-    output::print(&(authentication::sign(&token, secret)? + "\n"));
+    output::print(&(authentication::sign(&token, secret, settings)? + "\n"));
     Ok(())
 }

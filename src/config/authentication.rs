@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use secrecy::SecretString;
 
+const SUBJECT_CLAIM: &str = "/sub";
+const ORGANIZATION_CLAIM: &str = "/organization_id";
+
 /// Keys and claims that authenticate a request. Without a key, requests are not authenticated.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Authentication")]
 pub struct AuthenticationSettings {
     /// Secret that signs and verifies tokens (HS256), at least 32 bytes
@@ -18,13 +21,58 @@ pub struct AuthenticationSettings {
     #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
     pub jwt_public_key_file: Option<PathBuf>,
 
-    /// Required issuer of tokens (iss)
-    #[arg(long, env = "JWT_ISSUER", value_name = "NAME")]
-    pub jwt_issuer: Option<String>,
+    /// URL of the issuer's JSON Web Key Set (https, or http on this machine). Fetched again every 5 minutes,
+    /// and for an unknown key id
+    #[arg(long, env = "JWT_JWKS_URL", hide_env_values = true, value_name = "URL")]
+    pub jwt_jwks_url: Option<String>,
 
-    /// Required audience of tokens (aud)
-    #[arg(long, env = "JWT_AUDIENCE", value_name = "NAME")]
-    pub jwt_audience: Option<String>,
+    /// Comma-separated issuers of which a token must have one (iss)
+    #[arg(long, env = "JWT_ISSUER", value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
+    pub jwt_issuer: Vec<String>,
+
+    /// Comma-separated audiences of which a token must have one (aud)
+    #[arg(long, env = "JWT_AUDIENCE", value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
+    pub jwt_audience: Vec<String>,
+
+    /// JSON pointer (RFC 6901) to the claim with the user id, such as /https:~1~1example.com~1user
+    #[arg(long, env = "JWT_SUBJECT_CLAIM", value_name = "POINTER", default_value = SUBJECT_CLAIM, value_parser = parse_pointer)]
+    pub jwt_subject_claim: String,
+
+    /// JSON pointer to the claim with the organization that the token is restricted to
+    #[arg(long, env = "JWT_ORGANIZATION_CLAIM", value_name = "POINTER", default_value = ORGANIZATION_CLAIM, value_parser = parse_pointer)]
+    pub jwt_organization_claim: String,
+}
+
+impl Default for AuthenticationSettings {
+    fn default() -> Self {
+        Self {
+            jwt_secret: None,
+            jwt_public_key_file: None,
+            jwt_jwks_url: None,
+            jwt_issuer: Vec::new(),
+            jwt_audience: Vec::new(),
+            jwt_subject_claim: SUBJECT_CLAIM.to_owned(),
+            jwt_organization_claim: ORGANIZATION_CLAIM.to_owned(),
+        }
+    }
+}
+
+/// Parses an item of a list.
+fn parse_name(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("a comma-separated list without empty items is expected"),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Parses a JSON pointer to a claim. The pointer to the whole token ("") is not one.
+fn parse_pointer(text: &str) -> Result<String, &'static str> {
+    let has_valid_escapes = || text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    if text.starts_with('/') && has_valid_escapes() {
+        Ok(text.to_owned())
+    } else {
+        Err("a JSON pointer is expected, such as /sub; in a name, write ~1 for / and ~0 for ~")
+    }
 }
 
 #[cfg(test)]
@@ -38,5 +86,15 @@ mod tests {
             ..AuthenticationSettings::default()
         };
         assert!(!format!("{settings:?}").contains("hush"));
+    }
+
+    #[test]
+    fn claim_locations_are_json_pointers() {
+        for valid in ["/sub", "/a/0/b", "/https:~1~1example.com~1org", "/~0", "/"] {
+            assert_eq!(parse_pointer(valid).as_deref(), Ok(valid));
+        }
+        for invalid in ["", "sub", "$.sub", "/a~", "/a~2b", " /sub"] {
+            assert!(parse_pointer(invalid).is_err(), "{invalid}");
+        }
     }
 }

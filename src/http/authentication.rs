@@ -1,5 +1,7 @@
 //! Authentication of requests by bearer tokens (RFC 6750).
 
+use std::time::Duration;
+
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -9,7 +11,7 @@ use axum::response::Response;
 use super::extract::UserId;
 use super::problem::Problem;
 use super::problem_type::ProblemType;
-use crate::authentication::{Authenticator, InvalidToken};
+use crate::authentication::{AuthenticationError, Authenticator};
 
 const TOKEN_REQUIRED: &str = r#"Bearer realm="tenant-orders""#;
 const INVALID_REQUEST: &str = r#"Bearer realm="tenant-orders", error="invalid_request""#;
@@ -21,15 +23,19 @@ const INSUFFICIENT_SCOPE: &str =
 #[derive(Clone)]
 pub(super) struct TokenOrganization(pub(super) String);
 
-/// Refuses a request unless its token grants access to the user in the path. The refusal involves no lookup,
+/// Refuses a request unless its token grants access to the user in the path. Waits at most the request's time
+/// for keys. The refusal involves no lookup,
 /// so the response does not reveal whether the user exists.
 pub(super) async fn authenticate(
-    State(authenticator): State<Authenticator>,
+    State((authenticator, timeout)): State<(Authenticator, Duration)>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
-    let claims = authenticator.verify(bearer_token(&parts)?)?;
+    let verify = authenticator.verify(bearer_token(&parts)?);
+    let claims = tokio::time::timeout(timeout, verify)
+        .await
+        .map_err(|elapsed| Problem::from_cause(ProblemType::Timeout, elapsed))??;
     let UserId(user_id) = UserId::from_request_parts(&mut parts, &()).await?;
     if !claims.has_access_to(&user_id) {
         return Err(Problem::new(ProblemType::Forbidden)
@@ -40,6 +46,18 @@ pub(super) async fn authenticate(
         parts.extensions.insert(TokenOrganization(organization));
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// Refuses the request while there are no keys that verify tokens.
+pub(super) async fn require_keys(
+    State(authenticator): State<Option<Authenticator>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if authenticator.is_some_and(|authenticator| !authenticator.has_keys()) {
+        return Err(AuthenticationError::NoKeysYet.into());
+    }
+    Ok(next.run(request).await)
 }
 
 /// Returns the token of the header `Authorization`. A token in the query is refused because it would appear
@@ -84,10 +102,13 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
 
-impl From<InvalidToken> for Problem {
-    fn from(error: InvalidToken) -> Self {
-        Self::new(ProblemType::Unauthorized)
-            .with_detail(format!("Invalid token: {error}."))
-            .with_challenge(INVALID_TOKEN)
+impl From<AuthenticationError> for Problem {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::NoKeysYet => Self::from_cause(ProblemType::AuthenticationUnavailable, error),
+            AuthenticationError::Token(reason) => Self::new(ProblemType::Unauthorized)
+                .with_detail(format!("Invalid token: {reason}."))
+                .with_challenge(INVALID_TOKEN),
+        }
     }
 }

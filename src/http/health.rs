@@ -20,7 +20,7 @@ pub(super) async fn livez() -> &'static str {
     "live\n"
 }
 
-/// Readiness probe: a database connection works, and the users table is readable
+/// Readiness probe: a database connection works, the users table is readable, and there are keys for tokens
 #[utoipa::path(
     get,
     path = "/readyz",

@@ -60,9 +60,10 @@ pub fn router(
         metrics: metrics.clone(),
         slow_request_threshold: settings.slow_request_threshold,
     };
+    let require_keys = from_fn_with_state(authenticator.clone(), authentication::require_keys);
     let probes = Router::new()
         .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+        .route("/readyz", get(health::readyz).layer(require_keys))
         .route("/metrics", get(metrics::scrape).with_state(metrics))
         .layer(from_fn_with_state(settings.request_timeout, limit_time));
     let api = Router::new()
@@ -72,7 +73,10 @@ pub fn router(
     // Outside the limit: a request without a valid token takes no permit.
     let api = match authenticator {
         None => api,
-        Some(authenticator) => api.layer(from_fn_with_state(authenticator, authentication::authenticate)),
+        Some(authenticator) => {
+            let state = (authenticator, settings.request_timeout);
+            api.layer(from_fn_with_state(state, authentication::authenticate))
+        }
     };
     let router = Router::new()
         .merge(api)

@@ -19,7 +19,7 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 pub(super) struct ApiProblems;
 
 /// Problems of all endpoints that read a tenant's data.
-const API_PROBLEMS: [ProblemType; 13] = [
+const API_PROBLEMS: [ProblemType; 14] = [
     ProblemType::BadRequest,
     ProblemType::Unauthorized,
     ProblemType::Forbidden,
@@ -31,6 +31,7 @@ const API_PROBLEMS: [ProblemType; 13] = [
     ProblemType::Internal,
     ProblemType::TenantUnavailable,
     ProblemType::DatabaseUnavailable,
+    ProblemType::AuthenticationUnavailable,
     ProblemType::Overloaded,
     ProblemType::Timeout,
 ];
@@ -87,6 +88,7 @@ impl IntoResponses for ReadinessProblems {
                 ProblemType::MethodNotAllowed,
                 ProblemType::Internal,
                 ProblemType::DatabaseUnavailable,
+                ProblemType::AuthenticationUnavailable,
                 ProblemType::Overloaded,
                 ProblemType::Timeout,
             ],

@@ -22,6 +22,7 @@ pub(super) enum ProblemType {
     TenantOverloaded,
     TenantUnavailable,
     DatabaseUnavailable,
+    AuthenticationUnavailable,
     Overloaded,
     Timeout,
     TenantDataInvalid,
@@ -108,6 +109,12 @@ impl ProblemType {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Database unavailable",
                 "The database is not available. Try again shortly.",
+            )
+            .retryable(),
+            Self::AuthenticationUnavailable => define(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Authentication unavailable",
+                "The keys that verify tokens are not available yet. Try again shortly.",
             )
             .retryable(),
             Self::Overloaded => define(

@@ -19,6 +19,7 @@ const MESSAGES = {
   "tenant-overloaded": ["Too many requests", "The service is handling the maximum number of requests for this user’s organization. Try again shortly.", "again"],
   "tenant-unavailable": ["Organization unavailable", "The data of this user’s organization is missing, incomplete or not readable. Other organizations are not affected.", "again"],
   "database-unavailable": ["Database unavailable", "The database is not available. No data is lost. Try again shortly.", "again"],
+  "authentication-unavailable": ["Authentication unavailable", "The service cannot verify tokens yet. Try again shortly.", "again"],
   overloaded: ["Service overloaded", "The service is handling its maximum number of requests. Try again shortly.", "again"],
   timeout: ["Timeout", "The request took too long and was cancelled.", "again"],
   "tenant-data-invalid": ["Invalid data", "A price or a time of this organization cannot be represented exactly. No total is shown, because it would be wrong.", null],

@@ -2,6 +2,7 @@
 
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
+use tenant_orders::config::AuthenticationSettings;
 
 use super::signer::claims;
 use super::{Guarded, INSUFFICIENT_SCOPE, unreachable_database};
@@ -75,7 +76,7 @@ async fn refusal_does_not_reveal_whether_a_user_exists() {
     }
     "#);
     // There is no lookup: without a database the response is the same.
-    let guarded = Guarded::over(unreachable_database(), json!({})).await;
+    let guarded = Guarded::over(unreachable_database()).await;
     let without_database = guarded.get_with("/users/2/orders", json!({})).await;
     assert_eq!(comparable(&existing), comparable(&without_database));
     guarded
@@ -93,7 +94,7 @@ async fn subject_is_compared_with_the_decoded_id() {
              VALUES ('a/b', 'client1'), ('é', 'client1'), ('%31', 'client2'), ('A', 'client2')",
         )
         .await;
-    let guarded = Guarded::over(database.database(), json!({})).await;
+    let guarded = Guarded::over(database.database()).await;
     for (path, sub) in [
         ("/users/%31/orders", "1"),
         ("/users/a%2Fb/orders", "a/b"),
@@ -142,6 +143,8 @@ async fn only_the_exact_scope_grants_access_to_all_users() {
         json!({ "scp": ["orders:read:any"] }),
         json!({ "scp": "orders:read:any", "scope": "openid" }),
         json!({ "scope": "orders:read:any", "sub": null }),
+        json!({ "permissions": ["openid", "orders:read:any"] }),
+        json!({ "permissions": [{ "name": "x" }, "orders:read:any"], "scope": "openid", "scp": [] }),
     ] {
         assert_eq!(office(valid).await.ok()["total_due"], "10500.00");
     }
@@ -161,6 +164,9 @@ async fn only_the_exact_scope_grants_access_to_all_users() {
         json!({ "scope": ["openid orders:read:any"] }),
         json!({ "scope": null, "scopes": "orders:read:any" }),
         json!({ "roles": ["orders:read:any"] }),
+        json!({ "permissions": "orders:read:any" }),
+        json!({ "permissions": { "orders:read:any": true } }),
+        json!({ "permissions": [["orders:read:any"], { "name": "orders:read:any" }] }),
     ] {
         let answer = office(invalid).await;
         answer.problem(403, "forbidden");
@@ -169,6 +175,7 @@ async fn only_the_exact_scope_grants_access_to_all_users() {
     for malformed in [
         json!({ "scope": 1 }),
         json!({ "scope": { "orders:read:any": true } }),
+        json!({ "scp": ["orders:read:any", 1] }),
     ] {
         office(malformed).await.problem(401, "unauthorized");
     }
@@ -199,9 +206,57 @@ async fn token_is_restricted_to_its_organization() {
 }
 
 #[tokio::test]
+async fn numeric_subject_is_its_decimal_text() {
+    let guarded = Guarded::demo().await;
+    guarded
+        .get_with("/users/1/orders", json!({ "sub": 1 }))
+        .await
+        .ok();
+    for (path, sub) in [
+        ("/users/1/orders", json!(2)),
+        ("/users/01/orders", json!(1)),
+        ("/users/1.0/orders", json!(1)),
+    ] {
+        let answer = guarded.get_with(path, json!({ "sub": sub })).await;
+        answer.problem(403, "forbidden");
+    }
+    for sub in [json!(1.0), json!(1e3), json!(1e30), json!(true), json!(["1"])] {
+        let answer = guarded.get_with("/users/1/orders", json!({ "sub": sub })).await;
+        answer.problem(401, "unauthorized");
+    }
+}
+
+#[tokio::test]
+async fn claims_are_read_from_the_configured_locations() {
+    let settings = AuthenticationSettings {
+        jwt_subject_claim: "/https:~1~1example.com~1user".to_owned(),
+        jwt_organization_claim: "/app/orgs/0/~0id".to_owned(),
+        ..AuthenticationSettings::default()
+    };
+    let guarded = Guarded::over_with(TestDatabase::demo().await.database(), settings).await;
+    let get = async |user: Value, organization: Value| {
+        let claims = json!({
+            "sub": "2",
+            "organization_id": "client2",
+            "https://example.com/user": user,
+            "app": { "orgs": [{ "~id": organization }] },
+        });
+        guarded.get_with("/users/1/orders", claims).await
+    };
+    get(json!("1"), json!("client1")).await.ok();
+    get(json!("1"), json!(null)).await.ok();
+    get(json!("2"), json!("client1")).await.problem(403, "forbidden");
+    get(json!(null), json!("client1")).await.problem(403, "forbidden");
+    get(json!("1"), json!("client2")).await.problem(403, "forbidden");
+    get(json!("1"), json!(["client1"]))
+        .await
+        .problem(401, "unauthorized");
+}
+
+#[tokio::test]
 async fn refusal_does_not_query_the_other_organization() {
     let database = TestDatabase::demo().await;
-    let guarded = Guarded::over(database.database(), json!({})).await;
+    let guarded = Guarded::over(database.database()).await;
     let office = |organization| json!({ "scope": "orders:read:any", "organization_id": organization });
     // This caches the tenant.
     guarded.get_with("/users/2/orders", office("client2")).await.ok();
@@ -219,7 +274,7 @@ async fn refusal_does_not_query_the_other_organization() {
 #[tokio::test]
 async fn moved_user_belongs_to_the_new_organization() {
     let database = TestDatabase::demo().await;
-    let guarded = Guarded::over(database.database(), json!({})).await;
+    let guarded = Guarded::over(database.database()).await;
     let restricted_to = |organization| json!({ "organization_id": organization });
     guarded
         .get_with("/users/1/orders", restricted_to("client1"))

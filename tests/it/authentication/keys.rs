@@ -26,7 +26,7 @@ pub(super) async fn open(content: &str) -> Result<Option<Authenticator>, String>
 }
 
 pub(super) async fn verifies(content: &str, token: &str) -> bool {
-    open(content).await.unwrap().unwrap().verify(token).is_ok()
+    open(content).await.unwrap().unwrap().verify(token).await.is_ok()
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn unusable_key_file_is_refused_with_advice() {
     }
 }
 
-fn keys() -> &'static Path {
+pub(super) fn keys() -> &'static Path {
     Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/it/authentication/keys"

@@ -1,6 +1,8 @@
 //! Authentication and authorization: tokens, attacks on them, and the orders that they grant access to.
 
 mod authorization;
+mod issuer;
+mod key_set_urls;
 mod key_sets;
 mod keys;
 mod requests;
@@ -38,17 +40,19 @@ struct Guarded {
 impl Guarded {
     /// Uses the demo data and a secret.
     async fn demo() -> Self {
-        Self::over(TestDatabase::demo().await.database(), json!({})).await
+        Self::over(TestDatabase::demo().await.database()).await
     }
 
-    /// Uses a secret. `settings` can contain an issuer and an audience.
-    async fn over(database: UserDirectory, settings: Value) -> Self {
-        let text = |name: &str| settings[name].as_str().map(str::to_owned);
+    /// Uses a secret.
+    async fn over(database: UserDirectory) -> Self {
+        Self::over_with(database, AuthenticationSettings::default()).await
+    }
+
+    /// Uses a secret and these settings.
+    async fn over_with(database: UserDirectory, settings: AuthenticationSettings) -> Self {
         let settings = AuthenticationSettings {
             jwt_secret: Some(SECRET.into()),
-            jwt_issuer: text("issuer"),
-            jwt_audience: text("audience"),
-            ..AuthenticationSettings::default()
+            ..settings
         };
         Self::with(database, &settings, Signer::hmac(SECRET)).await
     }

@@ -16,7 +16,7 @@ const PATH: &str = "/users/1/orders";
 
 #[tokio::test]
 async fn missing_token_is_refused_before_anything_else() {
-    let guarded = Guarded::over(unreachable_database(), json!({})).await;
+    let guarded = Guarded::over(unreachable_database()).await;
     for path in [PATH, "/users/1/orders?limit=0", "/users/%FF/orders"] {
         for method in [Method::GET, Method::HEAD] {
             let answer = guarded.service.request(method, path).await;
@@ -145,7 +145,7 @@ async fn probes_pages_and_unknown_paths_need_no_token() {
 #[tokio::test]
 async fn refused_request_takes_no_permit() {
     let database = TestDatabase::demo().await;
-    let guarded = Guarded::over(database.database(), json!({})).await;
+    let guarded = Guarded::over(database.database()).await;
     let lock = database.lock("client1.orders").await;
     let token = guarded.signer.token(&claims(&json!({})));
     let (answer, ()) = tokio::join!(guarded.get_orders(&token), async {
@@ -187,4 +187,38 @@ async fn oversized_token_is_refused() {
     }
     send(&token(claims(&json!({})))).await.unwrap().ok();
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusal_is_logged_with_its_reason_but_without_the_token() {
+    const REFUSALS: usize = 20;
+    let mut service = ServiceProcess::spawn(
+        ServiceProcess::command()
+            .env("DATABASE_URL", "postgres://me@127.0.0.1:1/nothing")
+            .env("JWT_SECRET", SECRET),
+    );
+    let url = service.url() + PATH;
+    let header = json!({ "alg": "HS256", "kid": format!("2026-11\n{}", "k".repeat(1000)) });
+    let claims = claims(&json!({ "exp": 1, "iss": "https://id.example.com" }));
+    let token = super::Signer::hmac(SECRET).token_with(&header, &claims);
+    for _ in 0..REFUSALS {
+        let request = request(&url, &format!("Bearer {token}"));
+        let answer = crate::support::client::send(request).await.unwrap();
+        answer.problem(401, "unauthorized");
+    }
+    let line = service.line_with("refused a token");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let kid = format!("2026-11\n{}", "k".repeat(56));
+    for (name, expected) in [
+        ("refused", json!(1)),
+        ("reason", json!("it has expired")),
+        ("kid", json!(kid)),
+        ("iss", json!("https://id.example.com")),
+    ] {
+        assert_eq!(line[name], expected, "{line}");
+    }
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
+    let log = service.read_to_end();
+    assert!(log.matches("refused a token").count() < REFUSALS, "{log}");
+    assert!(!log.contains(&token[token.len() - 20..]), "{log}");
 }

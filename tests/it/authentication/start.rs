@@ -76,7 +76,12 @@ async fn key_requires_tokens_despite_allow_unauthenticated() {
 fn ambiguous_or_short_key_is_a_usage_error() {
     let short = "only thirty-one bytes, not more";
     for (arguments, secret, file, expected) in [
-        (&["serve"][..], SECRET, "/dev/null", "are both set"),
+        (
+            &["serve"][..],
+            SECRET,
+            "/dev/null",
+            "JWT_SECRET and JWT_PUBLIC_KEY_FILE are set; set only",
+        ),
         (&["serve"], short, "", "JWT_SECRET is shorter than 32 bytes"),
         (&["token", "1"], short, "", "JWT_SECRET is shorter than 32 bytes"),
     ] {
@@ -92,13 +97,54 @@ fn ambiguous_or_short_key_is_a_usage_error() {
     }
 }
 
+#[test]
+fn only_one_source_of_keys_may_be_set() {
+    let sources = [
+        ("JWT_SECRET", SECRET),
+        ("JWT_PUBLIC_KEY_FILE", "/dev/null"),
+        ("JWT_JWKS_URL", "https://id.example.com/"),
+    ];
+    for set in [&sources[..], &sources[1..], &[sources[0], sources[2]]] {
+        let (status, _, errors) = finished(ServiceProcess::command().envs(set.iter().copied()));
+        assert_eq!(status, Some(2), "{errors}");
+        assert!(errors.contains("set only the one that verifies"), "{errors}");
+        for (name, _) in sources {
+            assert_eq!(
+                errors.contains(name),
+                set.iter().any(|(set, _)| *set == name),
+                "{errors}"
+            );
+        }
+    }
+}
+
+#[test]
+fn invalid_claim_settings_are_usage_errors() {
+    for (name, value, expected) in [
+        ("JWT_SUBJECT_CLAIM", "sub", "JSON pointer"),
+        ("JWT_ORGANIZATION_CLAIM", "/a~", "JSON pointer"),
+        ("JWT_ISSUER", "https://id.example.com,", "without empty items"),
+        ("JWT_AUDIENCE", " , ", "without empty items"),
+    ] {
+        let (status, _, errors) = finished(ServiceProcess::command().env(name, value));
+        assert_eq!(status, Some(2), "{errors}");
+        assert!(errors.contains(name), "{errors}");
+        assert!(errors.contains(expected), "{errors}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn token_command_creates_valid_tokens() {
     let database = TestDatabase::demo().await;
     let settings = [
         ("JWT_SECRET", SECRET),
-        ("JWT_ISSUER", "the tests"),
-        ("JWT_AUDIENCE", "orders"),
+        ("JWT_ISSUER", "the tests, another"),
+        ("JWT_AUDIENCE", "orders,another"),
+        ("JWT_SUBJECT_CLAIM", "/https:~1~1example.com~1user/id"),
+        (
+            "JWT_ORGANIZATION_CLAIM",
+            "/https:~1~1example.com~1user/organization",
+        ),
     ];
     let mut service = ServiceProcess::spawn(
         ServiceProcess::command()

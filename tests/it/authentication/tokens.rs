@@ -2,6 +2,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
+use tenant_orders::config::AuthenticationSettings;
 
 use super::signer::{claims, encode_unsigned, seconds_from_now};
 use super::{Guarded, SECRET, Signer};
@@ -139,14 +140,26 @@ async fn token_is_valid_between_nbf_and_a_required_exp() {
 #[tokio::test]
 async fn issuer_and_audience_must_match_the_settings() {
     let database = TestDatabase::demo().await;
-    let settings = json!({ "issuer": "https://id.example.com", "audience": "orders" });
-    let guarded = Guarded::over(database.database(), settings).await;
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let settings = AuthenticationSettings {
+        jwt_issuer: names(&["https://id.example.com", "https://login.example.com/v2.0"]),
+        jwt_audience: names(&["orders", "api://orders"]),
+        ..AuthenticationSettings::default()
+    };
+    let guarded = Guarded::over_with(database.database(), settings).await;
     let good = json!({ "iss": "https://id.example.com", "aud": "orders" });
     guarded.accepts(good.clone()).await;
     guarded
         .accepts(json!({ "iss": good["iss"], "aud": ["invoices", "orders"] }))
         .await;
+    guarded
+        .accepts(json!({ "iss": "https://login.example.com/v2.0", "aud": "api://orders" }))
+        .await;
     for (extra_claims, reason) in [
+        (
+            json!({ "iss": "https://id.example.com,https://login.example.com/v2.0", "aud": "orders" }),
+            "issuer is not trusted",
+        ),
         (
             json!({ "iss": "https://id.example.com.evil.com", "aud": "orders" }),
             "issuer is not trusted",
@@ -178,7 +191,7 @@ async fn issuer_and_audience_must_match_the_settings() {
         );
     }
     // Without a configured audience, a token with an audience is refused.
-    let guarded = Guarded::over(database.database(), json!({})).await;
+    let guarded = Guarded::over(database.database()).await;
     let token = guarded.signer.token(&claims(&json!({ "aud": "invoices" })));
     guarded.refuses(&token, "another audience").await;
     guarded.accepts(json!({ "iss": "https://id.example.com" })).await;
@@ -235,19 +248,23 @@ async fn malformed_token_is_refused() {
     ] {
         guarded.refuses(&token, "Invalid token").await;
     }
-    for payload in [json!(null), json!([]), json!("1"), claims(&json!({ "sub": 1 }))] {
+    for payload in [json!(null), json!([]), json!("1"), claims(&json!({ "sub": 1.5 }))] {
         guarded
             .refuses(&guarded.signer.token(&payload), "Invalid token")
             .await;
     }
     // A repeated claim: two parsers can choose different values.
     let header = encoded(r#"{"alg":"HS256"}"#);
-    let message = format!(
-        "{header}.{}",
-        encoded(r#"{"sub":"2","sub":"1","exp":99999999999}"#)
-    );
-    let token = guarded.signer.sign_encoded(&message);
-    guarded
-        .refuses(&token, "not a well-formed, signed JSON Web Token")
-        .await;
+    for claims in [
+        r#"{"sub":"2","sub":"1","exp":99999999999}"#,
+        r#"{"sub":"1","exp":99999999999,"permissions":[],"permissions":[]}"#,
+        r#"{"sub":"1","exp":99999999999,"app":[{"org":"a","org":"b"}]}"#,
+    ] {
+        let token = guarded
+            .signer
+            .sign_encoded(&format!("{header}.{}", encoded(claims)));
+        guarded
+            .refuses(&token, "not a well-formed, signed JSON Web Token")
+            .await;
+    }
 }

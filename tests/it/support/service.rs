@@ -147,7 +147,10 @@ impl Answer {
         }
         assert_eq!(
             self.header("retry-after").is_some(),
-            matches!(name, "overloaded" | "tenant-overloaded" | "database-unavailable")
+            matches!(
+                name,
+                "overloaded" | "tenant-overloaded" | "database-unavailable" | "authentication-unavailable"
+            )
         );
         body
     }
