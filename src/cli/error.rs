@@ -46,9 +46,6 @@ pub enum CommandError {
          docs/security.md"
     )]
     NoSecret,
-    /// The signal handlers cannot be installed.
-    #[error("failed to install the signal handlers")]
-    Signals(#[source] std::io::Error),
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),

@@ -23,7 +23,7 @@ use clap_complete::Shell;
 
 use crate::admin::{self, AdminDatabase, AdminError};
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
-use crate::server::{self, StopSignals};
+use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 use database::DatabaseSource;
 pub use error::CommandError;
@@ -83,8 +83,7 @@ impl Cli {
     /// # Errors
     ///
     /// Returns [`CommandError`] if the command fails.
-    pub async fn run(self) -> Result<(), CommandError> {
-        let signals = server::stop_signals().map_err(CommandError::Signals)?;
+    pub async fn run(self, signals: StopSignals) -> Result<(), CommandError> {
         match self.command {
             None => Box::pin(serve::serve(self.serve, signals)).await,
             Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,

@@ -9,6 +9,8 @@ mod transfer;
 use std::error::Error;
 use std::fmt::Arguments;
 use std::io::Write;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,14 +23,25 @@ pub(super) use outcome::OutcomeOutput;
 pub(super) use relocation::MoveProgressOutput;
 pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 
-/// Prints `error` and its causes to stderr.
-pub fn print_error(error: &(dyn Error + 'static)) {
-    print_error_message(&error_chain::render(error));
+/// Maximum wait for stderr to accept the last message of the process.
+const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Describes `error` and its causes.
+#[must_use]
+pub fn describe_error(error: &(dyn Error + 'static)) -> String {
+    error_chain::render(error)
 }
 
-/// Prints an error message to stderr.
-pub fn print_error_message(message: &str) {
-    eprint_line(format_args!("error: {message}"));
+/// Prints an error message to stderr before the process ends. Gives up if stderr is a full pipe, because the
+/// process must end nevertheless.
+pub fn print_error(message: &str) {
+    let message = format!("error: {message}");
+    let (done, printed) = sync_channel(1);
+    std::thread::spawn(move || {
+        eprint_line(format_args!("{message}"));
+        let _ = done.send(());
+    });
+    let _ = printed.recv_timeout(LAST_MESSAGE_TIMEOUT);
 }
 
 /// Prints a line to stdout.

@@ -33,9 +33,33 @@ pub use serve::{RequestSettings, ServeSettings};
 #[cfg(feature = "otel")]
 pub use traces::TraceSettings;
 
+/// Maximum number of worker threads; more cores than that are rare, and each thread takes memory.
+const MAX_WORKER_THREADS: usize = 1024;
+
 /// Returns whether the variable is set to an empty value.
 pub(crate) fn is_empty(variable: &OsStr) -> bool {
     std::env::var_os(variable).is_some_and(|value| value.is_empty())
+}
+
+/// Returns the number of worker threads in `TOKIO_WORKER_THREADS`, if it is set. Tokio reads the variable too, but
+/// panics if it is invalid.
+///
+/// # Errors
+///
+/// Returns a message if the value is not a whole number from 1 to [`MAX_WORKER_THREADS`].
+pub fn worker_threads() -> Result<Option<usize>, String> {
+    let Some(value) = std::env::var_os("TOKIO_WORKER_THREADS").filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    match number.filter(|number| (1..=MAX_WORKER_THREADS).contains(number)) {
+        Some(number) => Ok(Some(number)),
+        None => Err(format!(
+            "invalid value '{}' for the variable TOKIO_WORKER_THREADS: expected a whole number from 1 to \
+             {MAX_WORKER_THREADS}",
+            value.display()
+        )),
+    }
 }
 
 /// Returns the folders in `PATH`.

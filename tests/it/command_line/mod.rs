@@ -2,4 +2,5 @@
 
 mod errors;
 mod service;
+mod unread_output;
 mod usage;

@@ -135,6 +135,12 @@ impl Drop for ServiceProcess {
     }
 }
 
+/// Returns a port that was free a moment ago, for a service whose log cannot be read.
+pub(crate) fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
+}
+
 /// Runs a command to its end. Returns its exit status, stdout and stderr.
 pub(crate) fn finished(command: &mut Command) -> (Option<i32>, String, String) {
     let mut child = command
