@@ -40,7 +40,7 @@ fn run() -> Result<(), Failure> {
     let result = runtime.block_on(cli.run(signals));
     // Does not wait for a pending read of stdin, which cannot be cancelled.
     runtime.shutdown_background();
-    result.map_err(|error| Failure {
+    result.and_then(|()| output::finish()).map_err(|error| Failure {
         message: output::describe_error(&error),
         exit_status: if error.is_usage() { 2 } else { 1 },
     })

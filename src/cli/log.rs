@@ -9,9 +9,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 #[cfg(feature = "otel")]
 use crate::config::TraceSettings;
 use crate::config::{LogFormat, LogSettings};
+use crate::telemetry::LogQueue;
 #[cfg(feature = "otel")]
 use crate::telemetry::Traces;
-use crate::telemetry::LogQueue;
 
 /// A guard of the log. Dropping it exports the remaining traces and writes the remaining lines, in this order,
 /// because a failed export is logged.

@@ -1,5 +1,5 @@
-//! All output of the commands. Data goes to stdout, everything else to stderr; the log is separate. Write
-//! errors, such as a closed pipe, are ignored.
+//! All output of the commands. Data goes to stdout, everything else to stderr; the log is separate. A command
+//! continues after a failed write, and fails at its end.
 
 mod fleet;
 mod outcome;
@@ -8,14 +8,16 @@ mod transfer;
 
 use std::error::Error;
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{self, StdoutLock, Write};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::CommandError;
 use crate::error_chain;
 
 pub(super) use fleet::FleetOutput;
@@ -44,14 +46,41 @@ pub fn print_error(message: &str) {
     let _ = printed.recv_timeout(LAST_MESSAGE_TIMEOUT);
 }
 
+/// The first failed write to stdout.
+static WRITE_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Runs `write` on stdout, and keeps the first error for [`finish`]. A closed pipe is no error: its reader, such as
+/// `head`, has read enough.
+fn write_stdout(write: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>) {
+    if let Err(error) = write(&mut io::stdout().lock())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let mut first = WRITE_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
+    }
+}
+
+/// Flushes stdout at the end of a command.
+///
+/// # Errors
+///
+/// Returns an error if any write to stdout failed.
+pub fn finish() -> Result<(), CommandError> {
+    write_stdout(|stdout| stdout.flush());
+    let mut first = WRITE_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
+    first
+        .take()
+        .map_or(Ok(()), |error| Err(CommandError::Output(error)))
+}
+
 /// Prints a line to stdout.
 fn print_line(line: Arguments<'_>) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    write_stdout(|stdout| writeln!(stdout, "{line}"));
 }
 
 /// Prints text to stdout.
 pub(super) fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    write_stdout(|stdout| stdout.write_all(text.as_bytes()));
 }
 
 /// Prints the completion script for `shell`.
@@ -59,14 +88,15 @@ pub(super) fn print_completions(shell: clap_complete::Shell, command: &mut clap:
     let mut script = Vec::new(); // `generate` panics on write errors
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, command, name, &mut script);
-    let _ = std::io::stdout().write_all(&script);
+    write_stdout(|stdout| stdout.write_all(&script));
 }
 
 /// Prints data as JSON on one line.
 pub(super) fn print_json(data: &impl Serialize) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = serde_json::to_writer(&mut stdout, data);
-    let _ = writeln!(stdout);
+    write_stdout(|stdout| {
+        serde_json::to_writer(&mut *stdout, data)?;
+        writeln!(stdout)
+    });
 }
 
 /// Returns the number of columns if stdout is a terminal.

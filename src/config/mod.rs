@@ -9,6 +9,7 @@ mod authentication;
 mod cors;
 mod database;
 mod duration;
+mod listen;
 mod log;
 mod metrics;
 mod pool;
@@ -16,6 +17,7 @@ mod roles;
 mod serve;
 #[cfg(feature = "otel")]
 mod traces;
+mod wait;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ pub use authentication::AuthenticationSettings;
 pub use cors::{AllowedOrigins, CorsSettings};
 pub use database::{DatabaseSettings, DatabaseUrl};
 pub(crate) use duration::parse_duration;
+pub use listen::ListenSettings;
 pub(crate) use log::TRACE_TARGET;
 pub use log::{LogFormat, LogSettings};
 pub use metrics::MetricsSettings;
@@ -32,6 +35,7 @@ pub use roles::{RoleSettings, TenantRoles};
 pub use serve::{RequestSettings, ServeSettings};
 #[cfg(feature = "otel")]
 pub use traces::TraceSettings;
+pub use wait::WaitSettings;
 
 /// Maximum number of worker threads; more cores than that are rare, and each thread takes memory.
 const MAX_WORKER_THREADS: usize = 1024;

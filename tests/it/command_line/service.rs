@@ -72,7 +72,7 @@ async fn service_starts_while_the_database_is_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_finishes_the_requests_in_flight() {
     let database = TestDatabase::demo().await;
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut service = ServiceProcess::over(&database.url());
         let url = service.url();
         let lock = database.lock("client1.items").await;

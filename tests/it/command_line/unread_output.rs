@@ -65,9 +65,7 @@ async fn unread_log_does_not_stop_the_service() {
     let mut service = spawn(
         ServiceProcess::command()
             .env("DATABASE_URL", database.url())
-            .env("PORT", port.to_string())
-            // Many lines for each request, so that the queue is soon full.
-            .env("RUST_LOG", "trace"),
+            .env("PORT", port.to_string()),
         stderr,
     );
     let url = format!("http://127.0.0.1:{port}");
@@ -77,14 +75,16 @@ async fn unread_log_does_not_stop_the_service() {
     .await;
     let mut connection = Connection::open(&url).await.unwrap();
     wait_until("log lines are dropped and counted", async || {
-        for _ in 0..100 {
-            let orders = connection.get("/users/1/orders").await.unwrap();
-            assert_eq!(orders.ok()["total_due"], "60000.00");
+        let requests = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n".repeat(500); // pipelined, because it is faster
+        connection.send(requests).await.unwrap();
+        for _ in 0..500 {
+            assert_eq!(connection.answer().await.unwrap().status, 200);
         }
         dropped_lines(&connection.get("/metrics").await.unwrap().text()) > 0
     })
     .await;
-    assert_eq!(connection.get("/livez").await.unwrap().status, 200);
+    let orders = connection.get("/users/1/orders").await.unwrap();
+    assert_eq!(orders.ok()["total_due"], "60000.00");
     service.signal();
     assert_eq!(service.exit_status(), Some(0));
 }
@@ -95,7 +95,9 @@ fn unread_error_message_does_not_block_the_end() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let mut command = ServiceProcess::command();
-    command.env("PORT", port).env("DATABASE_URL", "postgres://user@127.0.0.1:1/nothing");
+    command
+        .env("PORT", port)
+        .env("DATABASE_URL", "postgres://user@127.0.0.1:1/nothing");
     assert_eq!(spawn(&mut command, stderr).exit_status(), Some(1));
 }
 
@@ -120,4 +122,83 @@ async fn third_signal_ends_a_command_that_is_blocked() {
         ended
     });
     assert_eq!(process.exit_status(), Some(1));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_cannot_be_written_is_an_error() {
+    let database = TestDatabase::demo().await;
+    for arguments in [
+        vec!["--help"],
+        vec!["--version"],
+        vec!["tenants", "--help"],
+        vec!["completions", "bash"],
+        vec!["token", "1"],
+        vec!["migrate"],
+        vec!["migrate", "--json"],
+        vec!["tenants", "list"],
+        vec!["tenants", "list", "--json"],
+        vec!["tenants", "check", "--json"],
+        vec!["tenants", "export", "client1"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = ServiceProcess::command()
+            .args(&arguments)
+            .env("DATABASE_URL", database.url())
+            .env("JWT_SECRET", "0123456789abcdef0123456789abcdef")
+            .stdin(Stdio::null())
+            .stdout(full)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert!(errors.contains("error: "), "{arguments:?}: {errors}");
+        assert!(
+            errors.contains("No space left on device"),
+            "{arguments:?}: {errors}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reader_that_closes_the_pipe_is_no_error() {
+    let database = TestDatabase::demo().await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = ServiceProcess::command();
+    command
+        .args(["tenants", "list"])
+        .env("DATABASE_URL", database.url());
+    let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// `nohup` starts a program with SIGHUP ignored.
+#[cfg(target_os = "linux")]
+#[test]
+fn ignored_hangup_stays_ignored() {
+    let program = ServiceProcess::command();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", r#"trap '' HUP; exec "$0""#])
+        .arg(program.get_program())
+        .env_clear()
+        .envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("DATABASE_URL", "postgres://user@127.0.0.1:1/nothing");
+    let mut service = ServiceProcess::spawn(&mut shell);
+    let address = service.url().strip_prefix("http://").unwrap().to_owned();
+    service.signal(Signal::SIGHUP);
+    // The operating system delivers signals in order of their number: SIGHUP is handled before SIGTERM.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(std::net::TcpStream::connect(address).is_ok());
+    assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
 }

@@ -26,7 +26,8 @@ impl ServiceProcess {
             .env_clear()
             .env("PATH", std::env::join_paths(program_folders()).unwrap())
             .env("HOME", std::env::temp_dir())
-            .env("PORT", "0");
+            .env("PORT", "0")
+            .env("DATABASE_WAIT", "0s");
         command
     }
 
