@@ -72,12 +72,9 @@ fn read_env_file() -> Result<(), String> {
 }
 
 /// Starts the runtime. Tokio panics if the operating system refuses a thread.
-fn start_runtime(worker_threads: Option<usize>) -> Result<Runtime, String> {
+fn start_runtime(worker_threads: usize) -> Result<Runtime, String> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(worker_threads) = worker_threads {
-        builder.worker_threads(worker_threads);
-    }
-    builder.enable_all();
+    builder.worker_threads(worker_threads).enable_all();
     let hint = "; raise the limits of memory and threads, or lower TOKIO_WORKER_THREADS";
     std::panic::catch_unwind(AssertUnwindSafe(|| builder.build()))
         .map_err(|_| format!("failed to start the threads of the service{hint}"))?

@@ -44,7 +44,8 @@ pub(super) async fn wait_for_database(
             }
             is_reported = true;
         });
-    unless_stopped(signals, async { Ok(connected.await.map_err(AdminError::from)?) }).await
+    let connected = Box::pin(async { Ok(connected.await.map_err(AdminError::from)?) });
+    unless_stopped(signals, connected).await
 }
 
 /// Returns true if the database is not up, false if it rejects the role, the password or the database's name.

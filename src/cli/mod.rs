@@ -55,7 +55,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service (default)
-    Serve(ServeSettings),
+    Serve(Box<ServeSettings>),
     /// Apply migrations to the shared tables and then to every tenant
     Migrate(MigrateArguments),
     /// Create, list, check, drop, export, import, distribute and move tenants
@@ -91,7 +91,7 @@ impl Cli {
     pub async fn run(self, signals: StopSignals) -> Result<(), CommandError> {
         match self.command {
             None => Box::pin(serve::serve(self.serve, signals)).await,
-            Some(Command::Serve(settings)) => Box::pin(serve::serve(settings, signals)).await,
+            Some(Command::Serve(settings)) => Box::pin(serve::serve(*settings, signals)).await,
             Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
             Some(Command::Healthcheck(arguments)) => healthcheck::healthcheck(&arguments).await,
             Some(Command::Token(arguments)) => token::token(&arguments),

@@ -20,6 +20,7 @@ mod traces;
 mod wait;
 
 use std::ffi::OsStr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 pub use authentication::AuthenticationSettings;
@@ -45,19 +46,19 @@ pub(crate) fn is_empty(variable: &OsStr) -> bool {
     std::env::var_os(variable).is_some_and(|value| value.is_empty())
 }
 
-/// Returns the number of worker threads in `TOKIO_WORKER_THREADS`, if it is set. Tokio reads the variable too, but
-/// panics if it is invalid.
+/// Returns the number of worker threads: `TOKIO_WORKER_THREADS`, or the number of cores if that is unset or empty.
+/// Tokio reads the variable too, but panics if it is invalid.
 ///
 /// # Errors
 ///
 /// Returns a message if the value is not a whole number from 1 to [`MAX_WORKER_THREADS`].
-pub fn worker_threads() -> Result<Option<usize>, String> {
+pub fn worker_threads() -> Result<usize, String> {
     let Some(value) = std::env::var_os("TOKIO_WORKER_THREADS").filter(|value| !value.is_empty()) else {
-        return Ok(None);
+        return Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
     };
     let number = value.to_str().and_then(|value| value.parse().ok());
     match number.filter(|number| (1..=MAX_WORKER_THREADS).contains(number)) {
-        Some(number) => Ok(Some(number)),
+        Some(number) => Ok(number),
         None => Err(format!(
             "invalid value '{}' for the variable TOKIO_WORKER_THREADS: expected a whole number from 1 to \
              {MAX_WORKER_THREADS}",

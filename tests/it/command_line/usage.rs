@@ -100,6 +100,7 @@ fn empty_variables_count_as_unset() {
         "LOG_FORMAT",
         "RUST_LOG",
         "TENANT_ROLES",
+        "TOKIO_WORKER_THREADS",
     ] {
         command.env(variable, "");
     }
