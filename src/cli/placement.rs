@@ -97,7 +97,7 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
     if !arguments.yes && !confirm::is_interactive() {
         return Err(CommandError::Unconfirmed);
     }
-    with_admin_database(&arguments.database, signals, async |database| {
+    let moving = with_admin_database(&arguments.database, signals, async |database| {
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
         let relocation = planned.map_err(|error| CommandError::for_tenant(&tenant, error))?;
         output::status(&describe(&relocation));
@@ -113,8 +113,8 @@ pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals)
             duration.as_secs_f64()
         ));
         Ok(())
-    })
-    .await
+    });
+    Box::pin(moving).await
 }
 
 /// Moves the tenant, and prints the progress meanwhile.
