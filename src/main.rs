@@ -1,50 +1,82 @@
 //! The process: environment, log, runtime and exit status.
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use tenant_orders::cli::{Cli, output, start_log};
+use tenant_orders::{config, server};
+use tokio::runtime::Runtime;
 
 /// Requests allocate on all threads, which is slow with the system's allocator: see docs/performance.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// A failure of the process.
+struct Failure {
+    message: String,
+    exit_status: u8,
+}
+
 fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::print_error(&failure.message);
+            ExitCode::from(failure.exit_status)
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
     // Before anything reads the environment, and while the process has a single thread.
+    read_env_file().map_err(usage)?;
+    let cli = Cli::read();
+    let worker_threads = config::worker_threads().map_err(usage)?;
+    // Dropped on return, so that the log's last line precedes the error.
+    let _log = start_log(&cli.log).map_err(usage)?;
+    let signals = server::stop_signals()
+        .map_err(|error| failed(format!("failed to install the signal handlers: {error}")))?;
+    let runtime = start_runtime(worker_threads).map_err(failed)?;
+    let result = runtime.block_on(cli.run(signals));
+    // Does not wait for a pending read of stdin, which cannot be cancelled.
+    runtime.shutdown_background();
+    result.and_then(|()| output::finish()).map_err(|error| Failure {
+        message: output::describe_error(&error),
+        exit_status: if error.is_usage() { 2 } else { 1 },
+    })
+}
+
+fn usage(message: String) -> Failure {
+    Failure {
+        message,
+        exit_status: 2,
+    }
+}
+
+fn failed(message: String) -> Failure {
+    Failure {
+        message,
+        exit_status: 1,
+    }
+}
+
+fn read_env_file() -> Result<(), String> {
     match dotenvy::dotenv() {
         // The message leaves out the line, which can be a secret.
         Err(dotenvy::Error::LineParse(..)) => {
-            output::print_error_message("failed to parse .env: a line is not of the form NAME=value");
-            return ExitCode::from(2);
+            Err("failed to parse .env: a line is not of the form NAME=value".to_owned())
         }
-        Err(error) if !error.not_found() => {
-            output::print_error_message(&format!("failed to read .env: {error}"));
-            return ExitCode::from(2);
-        }
-        _ => {}
+        Err(error) if !error.not_found() => Err(format!("failed to read .env: {error}")),
+        _ => Ok(()),
     }
-    let cli = Cli::read();
-    let _log = match start_log(&cli.log) {
-        Ok(log) => log,
-        Err(reason) => {
-            output::print_error_message(&reason);
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output::print_error(&error);
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = runtime.block_on(cli.run());
-    // Does not wait for a pending read of stdin, which cannot be cancelled.
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::print_error(&error);
-            ExitCode::from(if error.is_usage() { 2 } else { 1 })
-        }
-    }
+}
+
+/// Starts the runtime. Tokio panics if the operating system refuses a thread.
+fn start_runtime(worker_threads: usize) -> Result<Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(worker_threads).enable_all();
+    let hint = "; raise the limits of memory and threads, or lower TOKIO_WORKER_THREADS";
+    std::panic::catch_unwind(AssertUnwindSafe(|| builder.build()))
+        .map_err(|_| format!("failed to start the threads of the service{hint}"))?
+        .map_err(|error| format!("failed to start the runtime: {error}{hint}"))
 }

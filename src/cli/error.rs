@@ -28,6 +28,22 @@ pub enum CommandError {
         /// The cause.
         source: std::io::Error,
     },
+    /// The service does not respond to a probe.
+    #[error("failed to query {url}")]
+    Healthcheck {
+        /// Address of the probe.
+        url: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The probe reports a failure.
+    #[error("{url} responded with: {status_line}")]
+    Unhealthy {
+        /// Address of the probe.
+        url: String,
+        /// First line of the response.
+        status_line: String,
+    },
     /// The keys for tokens are invalid.
     #[error(transparent)]
     Keys(#[from] InvalidKeys),
@@ -46,9 +62,6 @@ pub enum CommandError {
          docs/security.md"
     )]
     NoSecret,
-    /// The signal handlers cannot be installed.
-    #[error("failed to install the signal handlers")]
-    Signals(#[source] std::io::Error),
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -108,6 +121,9 @@ pub enum CommandError {
         /// The cause.
         source: std::io::Error,
     },
+    /// The output could not be written.
+    #[error("failed to write to stdout")]
+    Output(#[source] std::io::Error),
     /// Export or import failed.
     #[error(transparent)]
     Archive(#[from] ArchiveCommandError),

@@ -9,45 +9,68 @@ use tracing_subscriber::util::SubscriberInitExt;
 #[cfg(feature = "otel")]
 use crate::config::TraceSettings;
 use crate::config::{LogFormat, LogSettings};
+use crate::telemetry::LogQueue;
 #[cfg(feature = "otel")]
 use crate::telemetry::Traces;
 
-/// A guard that exports the remaining traces when it is dropped.
+/// A guard of the log. Dropping it exports the remaining traces and writes the remaining lines, in this order,
+/// because a failed export is logged.
 #[must_use]
 pub struct Log {
     #[cfg(feature = "otel")]
     _traces: Option<Traces>,
+    _lines: FlushOnDrop,
 }
 
-/// Starts the log on stderr and, if configured, the export of traces.
+struct FlushOnDrop(LogQueue);
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
+/// Starts the log on stderr and, if configured, the export of traces. Panics are logged too: the default hook
+/// writes to stderr, which can block.
 ///
 /// # Errors
 ///
 /// Returns a message for the operator if a setting is invalid.
 pub fn start_log(settings: &LogSettings) -> Result<Log, String> {
+    let queue = LogQueue::start().map_err(|error| format!("failed to start the log: {error}"))?;
+    let lines = FlushOnDrop(queue.clone());
     #[cfg(not(feature = "otel"))]
     {
         let log = tracing_subscriber::registry().with(settings.filter());
-        log.with(format_layer(settings)).init();
-        Ok(Log {})
+        log.with(format_layer(settings, queue)).init();
+        log_panics();
+        Ok(Log { _lines: lines })
     }
     #[cfg(feature = "otel")]
     {
         let traces = Traces::start(&TraceSettings::read()?).map_err(|error| error.to_string())?;
         tracing_subscriber::registry()
             .with(traces.as_ref().map(Traces::layer))
-            .with(format_layer(settings).with_filter(settings.filter()))
+            .with(format_layer(settings, queue).with_filter(settings.filter()))
             .init();
-        Ok(Log { _traces: traces })
+        log_panics();
+        Ok(Log {
+            _traces: traces,
+            _lines: lines,
+        })
     }
 }
 
-fn format_layer<S>(settings: &LogSettings) -> Box<dyn Layer<S> + Send + Sync>
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
+}
+
+fn format_layer<S>(settings: &LogSettings, queue: LogQueue) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
 {
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(queue)
         .log_internal_errors(false)
         .with_ansi(settings.is_colored());
     match settings.format() {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::database_wait::wait_for_database;
 use super::fleet::{self, RunSummary};
 use super::output::FleetOutput;
 use super::{CommandError, connect_admin_database, parse_schemas, unless_stopped, with_database};
 use crate::admin::migrations::{self, MigrateTenant};
 use crate::admin::runner::RunOptions;
 use crate::admin::{self, AdminDatabase, RetryPolicy};
-use crate::config::{self, DatabaseSettings, RoleSettings};
+use crate::config::{self, DatabaseSettings, RoleSettings, WaitSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
@@ -46,6 +47,8 @@ pub(super) struct MigrateArguments {
     #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
+    wait: WaitSettings,
+    #[command(flatten)]
     roles: RoleSettings,
 }
 
@@ -67,6 +70,7 @@ impl MigrateArguments {
 
 pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let only = parse_schemas(&arguments.tenants)?;
+    wait_for_database(&arguments.wait, &arguments.database, signals).await?;
     with_database(&arguments.database, async |url| {
         let database = unless_stopped(signals, connect_admin_database(url)).await?;
         let database = database.with_roles(&arguments.roles);

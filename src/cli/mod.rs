@@ -3,8 +3,10 @@
 mod archive;
 mod confirm;
 mod database;
+mod database_wait;
 mod error;
 mod fleet;
+mod healthcheck;
 mod log;
 mod migrate;
 pub mod output;
@@ -23,10 +25,11 @@ use clap_complete::Shell;
 
 use crate::admin::{self, AdminDatabase, AdminError};
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
-use crate::server::{self, StopSignals};
+use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 use database::DatabaseSource;
 pub use error::CommandError;
+use healthcheck::HealthcheckArguments;
 pub use log::{Log, start_log};
 use migrate::MigrateArguments;
 use seed::SeedCommand;
@@ -61,6 +64,8 @@ enum Command {
     /// Create demo or load-test data
     #[command(subcommand)]
     Seed(SeedCommand),
+    /// Check that the running service is alive, or ready with --ready, for containers
+    Healthcheck(HealthcheckArguments),
     /// Print a token for testing, signed with JWT_SECRET
     Token(TokenArguments),
     /// Print a shell completion script
@@ -83,12 +88,12 @@ impl Cli {
     /// # Errors
     ///
     /// Returns [`CommandError`] if the command fails.
-    pub async fn run(self) -> Result<(), CommandError> {
-        let signals = server::stop_signals().map_err(CommandError::Signals)?;
+    pub async fn run(self, signals: StopSignals) -> Result<(), CommandError> {
         match self.command {
             None => Box::pin(serve::serve(self.serve, signals)).await,
             Some(Command::Serve(settings)) => Box::pin(serve::serve(*settings, signals)).await,
             Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
+            Some(Command::Healthcheck(arguments)) => healthcheck::healthcheck(&arguments).await,
             Some(Command::Token(arguments)) => token::token(&arguments),
             Some(Command::Tenants(command)) => Box::pin(command.run(&signals)).await,
             Some(Command::Seed(command)) => Box::pin(command.run(&signals)).await,

@@ -1,5 +1,5 @@
-//! All output of the commands. Data goes to stdout, everything else to stderr; the log is separate. Write
-//! errors, such as a closed pipe, are ignored.
+//! All output of the commands. Data goes to stdout, everything else to stderr; the log is separate. A command
+//! continues after a failed write, and fails at its end.
 
 mod fleet;
 mod outcome;
@@ -8,12 +8,16 @@ mod transfer;
 
 use std::error::Error;
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{self, StdoutLock, Write};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::CommandError;
 use crate::error_chain;
 
 pub(super) use fleet::FleetOutput;
@@ -21,24 +25,62 @@ pub(super) use outcome::OutcomeOutput;
 pub(super) use relocation::MoveProgressOutput;
 pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 
-/// Prints `error` and its causes to stderr.
-pub fn print_error(error: &(dyn Error + 'static)) {
-    print_error_message(&error_chain::render(error));
+/// Maximum wait for stderr to accept the last message of the process.
+const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Describes `error` and its causes.
+#[must_use]
+pub fn describe_error(error: &(dyn Error + 'static)) -> String {
+    error_chain::render(error)
 }
 
-/// Prints an error message to stderr.
-pub fn print_error_message(message: &str) {
-    eprint_line(format_args!("error: {message}"));
+/// Prints an error message to stderr before the process ends. Gives up if stderr is a full pipe, because the
+/// process must end nevertheless.
+pub fn print_error(message: &str) {
+    let message = format!("error: {message}");
+    let (done, printed) = sync_channel(1);
+    std::thread::spawn(move || {
+        eprint_line(format_args!("{message}"));
+        let _ = done.send(());
+    });
+    let _ = printed.recv_timeout(LAST_MESSAGE_TIMEOUT);
+}
+
+/// The first failed write to stdout.
+static WRITE_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Runs `write` on stdout, and keeps the first error for [`finish`]. A closed pipe is no error: its reader, such as
+/// `head`, has read enough.
+fn write_stdout(write: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>) {
+    if let Err(error) = write(&mut io::stdout().lock())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let mut first = WRITE_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
+    }
+}
+
+/// Flushes stdout at the end of a command.
+///
+/// # Errors
+///
+/// Returns an error if any write to stdout failed.
+pub fn finish() -> Result<(), CommandError> {
+    write_stdout(|stdout| stdout.flush());
+    let mut first = WRITE_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
+    first
+        .take()
+        .map_or(Ok(()), |error| Err(CommandError::Output(error)))
 }
 
 /// Prints a line to stdout.
 fn print_line(line: Arguments<'_>) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    write_stdout(|stdout| writeln!(stdout, "{line}"));
 }
 
 /// Prints text to stdout.
 pub(super) fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    write_stdout(|stdout| stdout.write_all(text.as_bytes()));
 }
 
 /// Prints the completion script for `shell`.
@@ -46,14 +88,15 @@ pub(super) fn print_completions(shell: clap_complete::Shell, command: &mut clap:
     let mut script = Vec::new(); // `generate` panics on write errors
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, command, name, &mut script);
-    let _ = std::io::stdout().write_all(&script);
+    write_stdout(|stdout| stdout.write_all(&script));
 }
 
 /// Prints data as JSON on one line.
 pub(super) fn print_json(data: &impl Serialize) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = serde_json::to_writer(&mut stdout, data);
-    let _ = writeln!(stdout);
+    write_stdout(|stdout| {
+        serde_json::to_writer(&mut *stdout, data)?;
+        writeln!(stdout)
+    });
 }
 
 /// Returns the number of columns if stdout is a terminal.

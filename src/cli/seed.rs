@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
 
+use super::database_wait::wait_for_database;
 use super::{CommandError, output, with_admin_database};
 use crate::admin::AdminDatabase;
-use crate::config::{DatabaseSettings, RoleSettings};
+use crate::config::{DatabaseSettings, RoleSettings, WaitSettings};
 use crate::seed::{self, BulkPlan};
 use crate::server::StopSignals;
 
@@ -22,6 +23,8 @@ pub(super) enum SeedCommand {
 pub(super) struct DemoArguments {
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    wait: WaitSettings,
     #[command(flatten)]
     roles: RoleSettings,
 }
@@ -43,6 +46,8 @@ pub(super) struct BulkArguments {
     #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
+    wait: WaitSettings,
+    #[command(flatten)]
     roles: RoleSettings,
 }
 
@@ -56,6 +61,7 @@ impl SeedCommand {
 }
 
 async fn demo(arguments: &DemoArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    wait_for_database(&arguments.wait, &arguments.database, signals).await?;
     with_admin_database(&arguments.database, signals, async |database| {
         Ok(seed::demo(&database.with_roles(&arguments.roles)).await?)
     })
@@ -71,6 +77,7 @@ async fn bulk(arguments: &BulkArguments, signals: &StopSignals) -> Result<(), Co
         items: arguments.items,
         orders: arguments.orders,
     };
+    wait_for_database(&arguments.wait, &arguments.database, signals).await?;
     with_admin_database(&arguments.database, signals, async |database| {
         create_bulk(&database.with_roles(&arguments.roles), plan).await
     })

@@ -13,8 +13,8 @@ use crate::admin::AdminError;
 use crate::admin::migrations::MigrateTenant;
 use crate::admin::runner::RunOptions;
 use crate::authentication::Authenticator;
-use crate::config::ServeSettings;
-use crate::server::{self, ServeError, StopSignals};
+use crate::config::{DatabaseUrl, PoolSettings, ServeSettings};
+use crate::server::{self, AdminPort, ServeError, StopSignals};
 use crate::tenancy::DatabaseError;
 use crate::users::UserDirectory;
 use crate::{error_chain, seed};
@@ -28,6 +28,10 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
     let authenticator = Authenticator::open(&settings.authentication).await?;
     // Before anything is started, so that an address in use is reported at once.
     let listener = listen(&settings, authenticator.is_some()).await?;
+    let admin_listener = match settings.listen.admin_address() {
+        Some((host, port)) => Some(bind(host, port).await?),
+        None => None,
+    };
     let mut pool = settings.pool.clone();
     // A statement must not outlive its request.
     pool.statement_timeout = pool.statement_timeout.min(settings.request.request_timeout);
@@ -51,8 +55,12 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
                 "serving the demo; try:\n  curl {token}http://{address}/users/1/orders"
             ));
         }
+        let admin_port = admin_listener
+            .map(|listener| open_admin_port(listener, url, &pool))
+            .transpose()?;
         let serving = server::run(
             listener,
+            admin_port,
             users.clone(),
             &settings,
             authenticator,
@@ -73,14 +81,10 @@ pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Resu
 
 /// Binds the address. Without authentication, an address beyond loopback needs `ALLOW_UNAUTHENTICATED`.
 async fn listen(settings: &ServeSettings, is_authenticated: bool) -> Result<TcpListener, CommandError> {
-    let address = format!("{}:{}", settings.host, settings.port);
-    let failed = |source| CommandError::Listen {
-        address: address.clone(),
-        source,
-    };
+    let (host, port) = (settings.listen.host.as_str(), settings.listen.port);
+    let failed = |source| listen_error(host, port, source);
     // Resolves the name once, so that the checked addresses are the ones to bind.
-    let resolved = lookup_host((settings.host.as_str(), settings.port)).await;
-    let addresses: Vec<_> = resolved.map_err(failed)?.collect();
+    let addresses: Vec<_> = lookup_host((host, port)).await.map_err(failed)?.collect();
     if is_authenticated {
         tracing::info!("requests for orders need a token");
     } else {
@@ -88,15 +92,43 @@ async fn listen(settings: &ServeSettings, is_authenticated: bool) -> Result<TcpL
             .iter()
             .all(|address| address.ip().to_canonical().is_loopback());
         if !is_local && !settings.allow_unauthenticated {
+            let address = format!("{host}:{port}");
             return Err(CommandError::Unauthenticated { address });
         }
         tracing::warn!(
             "requests are not authenticated: every client that reaches {} can read all orders; \
              set JWT_SECRET, JWT_PUBLIC_KEY_FILE or JWT_JWKS_URL",
-            settings.host
+            host
         );
     }
     TcpListener::bind(addresses.as_slice()).await.map_err(failed)
+}
+
+/// Binds the port for probes and metrics.
+async fn bind(host: &str, port: u16) -> Result<TcpListener, CommandError> {
+    let bound = TcpListener::bind((host, port)).await;
+    bound.map_err(|source| listen_error(host, port, source))
+}
+
+fn listen_error(host: &str, port: u16, source: std::io::Error) -> CommandError {
+    let address = format!("{host}:{port}");
+    CommandError::Listen { address, source }
+}
+
+/// Returns the port for probes with a database connection of its own: if requests use all connections of the pool,
+/// the service is overloaded but ready.
+fn open_admin_port(
+    listener: TcpListener,
+    url: &DatabaseUrl,
+    pool: &PoolSettings,
+) -> Result<AdminPort, CommandError> {
+    let pool = PoolSettings {
+        database_max_connections: 1,
+        tenant_cache_size: 0,
+        ..pool.clone()
+    };
+    let users = UserDirectory::open(url, &pool)?;
+    Ok(AdminPort { listener, users })
 }
 
 /// Migrates the database, and creates the demo if it has no users. A tenant that fails to migrate is reported

@@ -1,14 +1,16 @@
 //! Parsing of the command line and the environment, with error messages that name the flag or the variable.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::num::{IntErrorKind, ParseIntError};
+use std::process;
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use super::Cli;
+use super::{Cli, CommandError, output};
 use crate::config;
 
 impl Cli {
@@ -23,7 +25,19 @@ impl Cli {
                 reject_settings_before_command(&mut command, &matches)?;
                 Self::from_arg_matches(&matches)
             });
-        read.unwrap_or_else(|error| explain(&mut command, error).exit())
+        read.unwrap_or_else(|error| exit(&explain(&mut command, error)))
+    }
+}
+
+/// Prints the error, help or version and exits the process.
+fn exit(error: &Error) -> ! {
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    match printed {
+        Err(cause) if !error.use_stderr() && cause.kind() != io::ErrorKind::BrokenPipe => {
+            output::print_error(&output::describe_error(&CommandError::Output(cause)));
+            process::exit(1)
+        }
+        _ => process::exit(error.exit_code()),
     }
 }
 

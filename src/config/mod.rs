@@ -9,6 +9,7 @@ mod authentication;
 mod cors;
 mod database;
 mod duration;
+mod listen;
 mod log;
 mod metrics;
 mod pool;
@@ -16,14 +17,17 @@ mod roles;
 mod serve;
 #[cfg(feature = "otel")]
 mod traces;
+mod wait;
 
 use std::ffi::OsStr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 pub use authentication::AuthenticationSettings;
 pub use cors::{AllowedOrigins, CorsSettings};
 pub use database::{DatabaseSettings, DatabaseUrl};
 pub(crate) use duration::parse_duration;
+pub use listen::ListenSettings;
 pub(crate) use log::TRACE_TARGET;
 pub use log::{LogFormat, LogSettings};
 pub use metrics::MetricsSettings;
@@ -32,10 +36,35 @@ pub use roles::{RoleSettings, TenantRoles};
 pub use serve::{RequestSettings, ServeSettings};
 #[cfg(feature = "otel")]
 pub use traces::TraceSettings;
+pub use wait::WaitSettings;
+
+/// Maximum number of worker threads; more cores than that are rare, and each thread takes memory.
+const MAX_WORKER_THREADS: usize = 1024;
 
 /// Returns whether the variable is set to an empty value.
 pub(crate) fn is_empty(variable: &OsStr) -> bool {
     std::env::var_os(variable).is_some_and(|value| value.is_empty())
+}
+
+/// Returns the number of worker threads: `TOKIO_WORKER_THREADS`, or the number of cores if that is unset or empty.
+/// Tokio reads the variable too, but panics if it is invalid.
+///
+/// # Errors
+///
+/// Returns a message if the value is not a whole number from 1 to [`MAX_WORKER_THREADS`].
+pub fn worker_threads() -> Result<usize, String> {
+    let Some(value) = std::env::var_os("TOKIO_WORKER_THREADS").filter(|value| !value.is_empty()) else {
+        return Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+    };
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    match number.filter(|number| (1..=MAX_WORKER_THREADS).contains(number)) {
+        Some(number) => Ok(number),
+        None => Err(format!(
+            "invalid value '{}' for the variable TOKIO_WORKER_THREADS: expected a whole number from 1 to \
+             {MAX_WORKER_THREADS}",
+            value.display()
+        )),
+    }
 }
 
 /// Returns the folders in `PATH`.

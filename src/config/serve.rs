@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::duration::parse_duration;
-use super::{AuthenticationSettings, CorsSettings, DatabaseSettings, MetricsSettings, PoolSettings};
+use super::{
+    AuthenticationSettings, CorsSettings, DatabaseSettings, ListenSettings, MetricsSettings, PoolSettings,
+};
 
 /// Limits of a request.
 #[derive(Debug, Clone, Args)]
@@ -28,19 +30,20 @@ pub struct RequestSettings {
     /// Duration above which a request is logged as a warning, with the duration of each step
     #[arg(long, env = "SLOW_REQUEST_THRESHOLD", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub slow_request_threshold: Duration,
+
+    /// Add the header Server-Timing with the duration of each database step to responses
+    #[arg(long, env = "SERVER_TIMING", value_name = "BOOL", default_value = "false", action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub server_timing: bool,
 }
 
 /// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Service")]
 pub struct ServeSettings {
-    /// Address or host name to listen on
-    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub host: String,
-
-    /// Port to listen on; 0 picks a free port
-    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 8080)]
-    pub port: u16,
+    /// Addresses to listen on.
+    #[command(flatten)]
+    pub listen: ListenSettings,
 
     /// Listen beyond loopback without a key that verifies tokens, as behind a gateway that authenticates
     #[arg(long, env = "ALLOW_UNAUTHENTICATED", value_name = "BOOL", default_value = "false", action = ArgAction::Set,
@@ -59,6 +62,11 @@ pub struct ServeSettings {
         default_value = "4096"
     )]
     pub max_client_connections: NonZeroUsize,
+
+    /// Maximum idle time of a client connection, and maximum time for a request head to arrive. Must be longer than
+    /// the idle timeout of a proxy, so that the proxy closes its connections first
+    #[arg(long, env = "CLIENT_IDLE_TIMEOUT", value_name = "DURATION", default_value = "75s", value_parser = parse_duration)]
+    pub client_idle_timeout: Duration,
 
     /// Maximum wait for in-flight requests on shutdown
     #[arg(long, env = "SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = parse_duration)]

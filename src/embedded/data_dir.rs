@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -109,6 +109,8 @@ impl DataDir {
                 .and_then(|()| File::open(&path))
                 .and_then(|folder| account.take_ownership(&folder))
                 .map_err(failed)?;
+        } else if geteuid().is_root() {
+            claim_empty_mount(&path, &account).map_err(failed)?;
         }
         let lock = lock(&path)?;
         check_writable(&path, &account)?;
@@ -150,6 +152,27 @@ impl DataDir {
             source,
         }
     }
+}
+
+/// Makes `account` the owner of an empty folder of root, as a newly mounted volume is.
+fn claim_empty_mount(path: &Path, account: &Account) -> io::Result<()> {
+    let folder = File::open(path)?;
+    let metadata = folder.metadata()?;
+    let is_closed = metadata.mode() & 0o002 == 0; // others cannot write to it
+    if metadata.is_dir() && metadata.uid() == 0 && is_closed && is_empty(path)? {
+        account.take_ownership(&folder)?;
+    }
+    Ok(())
+}
+
+/// Returns true if the folder contains nothing but what a file system creates in its root.
+fn is_empty(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        if entry?.file_name() != "lost+found" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn lock(folder: &Path) -> Result<File, DataDirError> {

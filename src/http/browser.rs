@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, LINK, REFERRER_POLICY, RETRY_AFTER,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK, REFERRER_POLICY, RETRY_AFTER,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue, Method};
@@ -28,6 +28,18 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
+/// Headers that a page may send: those that the service reads, and those that browser libraries for JSON and for
+/// traces add to every request.
+const ALLOWED_HEADERS: [HeaderName; 7] = [
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    X_REQUEST_ID,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+    HeaderName::from_static("sentry-trace"),
+];
+
 /// Permits the configured origins to read responses, including errors: otherwise a page cannot see why a
 /// request failed.
 pub(super) fn allow_origins(router: Router, settings: &CorsSettings) -> Router {
@@ -44,7 +56,7 @@ pub(super) fn allow_origins(router: Router, settings: &CorsSettings) -> Router {
 fn cors_layer() -> CorsLayer {
     CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers([AUTHORIZATION, X_REQUEST_ID])
+        .allow_headers(ALLOWED_HEADERS)
         .expose_headers([LINK, RETRY_AFTER, X_REQUEST_ID])
         .max_age(PREFLIGHT_MAX_AGE)
 }

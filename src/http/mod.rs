@@ -5,8 +5,10 @@
 
 mod authentication;
 mod browser;
+mod compression;
 mod extract;
 mod health;
+mod host;
 mod metrics;
 mod openapi;
 mod order;
@@ -39,7 +41,8 @@ use problem::{Problem, ProblemContext};
 use problem_type::ProblemType;
 use request_log::{RequestLogger, log_request};
 
-/// Returns all routes. Requests run as tasks, which requires a Tokio runtime.
+/// Returns the public routes; without `has_probes`, [`admin_router`] has the probes and metrics. Requests run as
+/// tasks, which requires a Tokio runtime.
 ///
 /// Probes, metrics, page and API document need no token and do not count against the limit of concurrent
 /// requests. Without an `authenticator`, no endpoint needs a token.
@@ -49,6 +52,7 @@ pub fn router(
     settings: &RequestSettings,
     authenticator: Option<Authenticator>,
     cors: &CorsSettings,
+    has_probes: bool,
 ) -> Router {
     let permits = settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS);
     let limit = ConcurrencyLimit {
@@ -56,16 +60,12 @@ pub fn router(
         refused: Arc::default(),
         timeout: settings.request_timeout,
     };
-    let logger = RequestLogger {
-        metrics: metrics.clone(),
-        slow_request_threshold: settings.slow_request_threshold,
+    let logger = RequestLogger::new(metrics.clone(), settings);
+    let probes = if has_probes {
+        probe_routes(metrics, settings, authenticator.clone())
+    } else {
+        Router::new()
     };
-    let require_keys = from_fn_with_state(authenticator.clone(), authentication::require_keys);
-    let probes = Router::new()
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz).layer(require_keys))
-        .route("/metrics", get(metrics::scrape).with_state(metrics))
-        .layer(from_fn_with_state(settings.request_timeout, limit_time));
     let api = Router::new()
         .route("/users/{id}/orders", get(orders::list))
         .route("/users/{id}/orders/{order_id}", get(order::find))
@@ -81,26 +81,61 @@ pub fn router(
     let router = Router::new()
         .merge(api)
         .merge(probes)
-        .merge(page::routes())
-        .fallback(async || Problem::new(ProblemType::NotFound))
-        .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
-        .with_state(users);
+        .merge(page::routes(has_probes))
+        .layer(compression::layer());
+    let router = with_fallbacks(router).with_state(users);
     browser::allow_origins(router, cors).layer(from_fn_with_state(Some(logger), request_context))
 }
 
-/// Returns the routes for connections beyond the limit: `503 overloaded` for every path but `/livez`.
+/// Returns the routes of the port for administration: probes and metrics. `/readyz` checks the database of `users`.
+pub fn admin_router(
+    users: UserDirectory,
+    metrics: Metrics,
+    settings: &RequestSettings,
+    authenticator: Option<Authenticator>,
+) -> Router {
+    let logger = RequestLogger::new(metrics.clone(), settings);
+    let router = probe_routes(metrics, settings, authenticator).layer(compression::layer());
+    with_fallbacks(router)
+        .with_state(users)
+        .layer(from_fn_with_state(Some(logger), request_context))
+}
+
+fn probe_routes(
+    metrics: Metrics,
+    settings: &RequestSettings,
+    authenticator: Option<Authenticator>,
+) -> Router<UserDirectory> {
+    let require_keys = from_fn_with_state(authenticator, authentication::require_keys);
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz).layer(require_keys))
+        .route("/metrics", get(metrics::scrape).with_state(metrics))
+        .layer(from_fn_with_state(settings.request_timeout, limit_time))
+}
+
+fn with_fallbacks(router: Router<UserDirectory>) -> Router<UserDirectory> {
+    router
+        .fallback(async || Problem::new(ProblemType::NotFound))
+        .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
+}
+
+/// Returns the routes for connections beyond the limit: `503 overloaded` for every path but `/livez`, which exists if
+/// `has_probes`.
 ///
 /// An overloaded service is alive, and a restart would cost the other clients their responses. The requests
 /// are not logged, which would add to the load. The caller logs the number of connections.
-pub fn overloaded_router(cors: &CorsSettings) -> Router {
+pub fn overloaded_router(cors: &CorsSettings, has_probes: bool) -> Router {
     let refuse = async || {
         Problem::new(ProblemType::Overloaded)
             .with_detail("The service has reached its maximum number of connections. Try again shortly.")
     };
-    let router = Router::new()
-        .route("/livez", get(health::livez))
-        .fallback(refuse)
-        .method_not_allowed_fallback(refuse);
+    let probes = if has_probes {
+        Router::new().route("/livez", get(health::livez))
+    } else {
+        Router::new()
+    };
+    let router = probes.fallback(refuse).method_not_allowed_fallback(refuse);
     browser::allow_origins(router, cors).layer(from_fn_with_state(None, request_context))
 }
 
@@ -112,10 +147,17 @@ async fn request_context(
     next: Next,
 ) -> Response {
     request_id::assign(&mut request);
+    compression::normalize(request.headers_mut());
     let respond = async |request: Request| {
         let request_id = request.extensions().get::<RequestId>().cloned();
         let context = ProblemContext::from_request(&request);
-        let mut response = context.scope(next.run(request)).await;
+        let handled = async {
+            match host::check(&request) {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            }
+        };
+        let mut response = context.scope(handled).await;
         browser::add_security_headers(&mut response);
         request_id::set_header(&mut response, request_id.as_ref());
         response

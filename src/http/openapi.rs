@@ -9,10 +9,14 @@ use super::problem::ProblemBody;
 use super::problem_responses::header;
 use super::{health, metrics, order, orders};
 
-/// Renders the document as JSON.
-pub(super) fn render() -> String {
+/// Renders the document as JSON, without the probes and metrics if they have a port of their own.
+pub(super) fn render(has_probes: bool) -> String {
+    let mut document = Document::openapi();
+    if !has_probes {
+        document.paths.paths.retain(|path, _| path.starts_with("/users/"));
+    }
     // The document is fixed: its tests show that it can be rendered.
-    Document::openapi().to_json().unwrap_or_default()
+    document.to_json().unwrap_or_default()
 }
 
 #[derive(OpenApi)]
@@ -24,7 +28,7 @@ pub(super) fn render() -> String {
             cause of a failure. Failures are problem documents (RFC 9457) with a stable `type`.",
         license(name = "MIT", identifier = "MIT")
     ),
-    servers((url = "/", description = "This service")),
+    servers((url = ".", description = "This service, relative to this document")),
     tags(
         (name = "orders", description = "Orders of users, and the total due"),
         (name = "probes", description = "Health and metrics, for operators"),

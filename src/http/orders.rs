@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::authentication::TokenOrganization;
 use super::extract::{Page, PageParameters, UserId};
@@ -67,14 +66,14 @@ pub(super) async fn list(
     Ok(match &found.next_cursor {
         None => Json(found).into_response(),
         Some(cursor) => {
-            let next = next_link(&id, page.limit, cursor);
+            let next = next_link(page.limit, cursor);
             ([(LINK, next)], Json(found)).into_response()
         }
     })
 }
 
-/// The link to the next page (RFC 8288).
-fn next_link(id: &str, limit: u16, cursor: &Cursor) -> String {
-    let id = utf8_percent_encode(id, NON_ALPHANUMERIC);
-    format!(r#"</users/{id}/orders?limit={limit}&cursor={cursor}>; rel="next""#)
+/// Returns the link to the next page (RFC 8288). It is relative to the address of the request, which can have a
+/// prefix that a proxy removes.
+fn next_link(limit: u16, cursor: &Cursor) -> String {
+    format!(r#"<?limit={limit}&cursor={cursor}>; rel="next""#)
 }

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use tower_http::request_id::RequestId;
 use tracing::{Instrument, Span, field};
 
 use super::problem_type::ProblemType;
 use super::{problem, request_id};
-use crate::config::TRACE_TARGET;
+use crate::config::{RequestSettings, TRACE_TARGET};
 use crate::telemetry::Metrics;
 use crate::tenancy::{RequestTimings, Step};
 
@@ -23,8 +23,20 @@ const CLIENT_CLOSED_REQUEST: (u16, &str) = (499, "499");
 /// Logs, measures and traces requests.
 #[derive(Clone)]
 pub(super) struct RequestLogger {
-    pub(super) metrics: Metrics,
-    pub(super) slow_request_threshold: Duration,
+    metrics: Metrics,
+    slow_request_threshold: Duration,
+    /// Responses have the header `Server-Timing`.
+    server_timing: bool,
+}
+
+impl RequestLogger {
+    pub(super) fn new(metrics: Metrics, settings: &RequestSettings) -> Self {
+        Self {
+            metrics,
+            slow_request_threshold: settings.slow_request_threshold,
+            server_timing: settings.server_timing,
+        }
+    }
 }
 
 /// Responds to the request and logs it: when the response is ready, or when the client has disconnected.
@@ -37,15 +49,18 @@ pub(super) async fn log_request<F: Future<Output = Response>>(
     let route_name = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let trace_span = trace_span(&request, route_name);
     #[cfg(feature = "otel")]
-    let trace_id = crate::telemetry::traces::join(&trace_span, request.headers());
+    let trace_id = crate::telemetry::traces::continue_trace(&trace_span, request.headers());
     #[cfg(not(feature = "otel"))]
     let trace_id: Option<String> = None;
     let log_span = log_span(&request, route_name, trace_id.as_deref());
     let mut log = RequestLog::new(logger, &request, route, trace_span);
     request.extensions_mut().insert(Arc::clone(&log.database_work));
     async move {
-        let response = respond(request).await;
+        let mut response = respond(request).await;
         log.record_outcome(&response);
+        if log.logger.server_timing {
+            response.headers_mut().extend(log.server_timing());
+        }
         response
     }
     .instrument(log_span)
@@ -126,6 +141,18 @@ impl RequestLog {
         self.outcome = Some((response.status(), problem::problem_type(response)));
     }
 
+    /// Returns the header `Server-Timing` (W3C) with the steps so far, in milliseconds.
+    fn server_timing(&self) -> Option<(HeaderName, HeaderValue)> {
+        let mut entries = vec![server_timing_entry("total", self.started_at.elapsed())];
+        let timings = &self.database_work.timings;
+        entries.extend(Step::ALL.iter().filter_map(|step| {
+            let duration = timings.duration_of(*step)?;
+            Some(server_timing_entry(step.name(), duration))
+        }));
+        let value = HeaderValue::try_from(entries.join(", ")).ok()?;
+        Some((HeaderName::from_static("server-timing"), value))
+    }
+
     fn write_line(&self, status: u16, latency: Duration) {
         let timings = &self.database_work.timings;
         let tenant = timings.tenant();
@@ -184,6 +211,11 @@ impl Drop for RequestLog {
         }
         self.end_trace(status);
     }
+}
+
+fn server_timing_entry(name: &str, duration: Duration) -> String {
+    let microseconds = duration.as_micros();
+    format!("{name};dur={}.{:03}", microseconds / 1000, microseconds % 1000)
 }
 
 fn microseconds(duration: Duration) -> u64 {

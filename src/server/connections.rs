@@ -18,9 +18,6 @@ use super::client_stream::ClientStream;
 use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
 
-/// Maximum time for a request head to arrive, and for a connection to be idle. It is longer than the 60 s
-/// for which proxies usually keep an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Read buffer of a connection: the request line and the headers must fit.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Delay after a failed accept, for example because of too many open files.
@@ -41,7 +38,30 @@ pub(super) struct Connections {
     overloaded_router: Router,
     rejected_clients: Arc<Semaphore>,
     rejection_log: LogThrottle,
+    invalid_requests: InvalidRequests,
+    /// Maximum idle time of a connection, and maximum time for a request head to arrive.
+    idle_timeout: Duration,
     metrics: Metrics,
+}
+
+/// Logs and counts the requests that hyper refuses by itself, so that no handler sees them.
+#[derive(Clone)]
+struct InvalidRequests {
+    log: Arc<LogThrottle>,
+    metrics: Metrics,
+}
+
+impl InvalidRequests {
+    fn record(&self, error: &hyper::Error) {
+        if !error.is_parse() {
+            tracing::debug!(%error, "a connection failed");
+            return;
+        }
+        self.metrics.count_invalid_request(error.is_parse_too_large());
+        if let Some(rejected) = self.log.hit() {
+            tracing::info!(rejected, %error, "rejected requests that are not valid HTTP or have too large a head");
+        }
+    }
 }
 
 impl Connections {
@@ -50,6 +70,7 @@ impl Connections {
         router: Router,
         overloaded_router: Router,
         max_clients: usize,
+        idle_timeout: Duration,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -59,6 +80,11 @@ impl Connections {
             overloaded_router,
             rejected_clients: Arc::new(Semaphore::new(MAX_REJECTED_CLIENTS)),
             rejection_log: LogThrottle::default(),
+            invalid_requests: InvalidRequests {
+                log: Arc::default(),
+                metrics: metrics.clone(),
+            },
+            idle_timeout,
             metrics,
         }
     }
@@ -120,13 +146,14 @@ impl Connections {
         let service = service_fn(move |request| lifecycle.clone().track_request(router.call(request)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(self.idle_timeout)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(
                 TokioIo::new(ClientStream::new(stream, self.lifecycle.requests.clone())),
                 service,
             );
         let closing = self.lifecycle.clone().wait_until_closing();
+        let invalid_requests = self.invalid_requests.clone();
         self.lifecycle.connections.spawn(async move {
             let mut connection = pin!(connection);
             let ended = tokio::select! {
@@ -139,7 +166,7 @@ impl Connections {
                 }
             };
             if let Err(error) = ended {
-                tracing::debug!(%error, "a connection failed");
+                invalid_requests.record(&error);
             }
             drop(permit);
         });

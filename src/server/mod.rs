@@ -1,5 +1,6 @@
 //! The service's lifecycle: serve until shutdown, finish the requests in flight, close the pool.
 
+mod admin_port;
 mod client_stream;
 mod connections;
 mod open_files;
@@ -22,6 +23,8 @@ use crate::config::ServeSettings;
 use crate::http;
 use crate::telemetry::Metrics;
 use crate::users::UserDirectory;
+pub use admin_port::AdminPort;
+use admin_port::MAX_ADMIN_CLIENTS;
 use connections::{Connections, MAX_REJECTED_CLIENTS};
 pub use signals::{StopSignals, stop_signals};
 
@@ -97,7 +100,7 @@ impl Lifecycle {
     }
 }
 
-/// Serves `database` on `listener` until `shutdown` completes, then finishes the requests in flight and
+/// Serves `users` on `listener`, and probes and metrics on the `admin_port` if there is one, until `shutdown` completes, then finishes the requests in flight and
 /// closes the pool. With an `authenticator`, requests for orders need a token. A request received on an
 /// accepted connection is only cut off if it takes longer than `SHUTDOWN_TIMEOUT`.
 ///
@@ -111,17 +114,25 @@ impl Lifecycle {
 /// `SHUTDOWN_TIMEOUT`. Those continue until the runtime ends.
 pub async fn run(
     listener: TcpListener,
+    admin_port: Option<AdminPort>,
     users: UserDirectory,
     settings: &ServeSettings,
     authenticator: Option<Authenticator>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let pool = usize::try_from(settings.pool.database_max_connections).unwrap_or(usize::MAX);
+    let admin_clients = admin_port
+        .as_ref()
+        .map_or(0, |_| MAX_ADMIN_CLIENTS + MAX_REJECTED_CLIENTS);
     let max_clients = open_files::raise_limit(
         settings.max_client_connections,
-        pool.saturating_add(MAX_REJECTED_CLIENTS),
+        pool.saturating_add(MAX_REJECTED_CLIENTS + admin_clients),
     );
     tracing::info!("listening on http://{}", listener.local_addr()?);
+    if let Some(port) = &admin_port {
+        let address = port.listener.local_addr()?;
+        tracing::info!("serving probes and metrics on http://{address}");
+    }
     let (phase, phases) = watch::channel(Phase::Serving);
     let (requests, mut in_flight) = watch::channel(0_usize);
     let drain_timeout = DRAIN_TIMEOUT.min(settings.shutdown_timeout / 4);
@@ -133,15 +144,29 @@ pub async fn run(
         requests,
     };
     let metrics = Metrics::new(users.clone(), &settings.metrics);
+    let has_probes = admin_port.is_none();
+    let admin_authenticator = authenticator.clone();
     let router = http::router(
         users.clone(),
         metrics.clone(),
         &settings.request,
         authenticator,
         &settings.cors,
+        has_probes,
     );
-    let overloaded_router = http::overloaded_router(&settings.cors);
-    let mut connections = Connections::new(lifecycle, router, overloaded_router, max_clients, metrics);
+    let mut directories = vec![users];
+    directories.extend(admin_port.as_ref().map(|port| port.users.clone()));
+    // Until the end of the shutdown.
+    let _admin_tasks = admin_port.map(|port| port.serve(settings, &metrics, admin_authenticator, lifecycle.phase.clone()));
+    let overloaded_router = http::overloaded_router(&settings.cors, has_probes);
+    let mut connections = Connections::new(
+        lifecycle,
+        router,
+        overloaded_router,
+        max_clients,
+        settings.client_idle_timeout,
+        metrics,
+    );
     tokio::select! {
         () = connections.accept_all(&listener) => {}
         () = shutdown => {}
@@ -169,10 +194,12 @@ pub async fn run(
     tokio::time::timeout_at(deadline, finished)
         .await
         .map_err(|_| ServeError::ShutdownTimedOut(settings.shutdown_timeout))?;
-    if tokio::time::timeout(CLOSE_TIMEOUT, users.database().close())
-        .await
-        .is_err()
-    {
+    let closed = async {
+        for users in directories {
+            users.database().close().await;
+        }
+    };
+    if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
         tracing::warn!("some database connections were still busy after {CLOSE_TIMEOUT:?}");
     }
     tracing::info!("stopped");

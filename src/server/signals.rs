@@ -1,22 +1,30 @@
 //! The signals that ask the process to stop.
 
 use std::io;
+use std::thread;
 
 use tokio::sync::watch;
 
 /// Number of signals after which the process exits immediately.
 const FORCE_EXIT_AFTER: u32 = 3;
 
-/// Counts Ctrl-C and, on Unix, SIGTERM. From this call on a signal no longer ends the process, except
-/// that the third one does so immediately.
+/// Counts Ctrl-C and, on Unix, SIGTERM and SIGHUP. From this call on a signal no longer ends the process, except
+/// that the third one does so immediately. The signals have their own thread, so that the third one ends the
+/// process also if all other threads are blocked.
 ///
 /// # Errors
 ///
 /// Returns an error if the signal handlers cannot be installed.
 pub fn stop_signals() -> io::Result<StopSignals> {
     let (count, received) = watch::channel(0);
-    let mut signals = Signals::new()?;
-    tokio::spawn(async move {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let mut signals = {
+        let _context = runtime.enter();
+        Signals::new()?
+    };
+    let count_signals = async move {
         loop {
             signals.next().await;
             count.send_modify(|count| *count += 1);
@@ -24,7 +32,10 @@ pub fn stop_signals() -> io::Result<StopSignals> {
                 std::process::exit(1);
             }
         }
-    });
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(count_signals))?;
     Ok(StopSignals(received))
 }
 
@@ -35,7 +46,7 @@ pub struct StopSignals(watch::Receiver<u32>);
 impl StopSignals {
     /// Waits until at least `count` signals have been received.
     pub async fn wait_for(mut self, count: u32) {
-        // The sender lives as long as the runtime, so an error can only occur during its shutdown.
+        // The sender lives as long as the process, so there is no error.
         let _ = self.0.wait_for(|received| *received >= count).await;
     }
 }
@@ -44,6 +55,8 @@ impl StopSignals {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// `None` if the process was started with SIGHUP ignored.
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
@@ -53,15 +66,35 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: (!is_hangup_ignored())
+                .then(|| signal(SignalKind::hangup()))
+                .transpose()?,
         })
     }
 
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hangup => {}
         }
     }
+}
+
+/// Returns true if the process was started with SIGHUP ignored, as by `nohup`. Only Linux shows that.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 != 0) // bit 0 is signal 1, SIGHUP
 }
 
 #[cfg(not(unix))]

@@ -8,7 +8,8 @@ use prometheus::core::Collector;
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT,
+    TextEncoder,
 };
 
 use super::snapshot::{Snapshot, valid};
@@ -26,6 +27,10 @@ const STEP_BUCKETS_SECONDS: [f64; 16] = [
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
+/// Values of the label `reason` of invalid requests.
+const MALFORMED: &str = "malformed";
+const TOO_LARGE: &str = "too_large";
+
 /// The service's metrics. Clones share them.
 #[derive(Clone)]
 pub struct Metrics(Arc<MetricSet>);
@@ -37,6 +42,7 @@ struct MetricSet {
     shed: IntCounter,
     limited: IntCounter,
     rejected_clients: IntCounter,
+    invalid_requests: IntCounterVec,
     steps: [(Step, Histogram); 3],
     tenants: Arc<Mutex<TopTenants>>,
 }
@@ -60,6 +66,14 @@ impl Metrics {
             &["step"],
             &STEP_BUCKETS_SECONDS,
         );
+        let invalid_requests = Opts::new(
+            "tenant_orders_http_requests_invalid_total",
+            "Requests that are not valid HTTP (400), or whose head is too large (431 or 414).",
+        );
+        let invalid_requests = register(&registry, IntCounterVec::new(invalid_requests, &["reason"]));
+        for reason in [MALFORMED, TOO_LARGE] {
+            invalid_requests.with_label_values(&[reason]); // a series begins with 0, not with its first count
+        }
         let tenants = Arc::new(Mutex::new(TopTenants::new(settings.metrics_tenants)));
         let snapshot = Snapshot {
             users,
@@ -94,6 +108,7 @@ impl Metrics {
                 "tenant_orders_connections_rejected_total",
                 "Clients rejected beyond MAX_CLIENT_CONNECTIONS.",
             ),
+            invalid_requests,
             steps: Step::ALL.map(|step| (step, steps.with_label_values(&[step.name()]))),
             tenants,
             registry,
@@ -128,6 +143,12 @@ impl Metrics {
     /// Counts a client rejected by the limit on connections.
     pub(crate) fn count_rejected_client(&self) {
         self.0.rejected_clients.inc();
+    }
+
+    /// Counts a request that is not valid HTTP, or whose head is too large.
+    pub(crate) fn count_invalid_request(&self, is_too_large: bool) {
+        let reason = if is_too_large { TOO_LARGE } else { MALFORMED };
+        self.0.invalid_requests.with_label_values(&[reason]).inc();
     }
 
     /// Records the database steps of a request after the last one has ended.

@@ -6,11 +6,12 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, IntCounter, IntCounterVec, IntGauge, Opts};
 
+use super::log_queue;
 use super::top_tenants::{TenantCounts, TopTenants};
 use crate::tenancy::PoolStatus;
 use crate::users::{TenantCacheCounts, UserDirectory};
 
-/// Collects the metrics of the connection pool, the tenant cache and the busiest tenants.
+/// Collects the metrics of the connection pool, the tenant cache, the busiest tenants and the log.
 pub(super) struct Snapshot {
     pub(super) users: UserDirectory,
     pub(super) tenants: Arc<Mutex<TopTenants>>,
@@ -29,6 +30,11 @@ impl Collector for Snapshot {
             pool(self.users.database().pool_status()),
             tenant_cache(self.users.tenant_cache_counts()),
             tenants_by_name(&tenants.counts()),
+            counter(
+                "tenant_orders_log_lines_dropped_total",
+                "Log lines dropped because stderr did not accept them in time.",
+                log_queue::dropped_lines(),
+            ),
         ]
         .concat()
     }

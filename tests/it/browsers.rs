@@ -130,7 +130,7 @@ async fn preflights_need_no_token_and_errors_are_readable() {
     assert_readable(&answer, SHOP);
     assert_json_snapshot!(headers_of(&answer), @r#"
     {
-      "access-control-allow-headers": "authorization,x-request-id",
+      "access-control-allow-headers": "authorization,content-type,x-request-id,traceparent,tracestate,baggage,sentry-trace",
       "access-control-allow-methods": "GET,HEAD",
       "access-control-allow-origin": "https://shop.example.com",
       "access-control-max-age": "600",

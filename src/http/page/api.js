@@ -29,7 +29,7 @@ MESSAGES["not-found"] = MESSAGES["user-not-found"]; // an id such as ".." change
 /** Fetches one page of a user's orders. */
 export async function fetchOrders(user, cursor, token, signal) {
   const query = cursor === null ? "" : `?cursor=${encodeURIComponent(cursor)}`;
-  const path = `/users/${encodeURIComponent(user.toWellFormed?.() ?? user)}/orders${query}`;
+  const path = `users/${encodeURIComponent(user.toWellFormed?.() ?? user)}/orders${query}`;
   const headers = token === "" ? {} : { authorization: `Bearer ${token}` };
   let response;
   let text;

@@ -108,7 +108,7 @@ function createForm(path, operation) {
 async function send(target) {
   const token = sessionStorage.getItem("token");
   try {
-    const response = await fetch(target, { headers: token ? { authorization: `Bearer ${token}` } : {} });
+    const response = await fetch(`.${target}`, { headers: token ? { authorization: `Bearer ${token}` } : {} });
     const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`);
     const body = await response.text();
     return element("pre", { tabindex: 0 }, [`GET ${target}`, "", `${response.status} ${response.statusText}`, ...headers, "", body].join("\n"));
@@ -149,7 +149,7 @@ function render(api) {
 }
 
 try {
-  render(await (await fetch("/openapi.json")).json());
+  render(await (await fetch("openapi.json")).json());
 } catch (error) {
   document.getElementById("failure").hidden = false;
   throw error;

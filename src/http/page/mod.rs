@@ -21,11 +21,15 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
                       connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+/// Returns the routes. The API document describes the probes if `has_probes`.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(has_probes: bool) -> Router<S> {
     Router::new()
         .route("/", file(HTML, include_str!("index.html")))
         .route("/docs", file(HTML, include_str!("docs.html")))
-        .route("/openapi.json", file("application/json", openapi::render()))
+        .route(
+            "/openapi.json",
+            file("application/json", openapi::render(has_probes)),
+        )
         .route("/assets/page.css", file(CSS, include_str!("page.css")))
         .route("/assets/page.js", file(JAVASCRIPT, include_str!("page.js")))
         .route("/assets/api.js", file(JAVASCRIPT, include_str!("api.js")))
@@ -44,7 +48,8 @@ fn file<S: Clone + Send + Sync + 'static>(
     content: impl Into<Bytes>,
 ) -> MethodRouter<S> {
     let content = content.into();
-    let etag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(&content)));
+    // Weak, because the compressed content has the same tag.
+    let etag = format!("W/\"{}\"", HEXLOWER.encode(&Sha256::digest(&content)));
     get(async move |request_headers: HeaderMap| {
         let headers = [
             (ETAG, etag.clone()),
@@ -59,6 +64,11 @@ fn file<S: Clone + Send + Sync + 'static>(
     })
 }
 
+/// Returns the tag for a weak comparison.
+fn opaque_tag(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
 /// Returns whether `If-None-Match` contains the tag.
 fn has_etag(request_headers: &HeaderMap, etag: &str) -> bool {
     request_headers
@@ -67,5 +77,5 @@ fn has_etag(request_headers: &HeaderMap, etag: &str) -> bool {
         .filter_map(|tags| tags.to_str().ok())
         .flat_map(|tags| tags.split(','))
         .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+        .any(|tag| tag == "*" || opaque_tag(tag) == opaque_tag(etag))
 }

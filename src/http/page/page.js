@@ -147,7 +147,7 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const user = $("user").value;
   sessionStorage.setItem("token", $("token").value);
-  if (user !== userInAddress()) history.pushState(null, "", `/?${new URLSearchParams({ user })}`);
+  if (user !== userInAddress()) history.pushState(null, "", `?${new URLSearchParams({ user })}`);
   open(user);
 });
 $("more").addEventListener("click", () => load(state.cursor));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{ServiceProcess, TestDatabase, client, finished, wait_until};
+use crate::support::{ServiceProcess, TestDatabase, client, finished, free_port, wait_until};
 
 /// Returns the writing end of a closed pipe, to which all writes fail.
 fn closed_pipe() -> std::process::Stdio {
@@ -16,10 +16,7 @@ fn closed_pipe() -> std::process::Stdio {
 #[tokio::test(flavor = "multi_thread")]
 async fn service_runs_with_closed_output_pipes() {
     let database = TestDatabase::demo().await;
-    let port = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap().port()
-    };
+    let port = free_port();
     let mut service = ServiceProcess::command()
         .env("DATABASE_URL", database.url())
         .env("PORT", port.to_string())
@@ -75,7 +72,7 @@ async fn service_starts_while_the_database_is_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_finishes_the_requests_in_flight() {
     let database = TestDatabase::demo().await;
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut service = ServiceProcess::over(&database.url());
         let url = service.url();
         let lock = database.lock("client1.items").await;

@@ -80,6 +80,18 @@ fn invalid_setting_is_named_with_the_expected_value() {
 }
 
 #[test]
+fn invalid_number_of_threads_is_named() {
+    for value in ["many", "0", "-1", "1000000"] {
+        let mut command = ServiceProcess::command();
+        let (status, _, errors) = finished(command.arg("migrate").env("TOKIO_WORKER_THREADS", value));
+        assert_eq!(status, Some(2), "{errors}");
+        let expected = "for the variable TOKIO_WORKER_THREADS: expected a whole number from 1 to 1024";
+        assert!(errors.contains(expected), "{errors}");
+        assert!(!errors.contains("panicked"), "{errors}");
+    }
+}
+
+#[test]
 fn empty_variables_count_as_unset() {
     let mut command = ServiceProcess::command();
     for variable in [
@@ -88,6 +100,7 @@ fn empty_variables_count_as_unset() {
         "LOG_FORMAT",
         "RUST_LOG",
         "TENANT_ROLES",
+        "TOKIO_WORKER_THREADS",
     ] {
         command.env(variable, "");
     }
@@ -189,8 +202,13 @@ fn help_lists_all_settings_and_no_secret() {
         "SHUTDOWN_TIMEOUT",
         "MAX_CONCURRENT_REQUESTS",
         "MAX_CLIENT_CONNECTIONS",
+        "CLIENT_IDLE_TIMEOUT",
+        "SERVER_TIMING",
+        "ADMIN_HOST",
+        "ADMIN_PORT",
         "LOG_FORMAT",
         "RUST_LOG",
+        "healthcheck",
         "migrate",
         "seed",
         "serve",

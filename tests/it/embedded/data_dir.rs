@@ -20,6 +20,25 @@ fn data_dir_is_created_with_its_parents() {
 }
 
 #[test]
+fn empty_data_dir_of_root_is_used() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let volume = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(volume.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::create_dir(volume.path().join("lost+found")).unwrap();
+    let seed = || {
+        let mut command = ServiceProcess::command();
+        finished(command.args(["seed", "demo"]).env("DATA_DIR", volume.path()))
+    };
+    let (status, _, errors) = seed();
+    assert_eq!(status, Some(0), "{errors}");
+    // The second run finds a folder that is not empty and not root's.
+    let (status, _, errors) = seed();
+    assert_eq!(status, Some(0), "{errors}");
+}
+
+#[test]
 fn data_dir_in_use_is_rejected_with_the_process_id() {
     let data_dir = data_dir_for_a_test();
     let mut first = ServiceProcess::embedded(&data_dir);

@@ -59,9 +59,9 @@ async fn serve_in_process(database: &TestDatabase) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let database = database.database();
-    tokio::spawn(
-        async move { server::run(listener, database, &settings, None, std::future::pending()).await },
-    );
+    tokio::spawn(async move {
+        server::run(listener, None, database, &settings, None, std::future::pending()).await
+    });
     url
 }
 

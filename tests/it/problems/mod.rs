@@ -1,5 +1,6 @@
 //! Every failure, and the problem that describes it.
 
+mod connections;
 mod database;
 mod requests;
 mod tenants;

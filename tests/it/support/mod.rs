@@ -16,7 +16,7 @@ pub(crate) use cluster::{Cluster, data_dir_for_a_test, shared as shared_cluster}
 pub(crate) use database::TestDatabase;
 pub(crate) use gateway::{Gateway, Route};
 pub(crate) use pgbouncer::{PgBouncer, is_ci};
-pub(crate) use process::{ServiceProcess, finished};
+pub(crate) use process::{ServiceProcess, finished, free_port};
 pub(crate) use service::{Answer, Service};
 pub(crate) use wait::{block_until, wait_until};
 pub(crate) use wire::CountingProxy;

@@ -26,7 +26,8 @@ impl ServiceProcess {
             .env_clear()
             .env("PATH", std::env::join_paths(program_folders()).unwrap())
             .env("HOME", std::env::temp_dir())
-            .env("PORT", "0");
+            .env("PORT", "0")
+            .env("DATABASE_WAIT", "0s");
         command
     }
 
@@ -133,6 +134,12 @@ impl Drop for ServiceProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns a port that was free a moment ago, for a service whose log cannot be read.
+pub(crate) fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
 }
 
 /// Runs a command to its end. Returns its exit status, stdout and stderr.

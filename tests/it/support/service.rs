@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tenant_orders::authentication::Authenticator;
 use tenant_orders::config::{CorsSettings, MetricsSettings, RequestSettings};
@@ -35,6 +35,7 @@ impl Service {
             request_timeout,
             max_concurrent_requests: NonZeroUsize::new(max_concurrent_requests).unwrap(),
             slow_request_threshold: request_timeout,
+            server_timing: false,
         };
         Self::set_up(database, &settings, &MetricsSettings::default())
     }
@@ -45,6 +46,7 @@ impl Service {
             request_timeout: Duration::from_secs(10),
             max_concurrent_requests: NonZeroUsize::new(1024).unwrap(),
             slow_request_threshold: Duration::from_secs(1),
+            server_timing: false,
         };
         Self::set_up(database, &settings, &MetricsSettings { metrics_tenants })
     }
@@ -52,7 +54,7 @@ impl Service {
     fn set_up(database: UserDirectory, requests: &RequestSettings, metrics: &MetricsSettings) -> Self {
         let metrics = Metrics::new(database.clone(), metrics);
         Self {
-            router: http::router(database, metrics, requests, None, &CorsSettings::default()),
+            router: http::router(database, metrics, requests, None, &CorsSettings::default(), true),
         }
     }
 
@@ -66,10 +68,11 @@ impl Service {
             request_timeout: Duration::from_secs(10),
             max_concurrent_requests: NonZeroUsize::MIN,
             slow_request_threshold: Duration::from_secs(1),
+            server_timing: false,
         };
         let metrics = Metrics::new(database.clone(), &MetricsSettings::default());
         Self {
-            router: http::router(database, metrics, &settings, authenticator, cors),
+            router: http::router(database, metrics, &settings, authenticator, cors, true),
         }
     }
 
@@ -92,7 +95,10 @@ impl Service {
         .await
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    /// Sends the request, with a `Host` if it has none, as hyper's clients do.
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+        let host = HeaderValue::from_static("localhost");
+        request.headers_mut().entry("host").or_insert(host);
         let response = self.router.clone().oneshot(request).await.unwrap();
         Answer::read(response).await.unwrap()
     }
@@ -121,6 +127,14 @@ impl Answer {
 
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    /// Returns the address of the next page, resolved against the `path` of this one (RFC 3986, section 5.2).
+    pub(crate) fn next_page(&self, path: &str) -> Option<String> {
+        let link = self.header("link")?;
+        let query = link.strip_prefix("<?").unwrap().strip_suffix(r#">; rel="next""#);
+        let (path, _) = path.split_once('?').unwrap_or((path, ""));
+        Some(format!("{path}?{}", query.unwrap()))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -9,6 +9,7 @@ use crate::support::client;
 use crate::support::{ServiceProcess, TestDatabase};
 
 const DASHBOARD: &str = include_str!("../../../monitoring/grafana-dashboard.json");
+const PROMETHEUS_RULE: &str = include_str!("../../../monitoring/prometheus-rule.yaml");
 const ALERTS: &str = include_str!("../../../monitoring/alerts.yml");
 
 /// Labels that Prometheus adds to each scraped series.
@@ -139,6 +140,16 @@ async fn alert_rules_use_existing_metrics() {
         assert!(!query.metrics.is_empty(), "{rule}");
         assert_exists(&query, &metrics);
     }
+}
+
+#[test]
+fn prometheus_rule_has_the_alert_rules() {
+    let (_, groups) = ALERTS.split_once("\ngroups:\n").unwrap();
+    let (_, copied) = PROMETHEUS_RULE.split_once("\n  groups:\n").unwrap();
+    for (line, copy) in groups.lines().zip(copied.lines()) {
+        assert_eq!(copy.trim(), line.trim());
+    }
+    assert_eq!(groups.lines().count(), copied.lines().count());
 }
 
 #[test]
