@@ -15,6 +15,9 @@ use tenant_orders::tenancy::SchemaName;
 use crate::support::fleet::{self, Lookup, Tenant};
 use crate::support::{Answer, Service, TestDatabase, wait_until};
 
+/// A timeout that no test reaches unless it fails.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
 /// Creates the tenants with hostile names.
 async fn fleet_database() -> TestDatabase {
     let database = TestDatabase::empty().await;
@@ -64,10 +67,11 @@ async fn concurrent_requests_on_few_connections_see_their_own_rows() {
     let database = fleet_database().await;
     let settings = PoolSettings {
         database_max_connections: 3,
-        acquire_timeout: Duration::from_secs(30),
+        acquire_timeout: TIMEOUT,
+        statement_timeout: TIMEOUT,
         ..PoolSettings::default()
     };
-    let service = Service::new(database.database_with(&settings));
+    let service = Service::with(database.database_with(&settings), TIMEOUT, 1024);
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..5 {
         for tenant in fleet::tenants() {
