@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# Care of a fleet: how long each command takes, and how much memory its process takes at its peak.
+# Management of many tenants: duration and peak memory of each command.
 #
-# Usage: benches/fleet.sh [TENANTS]…, by default 1000 and 10000. Needs psql and a PostgreSQL server on the
-# machine (Debian: apt install postgresql), and nothing else running. Takes a quarter of an hour, most of it
-# to make tenants.
+# Usage: benches/fleet.sh [TENANTS]…, by default 1000 and 10000. Needs psql, a PostgreSQL server on the machine
+# (Debian: apt install postgresql), and an idle machine. Takes a quarter of an hour, mainly to create tenants.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --release --locked
 program="$PWD/${CARGO_TARGET_DIR:-target}/release/tenant-orders"
 scratch=$(mktemp -d)
-chmod 755 "$scratch" # where we are root, PostgreSQL runs as somebody else
+chmod 755 "$scratch" # as root, PostgreSQL runs as another user
 service=
 cleanup() {
     [ -z "$service" ] || kill "$service" || true
@@ -19,7 +18,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-measured() { # NAME COMMAND…: a row of the table
+measure() { # NAME COMMAND…: prints a row of the table
     local name=$1 start peak=0 now process
     shift
     start=$(date +%s.%N)
@@ -34,7 +33,7 @@ measured() { # NAME COMMAND…: a row of the table
         'BEGIN {printf "| %s | %.2f | %.0f |\n", name, end - start, peak / 1024}'
 }
 
-back_to_version_1() { # a few hundred tenants a transaction, as the lock table allows
+back_to_version_1() { # 200 tenants per transaction, to fit the lock table
     for first in $(seq 1 200 "$1"); do
         psql "$DATABASE_URL" --quiet --output=/dev/null <<SQL
 SET client_min_messages TO warning;
@@ -50,7 +49,7 @@ SQL
 
 for tenants in "${@:-1000 10000}"; do
     for count in $tenants; do
-        # The service without requests is nothing but the server's keeper here.
+        # The service gets no requests here. It only starts and stops PostgreSQL.
         rm -f "$scratch/service.log" && touch "$scratch/service.log"
         DATA_DIR="$scratch/$count" PORT=0 "$program" >"$scratch/service.log" 2>&1 &
         service=$!
@@ -62,16 +61,16 @@ for tenants in "${@:-1000 10000}"; do
         export DATABASE_URL="postgres:///postgres?host=${socket//\//%2F}&port=5432&user=postgres"
 
         printf '\n%s tenants\n\n| | seconds | peak MiB |\n|---|--:|--:|\n' "$count"
-        measured 'create them, with 2 users, items and orders each (`seed bulk`)' \
+        measure '`seed bulk`: create all, with 2 users, items and orders each' \
             "$program" seed bulk --tenants "$count" --users 2 --items 2 --orders 2
-        measured '`tenants create` of one more' "$program" tenants create 'one more'
-        measured '`migrate`, nothing to do' "$program" migrate
-        measured '`tenants list`' "$program" tenants list
-        measured '`tenants check`' "$program" tenants check
+        measure '`tenants create`, one more tenant' "$program" tenants create 'one more'
+        measure '`migrate`, nothing to do' "$program" migrate
+        measure '`tenants list`' "$program" tenants list
+        measure '`tenants check`' "$program" tenants check
         back_to_version_1 "$count"
-        measured '`migrate --dry-run`, all of them behind' "$program" migrate --dry-run
-        measured '`migrate`, one migration for each' "$program" migrate
-        measured '`tenants check` after it' "$program" tenants check
+        measure '`migrate --dry-run`, all tenants outdated' "$program" migrate --dry-run
+        measure '`migrate`, all tenants outdated' "$program" migrate
+        measure '`tenants check` after `migrate`' "$program" tenants check
         kill "$service"
         wait "$service"
         service=

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Memory over time: the service under full load, its own memory and that of each of its backends once a minute.
+# Memory over time: prints the memory of the service and of each of its backends under full load, once a minute.
 #
-# Usage: benches/memory.sh [MINUTES [TENANTS [USERS]]], by default an hour with 200 tenants of 500 users, whose
-# number fills the hints. Needs wrk and a PostgreSQL server on the machine (Debian: apt install wrk postgresql).
+# Usage: benches/memory.sh [MINUTES [TENANTS [USERS]]], by default 60 minutes with 200 tenants of 500 users,
+# which fill the tenant cache. Needs wrk and a PostgreSQL server on the machine (Debian: apt install wrk postgresql).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 minutes=${1:-60} tenants=${2:-200} users=${3:-500}
@@ -30,15 +30,15 @@ done
 
 wrk -t1 -c12 "-d$((minutes * 60))s" -s benches/users.lua "$address" -- "$tenants" "$users" 0 &
 load=$!
-echo "minute, requests answered 200, service MiB, private MiB of each backend"
+echo "minute, responses with status 200, service MiB, private MiB of each backend"
 for minute in $(seq 1 "$minutes"); do
     sleep 59
-    answered=$(curl -s "$address/metrics" | awk '/request_duration_seconds_count.*orders.*"200"/ {print $2}')
+    responses=$(curl -s "$address/metrics" | awk '/request_duration_seconds_count.*orders.*"200"/ {print $2}')
     resident=$(awk '/VmRSS/ {printf "%.0f", $2 / 1024}' "/proc/$service/status")
     server=$(head -n 1 "$DATA_DIR/cluster/postmaster.pid")
     backends=
     for backend in $(pgrep -P "$server" -f '^postgres: postgres '); do
         backends+=" $(awk '/^Private/ {sum += $2} END {printf "%.0f", sum / 1024}' "/proc/$backend/smaps_rollup")"
     done
-    echo "$minute, $answered, $resident,$backends"
+    echo "$minute, $responses, $resident,$backends"
 done

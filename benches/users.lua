@@ -1,26 +1,26 @@
--- Asks for random users of random tenants: wrk … -- TENANTS USERS ZIPF
--- With ZIPF 0 all tenants are as likely; with 1 the second is half as likely as the first, and so on.
+-- Requests the orders of random users of random tenants: wrk … -- TENANTS USERS ZIPF
+-- ZIPF is the exponent of the tenants' frequencies. With 0 all tenants are equally frequent.
 
-local tenants, users, cumulated
+local tenants, users, cumulative
 
 function init(arguments)
    tenants, users = tonumber(arguments[1]), tonumber(arguments[2])
    local exponent = tonumber(arguments[3])
    math.randomseed(os.time())
    local sum = 0
-   cumulated = {}
+   cumulative = {}
    for tenant = 1, tenants do
       sum = sum + 1 / tenant ^ exponent
-      cumulated[tenant] = sum
+      cumulative[tenant] = sum
    end
 end
 
 local function random_tenant()
-   local drawn = math.random() * cumulated[tenants]
+   local drawn = math.random() * cumulative[tenants]
    local low, high = 1, tenants
    while low < high do
       local middle = math.floor((low + high) / 2)
-      if cumulated[middle] < drawn then low = middle + 1 else high = middle end
+      if cumulative[middle] < drawn then low = middle + 1 else high = middle end
    end
    return low
 end

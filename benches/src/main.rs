@@ -1,5 +1,5 @@
-//! Compares the service with what PostgreSQL itself does for the tutorial's literal statements (pgbench),
-//! and with a naive port of the tutorial, on one machine in one run: rounds in turn, ratios, their spread.
+//! Compares the service with pgbench, which runs the tutorial's statements, and with a naive port of the tutorial.
+//! All three run on one machine and take turns in rounds. The result is the ratios of the rounds and their spread.
 
 mod measure;
 mod servers;
@@ -16,40 +16,40 @@ use servers::{Naive, Service};
 type Failure = Box<dyn Error>;
 
 /// Measures tenant-orders against pgbench and a naive port. Needs cargo, wrk, pgbench and a PostgreSQL
-/// server on the machine (Debian: apt install wrk postgresql), and nothing else running
+/// server on the machine (Debian: apt install wrk postgresql), and an idle machine
 #[derive(Debug, Parser)]
 struct Plan {
-    /// Tenants; the more, the less any cache helps
+    /// Number of tenants; caches help less with more tenants
     #[arg(long, default_value_t = 200)]
     tenants: u32,
-    /// Users of each tenant
+    /// Number of users per tenant
     #[arg(long, default_value_t = 500)]
     users: u32,
-    /// Orders of each user
+    /// Number of orders per user
     #[arg(long, default_value_t = 10)]
     orders: u32,
-    /// How unevenly tenants are asked for: 0 is evenly, 1 is Zipf's law
+    /// Zipf exponent of the tenants' frequencies; 0 is uniform
     #[arg(long, default_value_t = 0.0)]
     zipf: f64,
-    /// Connections to the database: the pools' and pgbench's
+    /// Database connections of each pool and of pgbench
     #[arg(long, default_value_t = 4)]
     connections: u32,
-    /// Connections to the service
+    /// HTTP connections of the load generator
     #[arg(long, default_value_t = 12)]
     clients: u32,
-    /// Rounds; each measures everybody once
+    /// Number of rounds; each measures all three programs once
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// How long each is measured, in seconds
+    /// Duration of each measurement, in seconds
     #[arg(long, default_value_t = 10)]
     seconds: u32,
-    /// How long each is warmed up before the first round, in seconds
+    /// Duration of each program's warm-up before the first round, in seconds
     #[arg(long, default_value_t = 20)]
     warm_up: u32,
-    /// Where the database is kept for the next run; a folder for each number of tenants, users and orders
+    /// Folder that keeps the database for the next run, one per number of tenants, users and orders
     #[arg(long, default_value = "/var/tmp/tenant-orders-benchmark")]
     data: PathBuf,
-    /// More environment variables for the service, as NAME=VALUE
+    /// Additional environment variable of the service
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
 }
@@ -57,7 +57,9 @@ struct Plan {
 fn main() -> Result<(), Failure> {
     let plan = Plan::parse();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let product = here.parent().ok_or("the benchmark is not in its repository")?;
+    let product = here
+        .parent()
+        .ok_or("the benchmark is not in the repository of tenant-orders")?;
     run(Command::new("cargo")
         .args(["build", "--release", "--locked"])
         .current_dir(product))?;
@@ -68,7 +70,7 @@ fn main() -> Result<(), Failure> {
         .join(format!("{}x{}x{}", plan.tenants, plan.users, plan.orders));
     std::fs::create_dir_all(&plan.data)?;
 
-    eprintln!("filling the database in {}, unless it is full", data.display());
+    eprintln!("seeding the database in {}, unless it already is", data.display());
     let count = |count: u32| count.to_string();
     run(Command::new(&program)
         .args(["seed", "bulk", "--tenants", &count(plan.tenants)])
@@ -96,12 +98,19 @@ fn main() -> Result<(), Failure> {
                     measure::wrk(here, (&service.url, service.pid), &service, &[], &plan, seconds)?
                 }
                 Contender::Naive => {
-                    // Started for its turn alone: its idle backends would count as the service's. Each
-                    // turn is warmed up again.
-                    let resting = service.backends();
+                    // The naive port runs only during its turn, because its idle backends would count as the
+                    // service's. Therefore each turn needs a warm-up.
+                    let service_backends = service.backends();
                     let naive = Naive::start(&naive_program, &service, &plan)?;
                     let measure = |seconds| {
-                        measure::wrk(here, (&naive.url, naive.pid), &service, &resting, &plan, seconds)
+                        measure::wrk(
+                            here,
+                            (&naive.url, naive.pid),
+                            &service,
+                            &service_backends,
+                            &plan,
+                            seconds,
+                        )
                     };
                     if number > 0 {
                         measure(plan.warm_up.div_ceil(4))?;
@@ -114,7 +123,7 @@ fn main() -> Result<(), Failure> {
             }
         }
     }
-    tell(&plan, &rounds);
+    print_results(&plan, &rounds);
     Ok(())
 }
 
@@ -125,7 +134,7 @@ fn run(command: &mut Command) -> Result<(), Failure> {
     Err(format!("{command:?} failed").into())
 }
 
-fn tell(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
+fn print_results(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
     println!(
         "\n{} tenants × {} users × {} orders, Zipf {}, {} connections, {} clients, {} × {} s, {} cores\n",
         plan.tenants,
@@ -139,15 +148,15 @@ fn tell(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
         std::thread::available_parallelism().map_or(0, usize::from),
     );
     println!(
-        "| | per second | ÷ pgbench | p50 ms | p99 ms | program, ms CPU each | PostgreSQL, ms CPU each | program, MiB | a backend, private MiB |"
+        "| | requests/s | ÷ pgbench | p50 ms | p99 ms | program, CPU ms per request | PostgreSQL, CPU ms per request | program, MiB | backend, private MiB |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
     for (name, rounds) in [
-        ("pgbench, the tutorial's literal statements", pgbench),
+        ("pgbench, the tutorial's statements", pgbench),
         ("tenant-orders", service),
         ("naive port", naive),
     ] {
-        let figure = |decimals, of: fn(&Round) -> f64| match median(rounds.iter().map(of)) {
+        let figure = |decimals, value: fn(&Round) -> f64| match median(rounds.iter().map(value)) {
             unknown if unknown.is_nan() => String::new(),
             known => format!("{known:.decimals$}"),
         };
@@ -167,21 +176,25 @@ fn tell(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
     let all = || pgbench.iter().chain(service).chain(naive);
     let failed: u64 = all().map(|round| round.failed).sum();
     if failed > 0 {
-        println!("NOT TO BE BELIEVED: {failed} requests failed");
+        println!("INVALID: {failed} requests failed");
     }
     let busy = all().map(|round| round.others).fold(0.0, f64::max);
     if busy > 0.05 {
         println!(
-            "NOT TO BE BELIEVED: other programs took up to {:.0} % of the machine",
+            "INVALID: other programs used up to {:.0} % of the CPU",
             busy * 100.0
         );
     }
 }
 
-/// The median of the rounds' ratios, and the least and the greatest of them.
-fn ratio(of: &[Round], to: &[Round]) -> String {
-    let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of.rate / to.rate).collect();
-    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    let greatest = ratios.iter().copied().fold(0.0, f64::max);
-    format!("{:.2} ({least:.2}–{greatest:.2})", median(ratios.into_iter()))
+/// Returns the median of the rounds' ratios, with the minimum and maximum.
+fn ratio(rounds: &[Round], baseline: &[Round]) -> String {
+    let ratios: Vec<f64> = rounds
+        .iter()
+        .zip(baseline)
+        .map(|(round, baseline)| round.rate / baseline.rate)
+        .collect();
+    let min = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let max = ratios.iter().copied().fold(0.0, f64::max);
+    format!("{:.2} ({min:.2}–{max:.2})", median(ratios.into_iter()))
 }

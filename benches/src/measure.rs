@@ -1,4 +1,4 @@
-//! One measurement: a load, and what it cost whom.
+//! One measurement: a load, and the CPU time and memory that it needs.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,31 +14,31 @@ pub enum Contender {
     Naive,
 }
 
-/// What one measurement found.
+/// The result of one measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Round {
-    /// Requests, or runs of the statements, per second.
+    /// Requests, or runs of the script, per second.
     pub rate: f64,
-    /// Milliseconds; those of pgbench are not measured, but its average.
+    /// Milliseconds. For pgbench, this is the average, and `p99` is unknown.
     pub p50: f64,
     pub p99: f64,
-    /// Milliseconds of CPU time for each.
+    /// Milliseconds of CPU time per request.
     pub program_cpu: f64,
     pub database_cpu: f64,
-    /// MiB resident.
+    /// Resident memory, in MiB.
     pub program_memory: f64,
-    /// MiB of memory of its own, on average.
+    /// Average private memory of a backend, in MiB.
     pub backend_memory: f64,
     pub failed: u64,
-    /// The share of the machine that went to programs that have nothing to do with it.
+    /// Share of the machine's CPU time that other programs used.
     pub others: f64,
 }
 
-/// Runs the tutorial's statements as they are.
+/// Runs the tutorial's statements with pgbench.
 pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Result<Round, Failure> {
     let script = std::fs::read_to_string(here.join("tutorial.sql"))?;
     let script = if plan.zipf > 0.0 {
-        // It takes no exponent below 1.001.
+        // pgbench requires an exponent of at least 1.001.
         script.replace(
             "random(1, :tenants)",
             &format!("random_zipfian(1, :tenants, {})", plan.zipf.max(1.001)),
@@ -67,7 +67,7 @@ pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Res
         .arg(format!("--host={}", service.socket.display()))
         .arg(format!("--file={}", path.display()))
         .arg("postgres");
-    let (output, mut round) = measured(service, &mut command, None, &service.backends())?;
+    let (output, mut round) = measure(service, &mut command, None, &service.backends())?;
     let number = |before: &str| {
         let (_, rest) = output.split_once(before)?;
         rest.trim_start()
@@ -76,7 +76,7 @@ pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Res
             .parse::<f64>()
             .ok()
     };
-    round.rate = number("tps =").ok_or_else(|| format!("pgbench said: {output}"))?;
+    round.rate = number("tps =").ok_or_else(|| format!("unexpected output of pgbench: {output}"))?;
     round.p50 = number("latency average =").unwrap_or(f64::NAN);
     round.p99 = f64::NAN;
     let done = number("transactions actually processed:").unwrap_or(f64::NAN);
@@ -84,12 +84,12 @@ pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Res
     Ok(round)
 }
 
-/// Asks over HTTP, as fast as answers come.
+/// Sends HTTP requests with wrk, each connection as soon as it has its response.
 pub fn wrk(
     here: &Path,
     (url, pid): (&str, u32),
     service: &Service,
-    resting: &[u32],
+    ignored_backends: &[u32],
     plan: &Plan,
     seconds: u32,
 ) -> Result<Round, Failure> {
@@ -108,16 +108,16 @@ pub fn wrk(
             &plan.users.to_string(),
             &plan.zipf.to_string(),
         ]);
-    let (output, mut round) = measured(service, &mut command, Some(pid), resting)?;
+    let (output, mut round) = measure(service, &mut command, Some(pid), ignored_backends)?;
     let figures: Vec<f64> = output
         .lines()
         .find_map(|line| line.strip_prefix("result "))
-        .ok_or_else(|| format!("wrk said: {output}"))?
+        .ok_or_else(|| format!("unexpected output of wrk: {output}"))?
         .split(' ')
         .map(str::parse)
         .collect::<Result<_, _>>()?;
     let [requests, microseconds, p50, p99, failed] = figures[..] else {
-        return Err(format!("wrk said: {output}").into());
+        return Err(format!("unexpected output of wrk: {output}").into());
     };
     round.rate = requests / (microseconds / 1e6);
     round.p50 = p50 / 1e3;
@@ -134,23 +134,22 @@ impl Round {
     }
 }
 
-/// Runs a load to its end, and takes down what `program` and PostgreSQL did meanwhile. Without a program
-/// it is the load's own CPU time that counts. CPU times are those of all requests. `resting` backends are
-/// somebody else's.
-fn measured(
+/// Runs a load and measures the CPU time and memory of `program` and PostgreSQL. Without a program, the CPU time is
+/// that of the load itself. The CPU times are totals. `ignored_backends` belong to another program.
+fn measure(
     service: &Service,
     load: &mut Command,
     program: Option<u32>,
-    resting: &[u32],
+    ignored_backends: &[u32],
 ) -> Result<(String, Round), Failure> {
     let database = || -> f64 {
         let backends = service.backends();
-        // What backends that have ended had used is their parent's children's.
+        // The postmaster's count of its children contains the CPU time of backends that have ended.
         process_cpu(service.postmaster, true)
             + backends.iter().map(|pid| process_cpu(*pid, false)).sum::<f64>()
     };
-    // Backends of whoever was measured before, and later of this load, must have ended and been reaped:
-    // only then does their parent have their CPU time.
+    // Backends of the previous load, and later of this load, must have ended and been reaped. Only then does the
+    // postmaster's count contain their CPU time.
     let settle = || std::thread::sleep(Duration::from_millis(500));
     let mut private = 0.0_f64;
     settle();
@@ -177,7 +176,7 @@ fn measured(
                 let memory: Vec<f64> = service
                     .backends()
                     .iter()
-                    .filter(|pid| !resting.contains(pid))
+                    .filter(|pid| !ignored_backends.contains(pid))
                     .map(|pid| private_memory(*pid))
                     .collect();
                 if !memory.is_empty() {
@@ -217,46 +216,46 @@ fn measured(
 
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Seconds of CPU time of a process, or with `of_children` of it and of those children that have ended.
-fn process_cpu(pid: u32, of_children: bool) -> f64 {
+/// Returns the seconds of CPU time of a process, with `with_children` including its children that have ended.
+fn process_cpu(pid: u32, with_children: bool) -> f64 {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return 0.0;
     };
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let last = if of_children { 14 } else { 12 };
+    let last = if with_children { 14 } else { 12 };
     (11..=last)
         .filter_map(|field| fields.get(field)?.parse::<f64>().ok())
         .sum::<f64>()
         / TICKS_PER_SECOND
 }
 
-/// Seconds of CPU time of the whole machine.
+/// Returns the seconds of CPU time of the whole machine.
 fn machine_cpu() -> Result<f64, Failure> {
     let stat = std::fs::read_to_string("/proc/stat")?;
     let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
     let times: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
-    // All but idle, waiting for disks, and what a host took.
+    // All times except idle, iowait and steal.
     let busy = times
         .iter()
         .enumerate()
-        .filter(|(place, _)| ![3, 4, 7].contains(place))
+        .filter(|(index, _)| ![3, 4, 7].contains(index))
         .map(|(_, time)| time);
     Ok(busy.sum::<f64>() / TICKS_PER_SECOND)
 }
 
 fn resident_memory(pid: u32) -> f64 {
-    kibibytes(&format!("/proc/{pid}/status"), &["VmRSS:"])
+    sum_mebibytes(&format!("/proc/{pid}/status"), &["VmRSS:"])
 }
 
 fn private_memory(pid: u32) -> f64 {
-    kibibytes(
+    sum_mebibytes(
         &format!("/proc/{pid}/smaps_rollup"),
         &["Private_Clean:", "Private_Dirty:"],
     )
 }
 
-/// The sum of some lines of a file of `/proc`, in MiB.
-fn kibibytes(path: &str, names: &[&str]) -> f64 {
+/// Returns the sum of the named lines of a file in `/proc`, in MiB.
+fn sum_mebibytes(path: &str, names: &[&str]) -> f64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines = text
         .lines()

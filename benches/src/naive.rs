@@ -1,6 +1,6 @@
-//! The tutorial, ported to axum and sqlx as one would at first: the search path is set for the session,
-//! and one prepared statement serves all tenants. It is what the product is compared with, and what it is
-//! there to avoid: a request that is cut off leaves its search path behind.
+//! A naive port of the tutorial to axum and sqlx, for comparison. It sets the search path for the session and uses
+//! one prepared statement for all tenants. A cancelled request leaves its search path on the connection, which is the
+//! fault that the product prevents.
 
 use std::env;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! The programs that are measured.
+//! The measured programs.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Failure, Plan};
 
-/// The product, with its embedded PostgreSQL, which everybody uses. Stopped when dropped.
+/// The product and its embedded PostgreSQL, which all measurements use. Stopped on drop.
 pub struct Service {
     child: Child,
     pub url: String,
@@ -31,7 +31,7 @@ impl Service {
             .spawn()?;
         let mut lines = BufReader::new(child.stderr.take().ok_or("no stderr")?).lines();
         let url = loop {
-            let line = lines.next().ok_or("the service did not start")??;
+            let line = lines.next().ok_or("the service failed to start")??;
             if let Some((_, rest)) = line.split_once("listening on ") {
                 break rest.split('"').next().unwrap_or_default().to_owned();
             }
@@ -49,13 +49,13 @@ impl Service {
         })
     }
 
-    /// For the naive port.
+    /// Returns the URL of the embedded PostgreSQL.
     fn database_url(&self) -> String {
         let socket = self.socket.display().to_string().replace('/', "%2F");
         format!("postgres:///postgres?host={socket}&port=5432&user=postgres")
     }
 
-    /// PostgreSQL's processes that serve clients.
+    /// Returns the pids of PostgreSQL's backends.
     pub fn backends(&self) -> Vec<u32> {
         let children = format!("/proc/{0}/task/{0}/children", self.postmaster);
         std::fs::read_to_string(children)
@@ -71,14 +71,14 @@ impl Service {
 }
 
 impl Drop for Service {
-    /// Asks it to stop, and waits: it takes PostgreSQL along.
+    /// Stops the service and waits for it. The service stops PostgreSQL.
     fn drop(&mut self) {
         let _ = Command::new("kill").arg(self.pid.to_string()).status();
         let _ = self.child.wait();
     }
 }
 
-/// The naive port, stopped when dropped.
+/// The naive port. Stopped on drop.
 pub struct Naive {
     child: Child,
     pub url: String,
@@ -101,7 +101,7 @@ impl Naive {
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             if Instant::now() > deadline {
-                return Err("the naive port did not start".into());
+                return Err("the naive port failed to start within 10 s".into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,4 +1,4 @@
-//! How connections to the database are made and kept.
+//! Settings of the connection pool.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use clap::{Args, ValueEnum};
 use super::RoleSettings;
 use super::duration::parse_duration as duration;
 
-/// How connections to the database are made and kept.
+/// Settings of the connection pool, and limits of its use.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connections")]
 pub struct PoolSettings {
-    /// Connections in the pool; by default twice the cores, at least 4
+    /// Maximum connections in the pool; by default twice the number of cores, at least 4
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = default_max_connections(),
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub database_max_connections: u32,
 
-    /// Prepared statements that a connection keeps; each tenant takes one or two. None behind a
-    /// pooler
+    /// Maximum prepared statements per connection; each tenant needs one or two. Not used behind a
+    /// transaction pooler
     #[arg(
         long,
         env = "DATABASE_STATEMENT_CACHE",
@@ -27,11 +27,11 @@ pub struct PoolSettings {
     )]
     pub database_statement_cache: usize,
 
-    /// Users whose tenant is remembered, which saves a look-up; 0 for none
+    /// Maximum cached pairs of user and tenant, which save a lookup; 0 disables the cache
     #[arg(long, env = "TENANT_CACHE_SIZE", value_name = "N", default_value_t = 100_000)]
     pub tenant_cache_size: usize,
 
-    /// What stands between the service and PostgreSQL
+    /// Connection pooler between the service and PostgreSQL
     #[arg(
         long,
         env = "DATABASE_POOLER",
@@ -41,12 +41,12 @@ pub struct PoolSettings {
     )]
     pub database_pooler: Pooler,
 
-    /// Connections that one tenant has at a time; what it asks for beyond that waits, and is answered 429
-    /// after the acquire timeout [default: half of the pool, at least 2]
+    /// Maximum connections of one tenant; further requests wait up to the acquire timeout, then get 429
+    /// [default: half of the pool, at least 2]
     #[arg(long, env = "TENANT_MAX_CONCURRENT_REQUESTS", value_name = "N")]
     pub tenant_max_concurrent_requests: Option<NonZeroUsize>,
 
-    /// Requests of one tenant that wait for one of its connections; more are answered 429 at once
+    /// Maximum waiting requests of one tenant; further requests get 429 at once
     #[arg(
         long,
         env = "TENANT_MAX_WAITING_REQUESTS",
@@ -55,21 +55,21 @@ pub struct PoolSettings {
     )]
     pub tenant_max_waiting_requests: usize,
 
-    /// How long a request waits for a connection
+    /// Maximum time that a request waits for a connection
     #[arg(long, env = "ACQUIRE_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub acquire_timeout: Duration,
 
-    /// How long one statement may run
+    /// Maximum duration of one statement
     #[arg(long, env = "STATEMENT_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub statement_timeout: Duration,
 
-    /// Whether tenants have roles of their own.
+    /// Settings of tenant roles.
     #[command(flatten)]
     pub roles: RoleSettings,
 }
 
 impl PoolSettings {
-    /// How many connections one tenant has at a time.
+    /// Maximum connections of one tenant.
     #[must_use]
     pub fn tenant_share(&self) -> usize {
         let half = usize::try_from(self.database_max_connections / 2).unwrap_or(usize::MAX);
@@ -94,13 +94,13 @@ impl Default for PoolSettings {
     }
 }
 
-/// What stands between the service and PostgreSQL.
+/// Connection pooler between the service and PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Pooler {
-    /// Nothing that matters: each connection has a server connection of its own
+    /// No pooler, or one that assigns a server connection to each client connection
     #[default]
     None,
-    /// PgBouncer or the like, which lends a server connection for one transaction at a time
+    /// A transaction pooler, such as PgBouncer: each transaction can get another server connection
     Transaction,
 }
 

@@ -1,30 +1,23 @@
-//! Whether tenants have database roles of their own.
+//! Settings of tenant roles: a database role for each tenant.
 
 use clap::{Args, ValueEnum};
 
-/// Whether each tenant is read under a database role of its own.
+/// Settings of tenant roles.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Roles")]
 pub struct RoleSettings {
-    /// Whether each tenant has a role of its own, named like its schema, which can read that tenant alone.
-    /// The service takes it on for each request
-    #[arg(
-        long,
-        env = "TENANT_ROLES",
-        value_name = "WHETHER",
-        value_enum,
-        default_value_t
-    )]
+    /// Reads each tenant as the role named like its schema, which can read only this tenant
+    #[arg(long, env = "TENANT_ROLES", value_name = "MODE", value_enum, default_value_t)]
     pub tenant_roles: TenantRoles,
 
-    /// The role that the service logs in as, which must be NOINHERIT. Whatever makes tenants' roles grants
-    /// them to it; without it nothing is granted, and only a superuser can take them on
+    /// Login role of the service, to which new tenant roles are granted; it must be NOINHERIT. If not
+    /// set, nothing is granted, and only a superuser can use the tenant roles
     #[arg(long, env = "SERVICE_ROLE", value_name = "NAME")]
     service_role: Option<String>,
 }
 
 impl RoleSettings {
-    /// Tenants have roles, which are granted to `service_role`, where one is named.
+    /// Enables tenant roles, which are granted to `service_role` if it is given.
     #[must_use]
     pub fn on(service_role: Option<&str>) -> Self {
         Self {
@@ -33,23 +26,23 @@ impl RoleSettings {
         }
     }
 
-    /// Whether tenants have roles.
+    /// Returns true if tenants have roles.
     #[must_use]
     pub fn are_on(&self) -> bool {
         self.tenant_roles == TenantRoles::On
     }
 
-    /// The role that the service logs in as, where it is named. An empty variable counts as none.
+    /// The login role of the service, if it is set. An empty variable counts as not set.
     #[must_use]
     pub fn service_role(&self) -> Option<&str> {
         self.service_role.as_deref().filter(|role| !role.is_empty())
     }
 }
 
-/// Whether tenants have roles.
+/// Role that reads a tenant's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum TenantRoles {
-    /// All tenants are read as the role that the service logs in as
+    /// All tenants are read as the login role of the service
     #[default]
     Off,
     /// Each tenant is read as its own role

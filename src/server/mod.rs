@@ -157,7 +157,8 @@ pub async fn run(
     let mut directories = vec![users];
     directories.extend(admin_port.as_ref().map(|port| port.users.clone()));
     // Until the end of the shutdown.
-    let _admin_tasks = admin_port.map(|port| port.serve(settings, &metrics, admin_authenticator, lifecycle.phase.clone()));
+    let _admin_tasks =
+        admin_port.map(|port| port.serve(settings, &metrics, admin_authenticator, lifecycle.phase.clone()));
     let overloaded_router = http::overloaded_router(&settings.cors, has_probes);
     let mut connections = Connections::new(
         lifecycle,

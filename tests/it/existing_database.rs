@@ -1,4 +1,4 @@
-//! A database that is older than this service is served as it is, and stays as it is.
+//! Serving and migrating a database that is older than the service.
 
 use std::process::Command;
 
@@ -9,8 +9,8 @@ use crate::migrations::without_durations;
 use crate::support::client;
 use crate::support::{ServiceProcess, TestDatabase, finished};
 
-/// Everything that is stored in the database: each row of each table and of each catalog, but for
-/// what the whole cluster shares.
+/// Returns a digest of every table of the database, catalogs included. Catalogs shared by the whole cluster are
+/// left out.
 pub(crate) async fn everything(database: &TestDatabase) -> Vec<(String, String)> {
     let mut connection = database.connect().await;
     let tables: Vec<String> = sqlx::query_scalar(
@@ -31,8 +31,8 @@ pub(crate) async fn everything(database: &TestDatabase) -> Vec<(String, String)>
     contents
 }
 
-/// What the README tells people to grant: the role, then an empty line, then one tenant's part.
-fn role_of_the_readme() -> String {
+/// Returns the README's grants: the role's, an empty line, then those of one tenant.
+fn grants_of_the_readme() -> String {
     let (_, block) = include_str!("../../README.md").split_once("```sql\n").unwrap();
     let (grants, _) = block.split_once("```").unwrap();
     assert_eq!(grants.matches("GRANT").count(), 3);
@@ -40,13 +40,13 @@ fn role_of_the_readme() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_served_through_a_role_that_may_only_read_and_not_a_row_changes() {
+async fn read_only_role_serves_and_changes_no_row() {
     let database = TestDatabase::existing().await;
     let name = database.text("SELECT current_database()::text").await;
-    let grants = role_of_the_readme().replace("DATABASE shop", &format!("DATABASE {name}"));
-    let (_, of_a_tenant) = grants.split_once("\n\n").unwrap();
+    let grants = grants_of_the_readme().replace("DATABASE shop", &format!("DATABASE {name}"));
+    let (_, tenant_grants) = grants.split_once("\n\n").unwrap();
     database
-        .execute(grants.clone() + &of_a_tenant.replace("client1", "client2"))
+        .execute(grants.clone() + &tenant_grants.replace("client1", "client2"))
         .await;
     let before = everything(&database).await;
 
@@ -67,7 +67,7 @@ async fn it_is_served_through_a_role_that_may_only_read_and_not_a_row_changes() 
 }
 
 #[tokio::test]
-async fn migrating_it_leaves_tenants_that_others_made_alone_and_says_so() {
+async fn migrate_reports_unadopted_tenants_and_leaves_them_unchanged() {
     let database = TestDatabase::existing().await;
     let migrate = || {
         let mut command: Command = ServiceProcess::command();

@@ -1,4 +1,4 @@
-//! A connection pooler in between: served where it is told about, refused where it is not.
+//! A connection pooler between service and PostgreSQL: served if it is configured, refused otherwise.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tenant_orders::users::UserDirectory;
 use crate::problems::assert_statements_time_out;
 use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client, finished};
 
-/// What lets clients through that PgBouncer would refuse by itself.
-const UNDEMANDING: &str = "ignore_startup_parameters = extra_float_digits, options";
+/// PgBouncer configuration that accepts the startup parameters of a direct connection.
+const ACCEPT_STARTUP_PARAMETERS: &str = "ignore_startup_parameters = extra_float_digits, options";
 
-fn pooled(url: String, max_connections: u32) -> Service {
+fn service_behind(url: String, max_connections: u32) -> Service {
     let settings = PoolSettings {
         database_pooler: Pooler::Transaction,
         database_max_connections: max_connections,
@@ -23,12 +23,12 @@ fn pooled(url: String, max_connections: u32) -> Service {
 }
 
 #[tokio::test]
-async fn it_serves_behind_a_transaction_pooler() {
+async fn requests_through_a_transaction_pooler_see_their_own_rows() {
     let database = TestDatabase::demo().await;
     let Some(pooler) = PgBouncer::start("transaction", "") else {
         return;
     };
-    let service = pooled(pooler.url(database.name()), 8);
+    let service = service_behind(pooler.url(database.name()), 8);
     assert_eq!(service.get("/readyz").await.status, 200);
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..50 {
@@ -55,7 +55,7 @@ async fn it_serves_behind_a_transaction_pooler() {
 }
 
 #[tokio::test]
-async fn a_statement_behind_a_pooler_has_its_time_limit() {
+async fn statement_timeout_applies_behind_a_pooler() {
     let database = TestDatabase::demo().await;
     let Some(pooler) = PgBouncer::start("transaction", "") else {
         return;
@@ -70,47 +70,50 @@ async fn a_statement_behind_a_pooler_has_its_time_limit() {
     assert_statements_time_out(&service, &database).await;
 }
 
-/// Other programs use the same pooler, and leave what they like on its server connections.
+/// Other clients of the pooler leave their settings on its server connections.
 #[tokio::test]
-async fn what_strangers_leave_on_a_server_connection_does_not_matter() {
+async fn settings_of_other_pooler_clients_have_no_effect() {
     let database = TestDatabase::demo().await;
     database
         .execute(
-            "CREATE ROLE nobody_at_all;
+            "CREATE ROLE unprivileged;
              ALTER TABLE client1.items ALTER price TYPE double precision;
              UPDATE client1.items SET price = 0.1::float8 + 0.2::float8 WHERE id = '2';
              CREATE FUNCTION client2.yes(varchar, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
              CREATE OPERATOR client2.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client2.yes);",
         )
         .await;
-    let Some(pooler) = PgBouncer::start("transaction", UNDEMANDING) else {
+    let Some(pooler) = PgBouncer::start("transaction", ACCEPT_STARTUP_PARAMETERS) else {
         return;
     };
-    let service = pooled(pooler.url(database.name()), 1);
-    for mess in [
+    let service = service_behind(pooler.url(database.name()), 1);
+    for leftover in [
         "SET search_path TO client2",
-        "SET ROLE nobody_at_all",
+        "SET ROLE unprivileged",
         "SET statement_timeout TO 1",
         "SET extra_float_digits TO -10",
         "SET default_transaction_isolation TO serializable",
         "CREATE TEMPORARY TABLE orders (LIKE client2.orders); CREATE TEMPORARY TABLE items (LIKE client2.items)",
     ] {
-        let mut stranger = PgConnection::connect(&pooler.url(database.name())).await.unwrap();
-        stranger.execute(mess).await.unwrap();
-        // It keeps its place at the pooler, whose server connection goes to us.
+        let mut other_client = PgConnection::connect(&pooler.url(database.name())).await.unwrap();
+        other_client.execute(leftover).await.unwrap();
+        // The other client stays connected; the pooler gives its server connection to the service.
         let page = service.get("/users/1/orders").await.ok();
-        assert_eq!(page["orders"].as_array().unwrap().len(), 2, "{mess}");
-        assert_eq!(page["orders"][1]["unit_price"], "0.30000000000000004", "{mess}");
-        stranger.execute("RESET ALL; RESET ROLE").await.unwrap();
-        stranger.close().await.unwrap();
+        assert_eq!(page["orders"].as_array().unwrap().len(), 2, "{leftover}");
+        assert_eq!(
+            page["orders"][1]["unit_price"], "0.30000000000000004",
+            "{leftover}"
+        );
+        other_client.execute("RESET ALL; RESET ROLE").await.unwrap();
+        other_client.close().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_pooler_that_nobody_told_of_is_refused() {
+async fn unconfigured_transaction_pooler_is_refused() {
     let database = TestDatabase::demo().await;
-    for more in ["", UNDEMANDING] {
-        let Some(pooler) = PgBouncer::start("transaction", more) else {
+    for options in ["", ACCEPT_STARTUP_PARAMETERS] {
+        let Some(pooler) = PgBouncer::start("transaction", options) else {
             return;
         };
         let (status, _, errors) =
@@ -126,7 +129,7 @@ async fn a_pooler_that_nobody_told_of_is_refused() {
 }
 
 #[tokio::test]
-async fn a_pooler_that_keeps_no_transactions_together_is_refused() {
+async fn statement_pooler_is_refused() {
     let database = TestDatabase::demo().await;
     let Some(pooler) = PgBouncer::start("statement", "") else {
         return;
@@ -141,15 +144,15 @@ async fn a_pooler_that_keeps_no_transactions_together_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_that_lends_whole_sessions_needs_no_setting() {
+async fn session_pooler_needs_no_setting() {
     let database = TestDatabase::demo().await;
-    let Some(pooler) = PgBouncer::start("session", UNDEMANDING) else {
+    let Some(pooler) = PgBouncer::start("session", ACCEPT_STARTUP_PARAMETERS) else {
         return;
     };
     let mut service = ServiceProcess::spawn(
         ServiceProcess::command()
             .env("DATABASE_URL", pooler.url(database.name()))
-            .env("DATABASE_MAX_CONNECTIONS", "2"), // the pooler has three
+            .env("DATABASE_MAX_CONNECTIONS", "2"), // the pooler has three server connections
     );
     let url = service.url();
     let page = client::get(format!("{url}/users/1/orders")).await.unwrap().ok();
@@ -158,10 +161,10 @@ async fn a_pooler_that_lends_whole_sessions_needs_no_setting() {
 }
 
 #[tokio::test]
-async fn commands_that_need_sessions_refuse_a_pooler() {
+async fn commands_that_need_sessions_refuse_a_transaction_pooler() {
     let database = TestDatabase::demo().await;
-    for more in ["", UNDEMANDING] {
-        let Some(pooler) = PgBouncer::start("transaction", more) else {
+    for options in ["", ACCEPT_STARTUP_PARAMETERS] {
+        let Some(pooler) = PgBouncer::start("transaction", options) else {
             return;
         };
         for command in [vec!["migrate"], vec!["seed", "demo"], vec!["seed", "bulk"]] {

@@ -1,4 +1,4 @@
-//! The service over a hot standby: served as it is, in the way of what it replays, and when it takes over.
+//! The service on a hot standby: replication, recovery conflicts, and promotion.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use sqlx::{Executor, PgConnection};
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::users::UserDirectory;
 
-use crate::support::{Answer, Cluster, Service, ServiceProcess, client, finished};
+use crate::support::{Answer, Cluster, Service, ServiceProcess, client, finished, wait_until};
 
 const DATABASE: &str = "postgres";
-/// For what must come in the end; reached only where it does not.
-const NEVER: Duration = Duration::from_mins(1);
+/// A timeout that no test reaches unless it fails.
+const LONG_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The demo's orders of `client1`, read at a gate that others can close.
+/// Makes reads of `client1.orders` wait while another session holds advisory lock 7, the gate.
 const GATE: &str = "
     CREATE FUNCTION client1.pass() RETURNS boolean LANGUAGE sql VOLATILE
         AS 'SELECT pg_catalog.pg_advisory_xact_lock_shared(7); SELECT true';
@@ -32,36 +32,31 @@ fn url(cluster: &Cluster) -> String {
     cluster.url(DATABASE, "postgres")
 }
 
-/// The service over `cluster`, with more time than anything here takes.
-fn patient_service(cluster: &Cluster) -> Service {
+fn service_with_long_timeouts(cluster: &Cluster) -> Service {
     let settings = PoolSettings {
-        statement_timeout: NEVER,
-        acquire_timeout: NEVER,
+        statement_timeout: LONG_TIMEOUT,
+        acquire_timeout: LONG_TIMEOUT,
         ..PoolSettings::default()
     };
     let database = UserDirectory::open(&DatabaseUrl::from(url(cluster)), &settings).unwrap();
-    Service::with(database, NEVER, 1024)
+    Service::with(database, LONG_TIMEOUT, 1024)
 }
 
-/// Waits until somebody waits at the gate, other than the process `before`: whose process it is.
-async fn waits_at_the_gate(standby: &mut PgConnection, before: i32) -> i32 {
+/// Waits until a backend other than `previous` waits at the gate, and returns its pid.
+async fn waits_at_the_gate(standby: &mut PgConnection, previous: i32) -> i32 {
     let statement = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' AND pid <> $1";
-    let seen = async {
-        loop {
-            let waiting = sqlx::query_scalar(statement).bind(before);
-            if let Some(process) = waiting.fetch_optional(&mut *standby).await.unwrap() {
-                return process;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(NEVER, seen)
-        .await
-        .expect("nobody comes to the gate")
+    let mut pid = None;
+    wait_until("a backend waits at the gate", async || {
+        let waiting = sqlx::query_scalar(statement).bind(previous);
+        pid = waiting.fetch_optional(&mut *standby).await.unwrap();
+        pid.is_some()
+    })
+    .await;
+    pid.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_is_served_as_it_is_and_followed() {
+async fn standby_serves_replicated_changes() {
     let primary = demo().await;
     let standby = primary.standby();
     let mut service = ServiceProcess::over(&url(&standby));
@@ -77,37 +72,33 @@ async fn a_standby_is_served_as_it_is_and_followed() {
         .execute("UPDATE client1.items SET price = price + 1")
         .await
         .unwrap();
-    let followed = async {
-        while get("/users/1/orders").await.ok()["total_due"] != "60015.00" {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(NEVER, followed)
-        .await
-        .expect("it does not follow");
+    wait_until("the change is replicated", async || {
+        get("/users/1/orders").await.ok()["total_due"] == "60015.00"
+    })
+    .await;
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
 }
 
-/// The standby cancels whatever holds a table that it is to lock for a transaction of the primary's.
+/// The standby cancels statements on a table that a replayed transaction locks.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_in_the_way_of_recovery_is_done_anew_once_and_then_told_to_come_again() {
+async fn recovery_conflict_is_retried_once_then_gets_503() {
     let primary = demo().await;
     let mut writer = primary.connect(DATABASE).await;
     writer.execute(GATE).await.unwrap();
     let standby = primary.standby();
     let (mut gate, mut watcher) = (standby.connect(DATABASE).await, standby.connect(DATABASE).await);
-    let service = patient_service(&standby);
+    let service = service_with_long_timeouts(&standby);
     assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
 
     for conflicts in [1, 2] {
         gate.execute("SELECT pg_advisory_lock(7)").await.unwrap();
-        let asking = service.clone();
-        let request = tokio::spawn(async move { asking.get("/users/1/orders").await });
-        let mut process = waits_at_the_gate(&mut watcher, 0).await;
+        let requested = service.clone();
+        let request = tokio::spawn(async move { requested.get("/users/1/orders").await });
+        let mut pid = waits_at_the_gate(&mut watcher, 0).await;
         for conflict in 1..=conflicts {
             writer.execute("BEGIN; LOCK client1.items; COMMIT").await.unwrap();
             if conflict == 1 {
-                process = waits_at_the_gate(&mut watcher, process).await;
+                pid = waits_at_the_gate(&mut watcher, pid).await;
             }
         }
         if conflicts == 1 {
@@ -124,62 +115,55 @@ async fn a_request_in_the_way_of_recovery_is_done_anew_once_and_then_told_to_com
     }
 }
 
-/// Asks until `over`: an answer is right, or says that the database is not there. Whoever has seen what
-/// was written sees nothing older. How often it was right.
-async fn ask_on(service: Service, over: Arc<AtomicBool>) -> usize {
-    let mut right = 0;
+/// Sends requests until `stop` is set, and returns the number of 200 responses. Each response is correct or
+/// `database-unavailable`. Once a response contains the new total, no later response contains the old one.
+async fn send_requests(service: Service, stop: Arc<AtomicBool>) -> usize {
+    let mut successes = 0;
     let mut is_new = false;
-    while !over.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         let answer: Answer = service.get("/users/1/orders").await;
         match answer.status.as_u16() {
             200 => {
                 let total = answer.ok()["total_due"].as_str().unwrap().to_owned();
                 is_new |= total == "60015.00";
                 assert_eq!(total, if is_new { "60015.00" } else { "60000.00" });
-                right += 1;
+                successes += 1;
             }
             _ => _ = answer.problem(503, "database-unavailable"),
         }
     }
-    right
+    successes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_is_served_on_when_its_primary_stops_and_when_it_is_promoted() {
+async fn standby_serves_after_primary_stop_and_promotion() {
     let primary = demo().await;
     let standby = primary.standby();
-    let service = patient_service(&standby);
-    let over = Arc::new(AtomicBool::new(false));
+    let service = service_with_long_timeouts(&standby);
+    let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..3)
-        .map(|_| tokio::spawn(ask_on(service.clone(), Arc::clone(&over))))
+        .map(|_| tokio::spawn(send_requests(service.clone(), Arc::clone(&stop))))
         .collect();
-    let is_answered = async |total: &str| {
-        let answered = async {
-            loop {
-                let answer = service.get("/users/1/orders").await;
-                if answer.status == 200 && answer.json()["total_due"] == total {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(NEVER, answered)
-            .await
-            .expect("it does not recover");
+    let total_becomes = async |total: &str| {
+        wait_until(&format!("the total is {total}"), async || {
+            let answer = service.get("/users/1/orders").await;
+            answer.status == 200 && answer.json()["total_due"] == total
+        })
+        .await;
     };
-    is_answered("60000.00").await;
+    total_becomes("60000.00").await;
     primary.stop();
-    is_answered("60000.00").await;
+    total_becomes("60000.00").await;
     let mut connection = standby.connect(DATABASE).await;
     connection.execute("SELECT pg_promote()").await.unwrap();
-    is_answered("60000.00").await;
+    total_becomes("60000.00").await;
     connection
         .execute("UPDATE client1.items SET price = price + 1")
         .await
         .unwrap();
-    is_answered("60015.00").await;
+    total_becomes("60015.00").await;
 
-    over.store(true, Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     for client in clients {
         assert!(client.await.unwrap() > 0);
     }
@@ -188,7 +172,7 @@ async fn a_standby_is_served_on_when_its_primary_stops_and_when_it_is_promoted()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_that_read_work_with_a_standby_and_those_that_write_say_what_is_wrong() {
+async fn standby_runs_reading_commands_and_refuses_writing_ones() {
     let primary = demo().await;
     let standby = primary.standby();
     let run = |arguments: &[&str]| {

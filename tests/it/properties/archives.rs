@@ -1,4 +1,4 @@
-//! An archive that is not what it was is refused, wherever the difference is, and leaves nothing.
+//! The import refuses a changed or truncated archive, and changes nothing.
 
 use tenant_orders::admin::archive::ArchiveError;
 
@@ -7,11 +7,11 @@ use crate::archive::{export, forget, import};
 use crate::existing_database::everything;
 use crate::support::TestDatabase;
 
-/// Each attempt takes some statements.
-const CASES_FEWER: usize = 2;
+/// Divisor of the number of cases, because each import takes several statements.
+const CASES_DIVISOR: usize = 2;
 
-/// A database without the tenant that the archive is of.
-async fn archive_of_what_is_gone() -> (TestDatabase, Vec<u8>) {
+/// Exports a tenant, drops it, and returns the database and the archive.
+async fn archive_of_a_dropped_tenant() -> (TestDatabase, Vec<u8>) {
     let database = TestDatabase::demo().await;
     let (_, file) = export(&database, "client1").await.unwrap();
     forget(&database, "client1").await;
@@ -19,17 +19,17 @@ async fn archive_of_what_is_gone() -> (TestDatabase, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn any_byte_that_is_another_is_noticed() {
+async fn changed_byte_in_an_archive_is_detected() {
     let mut random = Random::new();
-    let (database, file) = archive_of_what_is_gone().await;
+    let (database, file) = archive_of_a_dropped_tenant().await;
     let before = everything(&database).await;
-    for _ in 0..random.cases() / CASES_FEWER {
+    for _ in 0..random.cases() / CASES_DIVISOR {
         let (position, flip) = (random.below(file.len()), random.value(1..=u8::MAX));
         let mut damaged = file.clone();
         damaged[position] ^= flip;
         match import(&database, &damaged).await {
             Err(ArchiveError::NotAnArchive | ArchiveError::Truncated | ArchiveError::Damaged(_)) => {}
-            other => panic!("byte {position} by {flip}: {other:?}"),
+            other => panic!("byte {position} XOR {flip}: {other:?}"),
         }
     }
     assert_eq!(everything(&database).await, before);
@@ -37,15 +37,15 @@ async fn any_byte_that_is_another_is_noticed() {
 }
 
 #[tokio::test]
-async fn any_end_that_is_missing_is_noticed() {
+async fn truncated_archive_is_detected_at_any_length() {
     let mut random = Random::new();
-    let (database, file) = archive_of_what_is_gone().await;
+    let (database, file) = archive_of_a_dropped_tenant().await;
     let before = everything(&database).await;
-    let blocks = (0..file.len()).step_by(512);
-    let anywhere: Vec<_> = (0..random.cases() / CASES_FEWER)
+    let block_boundaries = (0..file.len()).step_by(512);
+    let random_lengths: Vec<_> = (0..random.cases() / CASES_DIVISOR)
         .map(|_| random.below(file.len()))
         .collect();
-    for length in blocks.chain(anywhere).chain([file.len() - 1]) {
+    for length in block_boundaries.chain(random_lengths).chain([file.len() - 1]) {
         match import(&database, &file[..length]).await {
             Err(ArchiveError::Truncated) => {}
             other => panic!("{length} of {} bytes: {other:?}", file.len()),

@@ -1,7 +1,7 @@
-//! What holds for any data and any request, tried with random ones against the database's own answer.
+//! Property tests: random data and requests, compared with PostgreSQL's own results.
 //!
-//! Each test tells its seed; with it as `PROPTEST_RNG_SEED` the values are the same again. `PROPTEST_CASES`
-//! makes more of them.
+//! Each test prints its seed. Set it as `PROPTEST_RNG_SEED` to repeat the values. `PROPTEST_CASES` sets the number
+//! of cases.
 
 mod archives;
 mod money;
@@ -29,7 +29,7 @@ use tenant_orders::tenancy::SchemaName;
 
 use crate::support::{Answer, Service, TestDatabase};
 
-/// Random values, taken by hand since proptest's own runner is not asynchronous.
+/// Random values for async tests, which the `proptest!` macro does not support.
 struct Random(TestRunner);
 
 impl Random {
@@ -38,14 +38,14 @@ impl Random {
         if config.rng_seed == RngSeed::Random {
             config.rng_seed = RngSeed::Fixed(RandomState::new().hash_one(()));
         }
-        #[expect(clippy::print_stderr, reason = "shown where the test fails")]
+        #[expect(clippy::print_stderr, reason = "printed if the test fails")]
         {
             eprintln!("PROPTEST_RNG_SEED={}", config.rng_seed);
         }
         Self(TestRunner::new(config))
     }
 
-    /// How much to try, where the default is 256.
+    /// Number of cases, 256 by default.
     fn cases(&self) -> usize {
         self.0.config().cases.try_into().unwrap()
     }
@@ -59,7 +59,7 @@ impl Random {
     }
 }
 
-/// Text of all kinds, much of it made to break out of something or to be taken for something else.
+/// Texts of all kinds, many of them with quotes, escapes, or characters that are easily confused.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -71,13 +71,13 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-/// As much of a text as PostgreSQL holds.
+/// Texts without NUL, which PostgreSQL cannot store.
 fn storable_texts() -> impl Strategy<Value = String> {
     texts().prop_map(|text| text.replace('\0', ""))
 }
 
-/// All bytes that need it percent-encoded, and some that do not.
-fn encoded(text: &str, random: &mut Random) -> String {
+/// Percent-encodes all bytes that need it, and some that do not.
+fn percent_encode_randomly(text: &str, random: &mut Random) -> String {
     let styles = random.value(vec(0..3, text.len()));
     text.bytes()
         .zip(styles)
@@ -100,8 +100,8 @@ fn path_of(user: &str) -> String {
     format!("/users/{user}/orders")
 }
 
-/// A tenant with no rows, its tables as migrations leave them.
-fn tenant(name: &str) -> String {
+/// Returns the statements that create a tenant without rows, with all migrations.
+fn create_tenant(name: &str) -> String {
     let schema = SchemaName::parse(name).unwrap().quoted();
     format!(
         "CREATE SCHEMA {schema};
@@ -110,7 +110,7 @@ fn tenant(name: &str) -> String {
     )
 }
 
-async fn users_of(connection: &mut PgConnection, organization: &str, ids: &[String]) {
+async fn insert_users(connection: &mut PgConnection, organization: &str, ids: &[String]) {
     sqlx::query("INSERT INTO public.users (id, organization_id) SELECT unnest($1::text[]), $2")
         .bind(ids)
         .bind(organization)
@@ -119,13 +119,13 @@ async fn users_of(connection: &mut PgConnection, organization: &str, ids: &[Stri
         .unwrap();
 }
 
-/// A client's mistake, told well, or an answer.
-fn assert_answered_or_refused(answer: &Answer, what: &str) {
+/// Asserts that a response is a 200, or a complete 400 or 404.
+fn assert_valid_response(answer: &Answer, request: &str) {
     match answer.status.as_u16() {
         200 => {}
         400 => drop(answer.problem(400, "bad-request")),
         404 if answer.text().contains("user-not-found") => drop(answer.problem(404, "user-not-found")),
         404 => drop(answer.problem(404, "not-found")),
-        status => panic!("{status} for {what}: {}", answer.text()),
+        status => panic!("{status} for {request}: {}", answer.text()),
     }
 }

@@ -1,13 +1,13 @@
-//! Amounts, against PostgreSQL's own arithmetic.
+//! Amounts, compared with PostgreSQL's arithmetic.
 
 use super::*;
 
-/// The largest mantissa of an amount that the service holds: 2^96 - 1.
-const LARGEST: &str = "79228162514264337593543950335";
+/// The largest mantissa of an amount that the service supports: 2^96 - 1.
+const MAX_MANTISSA: &str = "79228162514264337593543950335";
 
-/// How the service is to tell what PostgreSQL writes for a `numeric`; none where it is no number or
-/// has more digits than the service holds.
-pub(super) fn told(numeric: &str) -> Option<String> {
+/// Returns the amount that the service must return for a `numeric` in PostgreSQL's notation. Returns `None` if it
+/// is not a number or has more digits than the service supports.
+pub(super) fn expected_amount(numeric: &str) -> Option<String> {
     let digits = numeric.trim_start_matches('-');
     if !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
@@ -16,7 +16,7 @@ pub(super) fn told(numeric: &str) -> Option<String> {
     let decimals = decimals.trim_end_matches('0');
     let mantissa = format!("{whole}{decimals}");
     let mantissa = mantissa.trim_start_matches('0');
-    let fits = decimals.len() <= 28 && (mantissa.len(), mantissa) <= (LARGEST.len(), LARGEST);
+    let fits = decimals.len() <= 28 && (mantissa.len(), mantissa) <= (MAX_MANTISSA.len(), MAX_MANTISSA);
     let sign = if numeric.starts_with('-') && !mantissa.is_empty() {
         "-"
     } else {
@@ -26,12 +26,12 @@ pub(super) fn told(numeric: &str) -> Option<String> {
 }
 
 #[test]
-fn amounts_are_told_by_their_digits() {
+fn expected_amount_keeps_all_digits() {
     for (numeric, expected) in [
         ("5", Some("5.00")),
         ("-0.000", Some("0.00")),
         ("-19.9990", Some("-19.999")),
-        (LARGEST, Some("79228162514264337593543950335.00")),
+        (MAX_MANTISSA, Some("79228162514264337593543950335.00")),
         ("79228162514264337593543950336", None),
         (
             "7.9228162514264337593543950335",
@@ -42,11 +42,11 @@ fn amounts_are_told_by_their_digits() {
         ("NaN", None),
         ("-Infinity", None),
     ] {
-        assert_eq!(told(numeric).as_deref(), expected, "{numeric}");
+        assert_eq!(expected_amount(numeric).as_deref(), expected, "{numeric}");
     }
 }
 
-/// Prices as a `numeric` column may have them.
+/// Prices in a `numeric` column.
 fn decimals() -> impl Strategy<Value = String> {
     prop_oneof![
         12 => "-?[0-9]{1,6}e-[0-4]",
@@ -60,7 +60,7 @@ fn decimals() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Prices as a `double precision` column may have them.
+/// Prices in a `double precision` column.
 fn floats() -> impl Strategy<Value = String> {
     prop_oneof![
         10 => "-?[0-9]{1,6}e-2",
@@ -89,7 +89,7 @@ fn quantities() -> impl Strategy<Value = Option<i32>> {
 
 type Purchases = Vec<(Option<String>, Option<i32>)>;
 
-/// A user's prices and quantities; in some cases such that most of it cancels out.
+/// Prices and quantities of a user. In half of the cases most line totals cancel out.
 fn purchases(prices: impl Strategy<Value = String>) -> impl Strategy<Value = Purchases> {
     let lines = vec((weighted(0.95, prices), quantities()), 1..5);
     (lines, any::<bool>()).prop_map(|(mut lines, cancelled)| {
@@ -104,9 +104,9 @@ fn purchases(prices: impl Strategy<Value = String>) -> impl Strategy<Value = Pur
     })
 }
 
-/// An order of one user, as PostgreSQL reckons it.
+/// An order with PostgreSQL's line total and total due.
 #[derive(Debug, sqlx::FromRow)]
-struct Reckoned {
+struct ExpectedOrder {
     user_id: String,
     id: String,
     price: Option<String>,
@@ -115,11 +115,11 @@ struct Reckoned {
     total_due: Option<String>,
 }
 
-impl Reckoned {
-    /// None where the service cannot hold it.
-    fn told(&self) -> Option<Value> {
+impl ExpectedOrder {
+    /// Returns the order's JSON, or `None` if the service cannot represent an amount.
+    fn json(&self) -> Option<Value> {
         let [unit_price, line_total] = [&self.price, &self.line_total].map(|amount| match amount {
-            Some(amount) => told(amount).map(Value::from),
+            Some(amount) => expected_amount(amount).map(Value::from),
             None => Some(Value::Null),
         });
         Some(json!({
@@ -133,22 +133,22 @@ impl Reckoned {
     }
 }
 
-/// Checks a page that holds `orders`. It is refused where any amount on it does not fit.
-fn assert_reckoned(answer: &Answer, orders: &[Reckoned], what: &str) {
-    let total_due = told(orders[0].total_due.as_deref().unwrap_or("0"));
-    let lines: Option<Vec<Value>> = orders.iter().map(Reckoned::told).collect();
+/// Asserts that a page contains `orders`, or is `tenant-data-invalid` if an amount cannot be represented.
+fn assert_page_matches(answer: &Answer, orders: &[ExpectedOrder], path: &str) {
+    let total_due = expected_amount(orders[0].total_due.as_deref().unwrap_or("0"));
+    let lines: Option<Vec<Value>> = orders.iter().map(ExpectedOrder::json).collect();
     if let (Some(total_due), Some(lines)) = (total_due, lines) {
-        assert_eq!(answer.status, 200, "{} for {what}: {orders:?}", answer.text());
+        assert_eq!(answer.status, 200, "{} for {path}: {orders:?}", answer.text());
         let page = answer.ok();
-        assert_eq!(page["orders"], json!(lines), "{what}");
-        assert_eq!(page["total_due"], total_due, "{what}: {orders:?}");
+        assert_eq!(page["orders"], json!(lines), "{path}");
+        assert_eq!(page["total_due"], total_due, "{path}: {orders:?}");
     } else {
-        assert_eq!(answer.status, 500, "{} for {what}: {orders:?}", answer.text());
+        assert_eq!(answer.status, 500, "{} for {path}: {orders:?}", answer.text());
         answer.problem(500, "tenant-data-invalid");
     }
 }
 
-async fn assert_money_is_what_postgresql_reckons(column: &str, users: Vec<Purchases>, mut random: Random) {
+async fn assert_amounts_match_postgresql(column: &str, users: Vec<Purchases>, mut random: Random) {
     let database = TestDatabase::demo().await;
     if database.server_version().await < 14 {
         return; // numeric has no Infinity
@@ -156,7 +156,7 @@ async fn assert_money_is_what_postgresql_reckons(column: &str, users: Vec<Purcha
     let mut connection = database.connect().await;
     let shop = format!(
         "{} ALTER TABLE shop.items ALTER price TYPE {column}",
-        tenant("shop")
+        create_tenant("shop")
     );
     connection.execute(sql(shop)).await.unwrap();
 
@@ -171,7 +171,7 @@ async fn assert_money_is_what_postgresql_reckons(column: &str, users: Vec<Purcha
     }
     let mut users = owners.clone();
     users.dedup();
-    users_of(&mut connection, "shop", &users).await;
+    insert_users(&mut connection, "shop", &users).await;
     let insert = format!(
         "INSERT INTO shop.items (id, price) SELECT * FROM unnest($1::text[], $2::text[]::{column}[])"
     );
@@ -192,7 +192,7 @@ async fn assert_money_is_what_postgresql_reckons(column: &str, users: Vec<Purcha
     .await
     .unwrap();
 
-    let reckoned: Vec<Reckoned> = sqlx::query_as(
+    let expected: Vec<ExpectedOrder> = sqlx::query_as(
         "SELECT user_id, id, price::text, quantity, line_total::text,
                 sum(line_total) OVER (PARTITION BY user_id)::text AS total_due
          FROM (SELECT o.user_id, o.id, i.price::text::numeric, o.quantity,
@@ -206,40 +206,40 @@ async fn assert_money_is_what_postgresql_reckons(column: &str, users: Vec<Purcha
 
     let service = Service::over(&database);
     let mut statuses = HashMap::<u16, usize>::new();
-    for orders in reckoned.chunk_by(|a, b| a.user_id == b.user_id) {
+    for orders in expected.chunk_by(|a, b| a.user_id == b.user_id) {
         let path = path_of(&orders[0].user_id);
-        // The service adds up a whole list,
+        // The service computes the total of a complete list.
         let answer = service.get(&path).await;
-        assert_reckoned(&answer, orders, &path);
+        assert_page_matches(&answer, orders, &path);
         *statuses.entry(answer.status.as_u16()).or_default() += 1;
         if orders.len() == 1 {
             continue;
         }
-        // and the database adds up for a page.
+        // PostgreSQL computes the total of a page.
         let limit = 1 + random.below(orders.len() - 1);
         let (first, rest) = orders.split_at(limit);
         let path = format!("{path}?limit={limit}");
         let answer = service.get(&path).await;
-        assert_reckoned(&answer, first, &path);
+        assert_page_matches(&answer, first, &path);
         *statuses.entry(answer.status.as_u16()).or_default() += 1;
         let cursor = BASE64URL_NOPAD.encode(json!([null, first[limit - 1].id]).to_string().as_bytes());
         let path = format!("{path}&cursor={cursor}");
         let rest = &rest[..rest.len().min(limit)];
-        assert_reckoned(&service.get(&path).await, rest, &path);
+        assert_page_matches(&service.get(&path).await, rest, &path);
     }
-    assert_eq!(statuses.len(), 2, "only some of the amounts fit: {statuses:?}");
+    assert_eq!(statuses.len(), 2, "expected both 200 and 500: {statuses:?}");
 }
 
 #[tokio::test]
-async fn decimal_money_is_what_postgresql_reckons() {
+async fn decimal_amounts_match_postgresql_arithmetic() {
     let mut random = Random::new();
     let users = random.value(vec(purchases(decimals()), random.cases()));
-    assert_money_is_what_postgresql_reckons("numeric", users, random).await;
+    assert_amounts_match_postgresql("numeric", users, random).await;
 }
 
 #[tokio::test]
-async fn floating_money_is_what_postgresql_reckons() {
+async fn floating_point_amounts_match_postgresql_arithmetic() {
     let mut random = Random::new();
     let users = random.value(vec(purchases(floats()), random.cases()));
-    assert_money_is_what_postgresql_reckons("double precision", users, random).await;
+    assert_amounts_match_postgresql("double precision", users, random).await;
 }

@@ -1,9 +1,9 @@
-//! Schema names: exactly the schema of this name, or none.
+//! Organizations reach exactly the schema of their name, or none.
 
 use super::*;
 
 #[tokio::test]
-async fn a_user_of_any_organization_sees_the_rows_of_the_schema_of_exactly_this_name_or_none() {
+async fn organization_reaches_only_the_schema_of_exactly_its_name() {
     let mut random = Random::new();
     let database = TestDatabase::demo().await;
     let mut connection = database.connect().await;
@@ -24,7 +24,7 @@ async fn a_user_of_any_organization_sees_the_rows_of_the_schema_of_exactly_this_
     let mut organizations = BTreeSet::from(reserved.map(str::to_owned));
     for _ in 0..random.cases() / 16 {
         let name = random.value(&names);
-        // Its neighbours: what a careless quotation, folding or cut would take for the same.
+        // Similar names, which wrong quoting, case folding or truncation would confuse with this one.
         organizations.extend([
             name[..name.floor_char_boundary(63)].to_owned(),
             format!("{name}{}", "x".repeat(63)),
@@ -36,26 +36,30 @@ async fn a_user_of_any_organization_sees_the_rows_of_the_schema_of_exactly_this_
             name,
         ]);
     }
-    organizations.remove("client1"); // has its orders already
+    organizations.remove("client1"); // the demo's tenant already has orders
 
-    let mut marks = Vec::new();
-    for (mark, organization) in organizations.into_iter().enumerate() {
-        let user = format!("p{mark}");
-        users_of(&mut connection, &organization, std::slice::from_ref(&user)).await;
-        let acceptable = (1..=63).contains(&organization.len())
+    let mut cases = Vec::new();
+    for (number, organization) in organizations.into_iter().enumerate() {
+        let user = format!("p{number}");
+        insert_users(&mut connection, &organization, std::slice::from_ref(&user)).await;
+        let is_valid = (1..=63).contains(&organization.len())
             && !organization.starts_with("pg_")
             && !reserved.contains(&organization.as_str());
-        // Some have no schema; one whose name is as long as can be has, for what is cut short to it.
-        let made = acceptable && (organization.len() == 63 || random.value(any::<bool>()));
-        let schema = made.then(|| SchemaName::parse(&organization).unwrap().quoted());
+        // Half of the valid names have a schema. All names of the maximum length have one, which a truncated
+        // longer name would reach.
+        let exists = is_valid && (organization.len() == 63 || random.value(any::<bool>()));
+        let schema = exists.then(|| SchemaName::parse(&organization).unwrap().quoted());
         if schema.is_some() {
-            connection.execute(sql(tenant(&organization))).await.unwrap();
+            connection
+                .execute(sql(create_tenant(&organization)))
+                .await
+                .unwrap();
         }
         for schema in schema.iter().map(String::as_str).chain(["public"]) {
             let price = if schema == "public" {
                 -1
             } else {
-                mark.try_into().unwrap()
+                number.try_into().unwrap()
             };
             let fill = format!(
                 "INSERT INTO {schema}.items (id, price) VALUES ('{user}', {price});
@@ -64,21 +68,21 @@ async fn a_user_of_any_organization_sees_the_rows_of_the_schema_of_exactly_this_
             );
             connection.execute(sql(fill)).await.unwrap();
         }
-        marks.push((organization, made));
+        cases.push((organization, exists));
     }
-    assert!(marks.iter().any(|(_, made)| *made));
+    assert!(cases.iter().any(|(_, exists)| *exists));
 
     let service = Service::over(&database);
     for _ in 0..2 {
-        for (mark, (organization, made)) in marks.iter().enumerate() {
-            let answer = service.get(&format!("/users/p{mark}/orders")).await;
-            if *made {
+        for (number, (organization, exists)) in cases.iter().enumerate() {
+            let answer = service.get(&format!("/users/p{number}/orders")).await;
+            if *exists {
                 assert_eq!(answer.status, 200, "{organization:?}: {}", answer.text());
                 let page = answer.ok();
                 assert_eq!(page["user"]["organization_id"], *organization);
                 assert_eq!(page["orders"].as_array().unwrap().len(), 1, "{organization:?}");
-                assert_eq!(page["orders"][0]["id"], format!("p{mark}"), "{organization:?}");
-                assert_eq!(page["total_due"], format!("{mark}.00"), "{organization:?}");
+                assert_eq!(page["orders"][0]["id"], format!("p{number}"), "{organization:?}");
+                assert_eq!(page["total_due"], format!("{number}.00"), "{organization:?}");
             } else {
                 assert_eq!(answer.status, 503, "{organization:?}: {}", answer.text());
                 answer.problem(503, "tenant-unavailable");

@@ -1,9 +1,9 @@
-//! Pages: a walk shows every order once, in order.
+//! Pagination lists every order once, in order.
 
-use super::money::told;
+use super::money::expected_amount;
 use super::*;
 
-/// Times as the service tells them: few, so that many are the same, and the ends of what it takes.
+/// Times as the service returns them: many equal ones, and the limits of the supported range.
 fn times() -> impl Strategy<Value = Option<String>> {
     let near = (0..4).prop_map(|micros| match micros {
         0 => "2024-02-29T23:59:59".to_owned(),
@@ -29,7 +29,7 @@ fn limits() -> impl Strategy<Value = usize> {
     prop_oneof![1_usize..4, 1_usize..50, Just(1000)]
 }
 
-/// A tenant's orders of one user, among those of somebody else.
+/// Orders of one user in a tenant that also has orders of other users.
 struct Shop {
     connection: PgConnection,
     schema: String,
@@ -37,7 +37,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// Adds orders with these ids, but for ids that are there.
+    /// Adds orders, except those with an existing id.
     async fn add(&mut self, orders: &[(String, Option<String>)], random: &mut Random) {
         let (ids, times): (Vec<_>, Vec<_>) = orders.iter().cloned().unzip();
         let counts = random.value(vec(weighted(0.9, -9..10_i32), ids.len()));
@@ -65,7 +65,7 @@ impl Shop {
             .unwrap();
     }
 
-    /// The ids in the contract's order, by the column's own collation.
+    /// Returns the ids in the order of the API, by the column's collation.
     async fn ids(&mut self) -> Vec<String> {
         let select = format!(
             "SELECT id FROM {}.orders WHERE user_id = $1 ORDER BY creation_timestamp DESC NULLS LAST, id",
@@ -88,17 +88,17 @@ impl Shop {
             .fetch_one(&mut self.connection)
             .await
             .unwrap();
-        told(&sum).unwrap()
+        expected_amount(&sum).unwrap()
     }
 
-    /// Walks through all pages, and lets `change` happen behind each; tells all orders shown.
-    async fn walk(
+    /// Requests all pages, runs `change` after each, and returns all orders.
+    async fn list_all(
         &mut self,
         service: &Service,
         random: &mut Random,
         mut change: impl AsyncFnMut(&mut Self, &mut Random),
     ) -> Vec<Value> {
-        let mut shown = Vec::new();
+        let mut listed = Vec::new();
         let mut limit = random.value(limits());
         let mut next = format!("{}?limit={limit}", path_of(&self.user));
         loop {
@@ -108,12 +108,12 @@ impl Shop {
             assert_eq!(page["total_due"], self.total_due().await, "{next}");
             let orders = page["orders"].as_array().unwrap();
             assert!(orders.len() <= limit, "{next}");
-            shown.extend_from_slice(orders);
-            assert!(shown.len() < 1000, "it walks in a circle: {next}");
+            listed.extend_from_slice(orders);
+            assert!(listed.len() < 1000, "the pages never end: {next}");
             let Some(cursor) = page["next_cursor"].as_str() else {
                 assert_eq!(page["next_cursor"], Value::Null);
                 assert_eq!(link, None, "{next}");
-                return shown;
+                return listed;
             };
             assert_eq!(orders.len(), limit, "{next}");
             let link = link.unwrap();
@@ -133,16 +133,16 @@ fn ids_of(orders: &[Value]) -> Vec<&str> {
     orders.iter().map(|order| order["id"].as_str().unwrap()).collect()
 }
 
-/// Collations that sort differently; the last, made here, takes `a` and `A` for the same.
+/// Collations with different orders. The test creates the last one, which treats `a` and `A` as equal.
 const COLLATIONS: [&str; 4] = ["C", "en-x-icu", "sv-x-icu", "loose"];
 
 #[tokio::test]
-async fn pages_show_every_order_once_in_order_also_where_orders_come_and_go() {
+async fn pages_list_every_order_once_while_orders_change() {
     let mut random = Random::new();
     let database = TestDatabase::demo().await;
     let service = Service::over(&database);
     let mut connection = database.connect().await;
-    // A PostgreSQL may be built without ICU.
+    // PostgreSQL can be built without ICU.
     let icu = "DO $$ BEGIN
                    CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
                EXCEPTION WHEN feature_not_supported THEN NULL; END $$";
@@ -158,7 +158,7 @@ async fn pages_show_every_order_once_in_order_also_where_orders_come_and_go() {
         let create = format!(
             r#"{} ALTER TABLE "in {collation}".orders ALTER id TYPE varchar COLLATE "{collation}";
                INSERT INTO "in {collation}".items (id, price) VALUES ('a', 1.01);"#,
-            tenant(&format!("in {collation}"))
+            create_tenant(&format!("in {collation}"))
         );
         connection.execute(sql(create)).await.unwrap();
     }
@@ -170,13 +170,13 @@ async fn pages_show_every_order_once_in_order_also_where_orders_come_and_go() {
             schema: format!(r#""in {collation}""#),
             user: format!("{case} {}", random.value(storable_texts())),
         };
-        users_of(
+        insert_users(
             &mut connection,
             &format!("in {collation}"),
             std::slice::from_ref(&shop.user),
         )
         .await;
-        // Those of the users before are left standing, as somebody else's.
+        // The orders of earlier cases stay, as orders of other users.
         let orders = random.value(vec((storable_texts(), times()), 0..40));
         let prefix = format!("{case} ");
         let orders: Vec<_> = orders
@@ -186,49 +186,52 @@ async fn pages_show_every_order_once_in_order_also_where_orders_come_and_go() {
         shop.add(&orders, &mut random).await;
         let expected = shop.ids().await;
 
-        let shown = shop.walk(&service, &mut random, async |_, _| {}).await;
-        assert_eq!(ids_of(&shown), expected);
-        assert_newest_first(&shown);
-        let made_at: HashMap<_, _> = orders.iter().rev().cloned().collect();
-        for order in &shown {
-            assert_eq!(order["created_at"], json!(made_at[order["id"].as_str().unwrap()]));
+        let listed = shop.list_all(&service, &mut random, async |_, _| {}).await;
+        assert_eq!(ids_of(&listed), expected);
+        assert_newest_first(&listed);
+        let created_at: HashMap<_, _> = orders.iter().rev().cloned().collect();
+        for order in &listed {
+            assert_eq!(
+                order["created_at"],
+                json!(created_at[order["id"].as_str().unwrap()])
+            );
         }
 
-        let mut gone = HashSet::new();
+        let mut removed = HashSet::new();
         let mut changes = 0;
-        let shown = shop
-            .walk(&service, &mut random, async |shop, random| {
+        let listed = shop
+            .list_all(&service, &mut random, async |shop, random| {
                 changes += 1;
                 if changes > 8 {
-                    return; // else a walk in small steps need not end
+                    return; // otherwise small pages might never end
                 }
-                let mut there = shop.ids().await;
+                let mut ids = shop.ids().await;
                 let mut added = random.value(vec((storable_texts(), times()), 0..3));
                 for index in random.value(vec(any::<Index>(), 0..3)) {
-                    if !there.is_empty() {
-                        gone.insert(there.swap_remove(index.index(there.len())));
+                    if !ids.is_empty() {
+                        removed.insert(ids.swap_remove(index.index(ids.len())));
                     }
                 }
-                shop.remove(&Vec::from_iter(gone.clone())).await;
-                // One that comes again at another time is another.
-                added.retain(|(id, _)| !gone.contains(id));
+                shop.remove(&Vec::from_iter(removed.clone())).await;
+                // A removed id does not return, because with another time it is another order.
+                added.retain(|(id, _)| !removed.contains(id));
                 shop.add(&added, random).await;
             })
             .await;
-        assert_newest_first(&shown);
-        let shown = ids_of(&shown);
-        let distinct: HashSet<_> = shown.iter().collect();
-        assert_eq!(distinct.len(), shown.len(), "shown twice: {shown:?}");
-        let there_throughout: Vec<_> = expected.iter().filter(|id| !gone.contains(*id)).collect();
-        let shown: Vec<_> = shown
+        assert_newest_first(&listed);
+        let listed = ids_of(&listed);
+        let distinct: HashSet<_> = listed.iter().collect();
+        assert_eq!(distinct.len(), listed.len(), "listed twice: {listed:?}");
+        let unchanged: Vec<_> = expected.iter().filter(|id| !removed.contains(*id)).collect();
+        let listed: Vec<_> = listed
             .into_iter()
-            .filter(|id| there_throughout.iter().any(|there| there == id))
+            .filter(|id| unchanged.iter().any(|kept| kept == id))
             .collect();
-        assert_eq!(shown, there_throughout);
+        assert_eq!(listed, unchanged);
     }
 }
 
-/// Of times written alike, the later is the larger text.
+/// Asserts that times are descending. In this format, text order is time order.
 fn assert_newest_first(orders: &[Value]) {
     let times: Vec<_> = orders
         .iter()

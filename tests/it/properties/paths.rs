@@ -1,9 +1,9 @@
-//! Ids in the path find exactly their user, and any target is answered or refused.
+//! Ids in the path, and arbitrary request targets.
 
 use super::*;
 
 #[tokio::test]
-async fn an_id_in_the_path_finds_exactly_its_user() {
+async fn id_in_the_path_finds_exactly_its_user() {
     let mut random = Random::new();
     let database = TestDatabase::demo().await;
     let service = Service::over(&database);
@@ -31,10 +31,10 @@ async fn an_id_in_the_path_finds_exactly_its_user() {
         })
         .collect();
 
-    let mut asked: Vec<String> = users.keys().cloned().collect();
+    let mut requested: Vec<String> = users.keys().cloned().collect();
     for id in users.keys() {
-        // What somebody who decodes, trims, folds, normalizes or cuts off would take for the same.
-        asked.extend([
+        // Similar ids, which wrong decoding, trimming, case folding or truncation would confuse with this one.
+        requested.extend([
             format!("{id} "),
             format!(" {id}"),
             format!("{id}\0"),
@@ -42,12 +42,12 @@ async fn an_id_in_the_path_finds_exactly_its_user() {
             id.to_uppercase(),
             id.to_lowercase(),
             id.replace('+', " "),
-            encoded(id, &mut random),
+            percent_encode_randomly(id, &mut random),
         ]);
     }
-    asked.extend(random.value(vec(texts(), random.cases())));
-    for id in asked {
-        let path = format!("/users/{}/orders", encoded(&id, &mut random));
+    requested.extend(random.value(vec(texts(), random.cases())));
+    for id in requested {
+        let path = format!("/users/{}/orders", percent_encode_randomly(&id, &mut random));
         let answer = service.get(&path).await;
         match users.get(&id) {
             None => {
@@ -61,7 +61,7 @@ async fn an_id_in_the_path_finds_exactly_its_user() {
 }
 
 #[tokio::test]
-async fn any_target_is_answered_or_refused() {
+async fn any_request_target_gets_a_valid_response() {
     let mut random = Random::new();
     let service = Service::over(&TestDatabase::demo().await);
     let bytes = prop_oneof![
@@ -80,13 +80,13 @@ async fn any_target_is_answered_or_refused() {
     for _ in 0..random.cases() * 4 {
         let (start, end) = random.value(&ends);
         let target = [start.as_bytes(), &random.value(&bytes), end.as_bytes()].concat();
-        // What is no URI at all is refused before it gets to the router.
+        // The server rejects an invalid URI before it reaches the router.
         let Ok(uri) = Uri::try_from(target.clone()) else {
             continue;
         };
         sent += 1;
         let answer = service.send(Request::get(uri).body(Body::empty()).unwrap()).await;
-        assert_answered_or_refused(&answer, &target.escape_ascii().to_string());
+        assert_valid_response(&answer, &target.escape_ascii().to_string());
     }
-    assert!(sent > random.cases(), "most are URIs: {sent}");
+    assert!(sent > random.cases(), "too few valid URIs: {sent}");
 }

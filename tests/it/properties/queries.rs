@@ -1,21 +1,21 @@
-//! Queries and cursors, as asked for and tampered with.
+//! Query strings and cursors, valid and invalid.
 
 use super::*;
 
-/// A walk in steps of one gives these cursors.
+/// Returns the cursors of all pages with one order.
 async fn cursors(service: &Service, path: &str) -> Vec<String> {
     let mut cursors = Vec::new();
     let mut next = format!("{path}?limit=1");
     while let Some(cursor) = service.get(&next).await.ok()["next_cursor"].as_str() {
         next = format!("{path}?limit=1&cursor={cursor}");
         cursors.push(cursor.to_owned());
-        assert!(cursors.len() < 100, "it walks in a circle: {next}");
+        assert!(cursors.len() < 100, "the pages never end: {next}");
     }
     cursors
 }
 
-/// User `1` with orders at various times, 12 in all.
-async fn busy_user() -> TestDatabase {
+/// Creates a database in which user `1` has 12 orders at various times.
+async fn database_with_12_orders() -> TestDatabase {
     let database = TestDatabase::demo().await;
     database
         .execute(
@@ -30,9 +30,9 @@ async fn busy_user() -> TestDatabase {
 }
 
 #[tokio::test]
-async fn a_query_is_answered_or_refused_by_what_it_says() {
+async fn query_parameters_select_the_page_or_get_400() {
     let mut random = Random::new();
-    let database = busy_user().await;
+    let database = database_with_12_orders().await;
     let service = Service::over(&database);
     let path = path_of("1");
     let cursors = cursors(&service, &path).await;
@@ -56,36 +56,38 @@ async fn a_query_is_answered_or_refused_by_what_it_says() {
         let pairs = random.value(vec((&names, &values), 0..4));
         let query: Vec<_> = pairs
             .iter()
-            .map(|(name, value)| format!("{}={}", encoded_in_query(name), encoded_in_query(value)))
+            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect();
         let query = query.join("&");
-        let given = |name| {
+        let values_of = |name| {
             pairs
                 .iter()
                 .filter(move |pair| pair.0 == name)
                 .map(|pair| &pair.1)
         };
-        let limit = match given("limit").next() {
+        let limit = match values_of("limit").next() {
             None => Some(100),
             Some(limit) => Some(limit)
                 .filter(|limit| !limit.is_empty() && limit.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|limit| limit.parse::<u128>().ok())
                 .filter(|limit| (1..=1000).contains(limit)),
         };
-        let before = match given("cursor").next() {
+        let skipped = match values_of("cursor").next() {
             None => Some(0),
             Some(cursor) => cursors
                 .iter()
                 .position(|known| known == cursor)
-                .map(|place| place + 1),
+                .map(|position| position + 1),
         };
-        let once = ["limit", "cursor"].iter().all(|name| given(name).count() <= 1);
+        let is_unique = ["limit", "cursor"]
+            .iter()
+            .all(|name| values_of(name).count() <= 1);
         let answer = service.get(&format!("{path}?{query}")).await;
-        match (limit, before) {
-            (Some(limit), Some(before)) if once => {
+        match (limit, skipped) {
+            (Some(limit), Some(skipped)) if is_unique => {
                 assert_eq!(answer.status, 200, "{query}: {}", answer.text());
-                let shown = answer.ok()["orders"].as_array().unwrap().len();
-                assert_eq!(shown as u128, limit.min(12 - before as u128), "{query}");
+                let returned = answer.ok()["orders"].as_array().unwrap().len();
+                assert_eq!(returned as u128, limit.min(12 - skipped as u128), "{query}");
             }
             _ => {
                 assert_eq!(answer.status, 400, "{query}: {}", answer.text());
@@ -95,12 +97,12 @@ async fn a_query_is_answered_or_refused_by_what_it_says() {
     }
 }
 
-fn encoded_in_query(text: &str) -> String {
+fn encode(text: &str) -> String {
     percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string()
 }
 
 #[tokio::test]
-async fn any_query_is_answered_or_refused() {
+async fn any_query_string_gets_a_valid_response() {
     let mut random = Random::new();
     let service = Service::over(&TestDatabase::demo().await);
     let queries = prop_oneof![
@@ -116,12 +118,12 @@ async fn any_query_is_answered_or_refused() {
         let answer = service.send(Request::get(uri).body(Body::empty()).unwrap()).await;
         let query = query.escape_ascii().to_string();
         assert_ne!(answer.status, 404, "{query}");
-        assert_answered_or_refused(&answer, &query);
+        assert_valid_response(&answer, &query);
     }
 }
 
-/// Flips, cuts, repeats, swaps or replaces some bytes.
-fn mutated(bytes: &[u8], random: &mut Random) -> Vec<u8> {
+/// Flips, truncates, removes, repeats, swaps or replaces some bytes.
+fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=random.below(3) {
         if bytes.is_empty() {
@@ -141,9 +143,9 @@ fn mutated(bytes: &[u8], random: &mut Random) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_cursor_that_was_tampered_with_is_answered_or_refused() {
+async fn tampered_cursor_gets_a_valid_response() {
     let mut random = Random::new();
-    let service = Service::over(&busy_user().await);
+    let service = Service::over(&database_with_12_orders().await);
     let path = path_of("1");
     let cursors = cursors(&service, &path).await;
     let times = prop_oneof![
@@ -155,27 +157,29 @@ async fn a_cursor_that_was_tampered_with_is_answered_or_refused() {
     let mut statuses = HashMap::<u16, usize>::new();
     for case in 0..random.cases() * 3 {
         let cursor = random.value(select(cursors.clone()));
-        // What is inside is changed too, so that it is not refused for its letters alone.
-        let inside = BASE64URL_NOPAD.decode(cursor.as_bytes()).unwrap();
+        // Two of three cases change the decoded cursor, because most changes of the encoding are invalid.
+        let decoded = BASE64URL_NOPAD.decode(cursor.as_bytes()).unwrap();
         let cursor = match case % 3 {
-            0 => mutated(cursor.as_bytes(), &mut random),
+            0 => mutate(cursor.as_bytes(), &mut random),
             1 => BASE64URL_NOPAD
-                .encode(&mutated(&inside, &mut random))
+                .encode(&mutate(&decoded, &mut random))
                 .into_bytes(),
             _ => {
-                let inside = json!([random.value(&times), random.value(texts())]);
-                BASE64URL_NOPAD.encode(inside.to_string().as_bytes()).into_bytes()
+                let decoded = json!([random.value(&times), random.value(texts())]);
+                BASE64URL_NOPAD
+                    .encode(decoded.to_string().as_bytes())
+                    .into_bytes()
             }
         };
         let query = percent_encode(&cursor, NON_ALPHANUMERIC);
         let answer = service.get(&format!("{path}?cursor={query}")).await;
         let cursor = cursor.escape_ascii().to_string();
         assert_ne!(answer.status, 404, "{cursor}");
-        assert_answered_or_refused(&answer, &cursor);
+        assert_valid_response(&answer, &cursor);
         if answer.status == 200 {
             assert_eq!(answer.ok()["total_due"], "60000.00", "{cursor}");
         }
         *statuses.entry(answer.status.as_u16()).or_default() += 1;
     }
-    assert_eq!(statuses.len(), 2, "some are still cursors: {statuses:?}");
+    assert_eq!(statuses.len(), 2, "expected both 200 and 400: {statuses:?}");
 }

@@ -1,4 +1,4 @@
-//! What goes wrong during a soak.
+//! Faults of the soak test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,24 +12,24 @@ use super::{DATABASE, Plan};
 use crate::support::Cluster;
 use crate::support::fleet::{self, Tenant};
 
-/// Between two faults of a kind, at most, in milliseconds.
-const PAUSE: u64 = 150;
-/// Longer than a statement may take, in milliseconds.
-const LONGEST_LOCK: u64 = 900;
-/// Between two ends of the server, at least.
-const LIFE_OF_THE_SERVER: Duration = Duration::from_secs(2);
+/// Maximum pause between two faults of a kind.
+const MAX_PAUSE_MS: u64 = 150;
+/// Maximum duration of a lock, longer than the statement timeout.
+const MAX_LOCK_MS: u64 = 900;
+/// Minimum time between two restarts of the server.
+const MIN_RESTART_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Everything at once, until told to stop.
-pub(super) async fn storm(cluster: &Arc<Cluster>, report: &Report, plan: &Plan, over: &AtomicBool) {
+/// Injects all kinds of faults concurrently until `stop` is set.
+pub(super) async fn inject(cluster: &Arc<Cluster>, report: &Report, plan: &Plan, stop: &AtomicBool) {
     let faults = Faults { cluster, report };
     let rng = |number| Rng::with_seed(plan.seed.wrapping_mul(31).wrapping_add(number));
     tokio::join!(
-        faults.end_backends(rng(1), over),
-        faults.lock_tables(rng(2), over),
-        faults.lock_tables(rng(3), over),
-        faults.rewrite_tables(rng(4), over),
-        faults.move_a_user(rng(5), over),
-        faults.end_the_server(LIFE_OF_THE_SERVER.max(plan.duration / 20), over),
+        faults.terminate_backends(rng(1), stop),
+        faults.lock_tables(rng(2), stop),
+        faults.lock_tables(rng(3), stop),
+        faults.rewrite_tables(rng(4), stop),
+        faults.move_users(rng(5), stop),
+        faults.restart_server(MIN_RESTART_INTERVAL.max(plan.duration / 20), stop),
     );
 }
 
@@ -39,8 +39,8 @@ struct Faults<'r> {
 }
 
 impl Faults<'_> {
-    async fn end_backends(&self, mut rng: Rng, over: &AtomicBool) {
-        while !over.load(Ordering::Relaxed) {
+    async fn terminate_backends(&self, mut rng: Rng, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
             let (function, counter) = if rng.bool() {
                 ("pg_terminate_backend", &self.report.terminated)
             } else {
@@ -55,12 +55,12 @@ impl Faults<'_> {
             {
                 counter.add(rows.len() as u64);
             }
-            pause(&mut rng, PAUSE).await;
+            pause(&mut rng, MAX_PAUSE_MS).await;
         }
     }
 
-    async fn lock_tables(&self, mut rng: Rng, over: &AtomicBool) {
-        while !over.load(Ordering::Relaxed) {
+    async fn lock_tables(&self, mut rng: Rng, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
             let table = match rng.u8(..10) {
                 0 => "canary.users".to_owned(),
                 1..6 => format!("{}.items", random_tenant(&mut rng).quoted()),
@@ -73,16 +73,16 @@ impl Faults<'_> {
                     .is_ok()
             {
                 self.report.locked.add(1);
-                pause(&mut rng, LONGEST_LOCK).await;
+                pause(&mut rng, MAX_LOCK_MS).await;
                 let _ = connection.close().await;
             }
-            pause(&mut rng, PAUSE).await;
+            pause(&mut rng, MAX_PAUSE_MS).await;
         }
     }
 
-    /// As a migration does that changes a column's type.
-    async fn rewrite_tables(&self, mut rng: Rng, over: &AtomicBool) {
-        while !over.load(Ordering::Relaxed) {
+    /// Rewrites tables, as a migration that changes the type of a column.
+    async fn rewrite_tables(&self, mut rng: Rng, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
             let kind = if rng.bool() { "numeric" } else { "double precision" };
             let statement = format!(
                 "ALTER TABLE {}.items ALTER price TYPE {kind} USING price::text::{kind}",
@@ -93,26 +93,26 @@ impl Faults<'_> {
             {
                 self.report.rewritten.add(1);
             }
-            pause(&mut rng, PAUSE).await;
+            pause(&mut rng, MAX_PAUSE_MS).await;
         }
     }
 
-    async fn move_a_user(&self, mut rng: Rng, over: &AtomicBool) {
-        while !over.load(Ordering::Relaxed) {
+    async fn move_users(&self, mut rng: Rng, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
             let statement = fleet::move_user(random_tenant(&mut rng));
             if let Some(mut connection) = self.connect().await
                 && connection.execute(sqlx::AssertSqlSafe(statement)).await.is_ok()
             {
                 self.report.moved.add(1);
             }
-            pause(&mut rng, PAUSE).await;
+            pause(&mut rng, MAX_PAUSE_MS).await;
         }
     }
 
-    async fn end_the_server(&self, life: Duration, over: &AtomicBool) {
+    async fn restart_server(&self, interval: Duration, stop: &AtomicBool) {
         for end in [Cluster::kill, Cluster::stop].into_iter().cycle() {
-            tokio::time::sleep(life / 2).await;
-            if over.load(Ordering::Relaxed) {
+            tokio::time::sleep(interval / 2).await;
+            if stop.load(Ordering::Relaxed) {
                 return;
             }
             let cluster = Arc::clone(self.cluster);
@@ -123,12 +123,12 @@ impl Faults<'_> {
             .await
             .unwrap();
             self.report.restarted.add(1);
-            tokio::time::sleep(life / 2).await;
+            tokio::time::sleep(interval / 2).await;
         }
     }
 
-    /// None while the server is away. It does not wait for locks for long: a service that forgot to end
-    /// its transactions would hold them for ever.
+    /// Returns `None` if the server is down. The lock timeout is short, because a transaction that the service left
+    /// open would hold its locks forever.
     async fn connect(&self) -> Option<PgConnection> {
         let url = self.cluster.url(DATABASE, "postgres");
         let mut connection = PgConnection::connect(&url).await.ok()?;
@@ -142,6 +142,6 @@ fn random_tenant(rng: &mut Rng) -> Tenant {
     tenants.nth(rng.usize(..tenants.len())).unwrap()
 }
 
-async fn pause(rng: &mut Rng, longest: u64) {
-    tokio::time::sleep(Duration::from_millis(rng.u64(..longest))).await;
+async fn pause(rng: &mut Rng, max_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(rng.u64(..max_ms))).await;
 }

@@ -1,7 +1,7 @@
-//! Clients who ask, hang up, and look closely at every answer.
+//! Clients that send requests, disconnect, and verify every response.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -14,44 +14,47 @@ use serde_json::Value;
 use super::CONNECTIONS;
 use super::report::{Finding, Report};
 use crate::support::fleet::{self, MOVING_USER, Tenant};
-use crate::support::{Answer, client as http};
+use crate::support::{Answer, client as http, wait_until};
 
-/// A client who hangs up waits at most so many microseconds before.
-const PATIENCE: u64 = 4000;
+/// Maximum time before a client disconnects, in microseconds.
+const MAX_DISCONNECT_US: u64 = 4000;
 
-/// So often each user may be asked for until the answer is theirs, when all is over.
-const TRIES_IN_THE_END: usize = 5;
+/// Maximum wait for a response, longer than any timeout of the service.
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What may be expected of the database.
+/// Maximum retries for each user after the last fault.
+const MAX_FINAL_RETRIES: usize = 5;
+
+/// Phase of the soak test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weather {
-    /// Nothing goes wrong but that clients hang up.
-    Calm,
-    /// Everything does.
-    Storm,
+pub(super) enum Phase {
+    /// Clients disconnect, but the database has no faults.
+    WithoutFaults,
+    /// All kinds of faults happen.
+    WithFaults,
 }
 
-impl Weather {
-    /// In calm weather no client waits for another, so that whoever hangs up does so on work at the
-    /// database. In a storm there are far more clients than connections.
+impl Phase {
+    /// Returns the number of clients. Without faults there is a connection for each client, so that a
+    /// disconnect happens during database work.
     pub(super) fn clients(self) -> usize {
         match self {
-            Self::Calm => CONNECTIONS,
-            Self::Storm => 6 * CONNECTIONS,
+            Self::WithoutFaults => CONNECTIONS,
+            Self::WithFaults => 6 * CONNECTIONS,
         }
     }
 
-    /// Of a hundred requests so many are given up by their client.
-    fn hang_ups(self) -> u8 {
+    /// Returns the percentage of requests with a disconnect.
+    fn disconnect_percentage(self) -> u8 {
         match self {
-            Self::Calm => 50,
-            Self::Storm => 15,
+            Self::WithoutFaults => 50,
+            Self::WithFaults => 15,
         }
     }
 }
 
-/// A question and what is known of its answer.
-enum Question {
+/// A request and what its response must contain.
+enum Probe {
     Orders {
         tenant: Tenant,
         user: String,
@@ -59,90 +62,94 @@ enum Question {
         limit: usize,
         cursor: Option<String>,
     },
-    OfTheMovingUser,
-    OfAUserWithoutTenant(String),
-    OfNobody,
-    WithABadLimit,
+    MovingUser,
+    UserWithoutTenant(String),
+    UnknownUser,
+    InvalidLimit,
     Ready,
 }
 
-/// A client on a connection of its own, kept alive, until `over`.
-pub(super) async fn client(address: &str, report: &Report, weather: Weather, seed: u64, over: &AtomicBool) {
+/// Sends requests on one kept-alive connection until `stop` is set.
+pub(super) async fn client(address: &str, report: &Report, phase: Phase, seed: u64, stop: &AtomicBool) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut rng = Rng::with_seed(seed);
     let mut next = None;
-    while !over.load(Ordering::Relaxed) {
-        let question = next.take().unwrap_or_else(|| Question::random(&mut rng, weather));
-        let asked = ask(&client, format!("{address}{}", question.path()));
-        let answer = if rng.u8(..100) < weather.hang_ups() {
-            let patience = Duration::from_micros(rng.u64(..PATIENCE));
-            tokio::time::timeout(patience, asked).await
+    while !stop.load(Ordering::Relaxed) {
+        let probe = next.take().unwrap_or_else(|| Probe::random(&mut rng, phase));
+        let request = send(&client, format!("{address}{}", probe.path()));
+        let answer = if rng.u8(..100) < phase.disconnect_percentage() {
+            let timeout = Duration::from_micros(rng.u64(..MAX_DISCONNECT_US));
+            tokio::time::timeout(timeout, request).await
         } else {
-            Ok(asked.await)
+            Ok(request.await)
         };
         match answer {
-            Err(_) => report.hung_up.add(1),
-            Ok(Ok(answer)) => next = question.judge(&answer, report),
-            Ok(Err(broken)) => report.found(Finding::OutsideTheTable, broken),
+            Err(_) => report.disconnected.add(1),
+            Ok(Ok(answer)) => next = probe.verify(&answer, report),
+            Ok(Err(error)) => report.add(Finding::OutsideTheErrorTable, error),
         }
     }
 }
 
-async fn ask(client: &Client<HttpConnector, Body>, url: String) -> Result<Answer, String> {
+async fn send(client: &Client<HttpConnector, Body>, url: String) -> Result<Answer, String> {
     let request = Request::get(url).body(Body::empty()).unwrap();
-    let response = client
-        .request(request)
+    let answer = async {
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        Answer::read(response.map(Body::new))
+            .await
+            .map_err(|error| format!("{error:?}"))
+    };
+    tokio::time::timeout(RESPONSE_TIMEOUT, answer)
         .await
-        .map_err(|error| format!("{error:?}"))?;
-    Answer::read(response.map(Body::new))
-        .await
-        .map_err(|error| format!("{error:?}"))
+        .unwrap_or_else(|_| Err(format!("no response within {RESPONSE_TIMEOUT:?}")))
 }
 
-/// Waits until the service is ready again.
-pub(super) async fn recovered(address: &str) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while http::get(format!("{address}/readyz")).await.unwrap().status != 200 {
-        assert!(Instant::now() < deadline, "it does not recover");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Waits until the service is ready.
+pub(super) async fn wait_until_ready(address: &str) {
+    wait_until("the service is ready", async || {
+        http::get(format!("{address}/readyz")).await.unwrap().status == 200
+    })
+    .await;
 }
 
-/// All is as if nothing had happened.
-pub(super) async fn every_user_once(address: &str, report: &Report) {
+/// Verifies the orders of every user after the last fault.
+pub(super) async fn check_every_user(address: &str, report: &Report) {
     for tenant in fleet::tenants() {
         for user in tenant.users() {
-            let question = Question::Orders {
+            let probe = Probe::Orders {
                 tenant,
                 user,
                 skip: 0,
                 limit: 100,
                 cursor: None,
             };
-            let url = format!("{address}{}", question.path());
+            let url = format!("{address}{}", probe.path());
             let mut answer = http::get(url.clone()).await.unwrap();
-            for _ in 0..TRIES_IN_THE_END {
+            for _ in 0..MAX_FINAL_RETRIES {
                 if answer.status == 200 {
                     break;
                 }
                 answer = http::get(url.clone()).await.unwrap();
             }
             if answer.status == 200 {
-                question.judge(&answer, report);
+                probe.verify(&answer, report);
             } else {
-                report.found(
+                report.add(
                     Finding::WrongAnswer,
-                    format!("{url} is not well again: {}", answer.text()),
+                    format!("{url} does not recover: {}", answer.text()),
                 );
             }
         }
     }
 }
 
-impl Question {
-    fn random(rng: &mut Rng, weather: Weather) -> Self {
-        // In calm weather no connection may be lost, as it is to a tenant that is missing.
-        let kinds = if weather == Weather::Calm { 95 } else { 100 };
+impl Probe {
+    fn random(rng: &mut Rng, phase: Phase) -> Self {
+        // A missing tenant closes the connection, which is a finding without faults.
+        let kinds = if phase == Phase::WithoutFaults { 95 } else { 100 };
         match rng.u8(..kinds) {
             0..85 => {
                 let mut tenants = fleet::tenants();
@@ -156,13 +163,13 @@ impl Question {
                     cursor: None,
                 }
             }
-            85..91 => Self::OfTheMovingUser,
-            91..93 => Self::OfNobody,
-            93..94 => Self::WithABadLimit,
+            85..91 => Self::MovingUser,
+            91..93 => Self::UnknownUser,
+            93..94 => Self::InvalidLimit,
             94..95 => Self::Ready,
             _ => {
                 let users: Vec<_> = fleet::users_without_tenant().collect();
-                Self::OfAUserWithoutTenant(rng.choice(users).unwrap())
+                Self::UserWithoutTenant(rng.choice(users).unwrap())
             }
         }
     }
@@ -177,43 +184,43 @@ impl Question {
                     .map_or(String::new(), |cursor| format!("&cursor={cursor}"));
                 format!("/users/{user}/orders?limit={limit}{cursor}")
             }
-            Self::OfTheMovingUser => format!("/users/{MOVING_USER}/orders"),
-            Self::OfAUserWithoutTenant(user) => format!("/users/{user}/orders"),
-            Self::OfNobody => "/users/nobody/orders".to_owned(),
-            Self::WithABadLimit => "/users/nobody/orders?limit=0".to_owned(),
+            Self::MovingUser => format!("/users/{MOVING_USER}/orders"),
+            Self::UserWithoutTenant(user) => format!("/users/{user}/orders"),
+            Self::UnknownUser => "/users/unknown/orders".to_owned(),
+            Self::InvalidLimit => "/users/unknown/orders?limit=0".to_owned(),
             Self::Ready => "/readyz".to_owned(),
         }
     }
 
-    /// Counts the answer, or tells what is wrong with it. The next page's question, if there is one.
-    fn judge(self, answer: &Answer, report: &Report) -> Option<Self> {
+    /// Counts the response or adds a finding. Returns the probe for the next page, if there is one.
+    fn verify(self, answer: &Answer, report: &Report) -> Option<Self> {
         if answer.status == 200 {
-            return self.judge_page(answer, report);
+            return self.verify_page(answer, report);
         }
         let problem = problem(answer);
         match (&self, problem.as_deref()) {
-            (Self::OfNobody, Some("user-not-found"))
-            | (Self::WithABadLimit, Some("bad-request"))
-            | (Self::OfAUserWithoutTenant(_), Some("tenant-unavailable")) => report.refused.add(1),
-            (Self::WithABadLimit, _) => self.outside(answer, report),
-            // Also in calm weather a machine may stand still for longer than a statement may take.
+            (Self::UnknownUser, Some("user-not-found"))
+            | (Self::InvalidLimit, Some("bad-request"))
+            | (Self::UserWithoutTenant(_), Some("tenant-unavailable")) => report.rejected.add(1),
+            (Self::InvalidLimit, _) => self.add_outside_the_error_table(answer, report),
+            // Also without faults, a busy machine can pause for longer than the statement timeout.
             (_, Some("database-unavailable")) => report.unavailable.add(1),
             (_, Some("timeout")) => report.timed_out.add(1),
-            _ => self.outside(answer, report),
+            _ => self.add_outside_the_error_table(answer, report),
         }
         None
     }
 
-    fn outside(&self, answer: &Answer, report: &Report) {
-        report.found(
-            Finding::OutsideTheTable,
+    fn add_outside_the_error_table(&self, answer: &Answer, report: &Report) {
+        report.add(
+            Finding::OutsideTheErrorTable,
             format!("{}: {} {}", self.path(), answer.status, answer.text()),
         );
     }
 
-    fn judge_page(self, answer: &Answer, report: &Report) -> Option<Self> {
+    fn verify_page(self, answer: &Answer, report: &Report) -> Option<Self> {
         let wrong = |finding| {
-            report.found(finding, format!("{}: {}", self.path(), answer.text()));
+            report.add(finding, format!("{}: {}", self.path(), answer.text()));
             None
         };
         let (tenant, user, skip, limit) = match &self {
@@ -224,8 +231,8 @@ impl Question {
                 limit,
                 ..
             } => (*tenant, user.as_str(), *skip, *limit),
-            // Whichever tenant they are told to be of, all of the answer must be that one's.
-            Self::OfTheMovingUser => {
+            // The whole response must be of one tenant, before or after the move.
+            Self::MovingUser => {
                 let organization = answer.json()["user"]["organization_id"].clone();
                 match fleet::tenants().find(|tenant| organization == tenant.name) {
                     Some(tenant) => (tenant, MOVING_USER, 0, 100),
@@ -233,12 +240,12 @@ impl Question {
                 }
             }
             Self::Ready => {
-                report.right.add(1);
+                report.correct.add(1);
                 return None;
             }
-            // A trap.
-            Self::OfAUserWithoutTenant(_) => return wrong(Finding::ForeignRow),
-            Self::OfNobody | Self::WithABadLimit => return wrong(Finding::WrongAnswer),
+            // These rows are in `public`, which must never be read.
+            Self::UserWithoutTenant(_) => return wrong(Finding::ForeignRow),
+            Self::UnknownUser | Self::InvalidLimit => return wrong(Finding::WrongAnswer),
         };
         let mut page = answer.json();
         let cursor = page.as_object_mut().unwrap().remove("next_cursor");
@@ -249,7 +256,7 @@ impl Question {
                 Finding::WrongAnswer
             });
         }
-        report.right.add(1);
+        report.correct.add(1);
         match (cursor, self) {
             (Some(Value::String(cursor)), Self::Orders { user, .. }) => Some(Self::Orders {
                 tenant,
@@ -263,7 +270,7 @@ impl Question {
     }
 }
 
-/// The name of the problem, where the answer is one of the error table and whole.
+/// Returns the name of the problem if the response is complete and in the error table.
 fn problem(answer: &Answer) -> Option<String> {
     let body: Value = serde_json::from_slice(&answer.body).ok()?;
     let name = body["type"].as_str()?.strip_prefix("/problems/")?;
@@ -274,7 +281,7 @@ fn problem(answer: &Answer) -> Option<String> {
         "timeout" => 504,
         _ => return None,
     };
-    let is_whole = answer.status == status
+    let is_complete = answer.status == status
         && body["status"] == status
         && answer.header("content-type") == Some("application/problem+json")
         && body["request_id"].as_str() == answer.header("x-request-id")
@@ -282,5 +289,5 @@ fn problem(answer: &Answer) -> Option<String> {
             .iter()
             .all(|member| body[member].is_string())
         && answer.header("retry-after").is_some() == (name == "database-unavailable");
-    is_whole.then(|| name.to_owned())
+    is_complete.then(|| name.to_owned())
 }

@@ -1,8 +1,8 @@
-//! The canary soak: tenants with hostile names, more clients than connections, and everything that can
-//! go wrong at once. It fails on a single row of another tenant's, a wrong answer, one outside the error
-//! table, or a connection that carries anything from one request to the next.
+//! The soak test: tenants with hostile names, more clients than connections, and many kinds of faults at once.
+//! It fails on a row of another tenant, a wrong response, a response outside the error table, or a connection
+//! with the state of an earlier request.
 //!
-//! `SOAK_DURATION` (such as `5m`) and `SOAK_SEED` make it longer, and its choices the same again.
+//! `SOAK_DURATION` (such as `5m`) sets the duration. `SOAK_SEED` repeats the random choices of an earlier run.
 
 mod faults;
 mod load;
@@ -19,13 +19,14 @@ use tokio::task::JoinSet;
 
 use crate::support::fleet::{self, Lookup};
 use crate::support::{Cluster, PgBouncer, ServiceProcess};
-use load::Weather;
+use load::Phase;
 use report::Report;
 
 const DATABASE: &str = "postgres";
 const CONNECTIONS: usize = 4;
-/// One for the isolation check, and two for each slot: a connection is renewed once when there are many tenants.
-const BACKENDS_IN_CALM: usize = 2 * CONNECTIONS + 1;
+/// One backend for the isolation check, and two for each slot: a connection is replaced once when the affinity
+/// is enabled.
+const MAX_BACKENDS_WITHOUT_FAULTS: usize = 2 * CONNECTIONS + 1;
 
 struct Plan {
     duration: Duration,
@@ -33,7 +34,7 @@ struct Plan {
 }
 
 impl Plan {
-    #[expect(clippy::disallowed_methods, reason = "no settings of the service's")]
+    #[expect(clippy::disallowed_methods, reason = "not settings of the service")]
     fn from_environment() -> Self {
         let duration = std::env::var("SOAK_DURATION").map_or(Duration::from_secs(6), |text| {
             humantime::parse_duration(&text).expect("SOAK_DURATION is a duration such as 5m")
@@ -47,14 +48,14 @@ impl Plan {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn straight_to_postgresql() {
+async fn faults_leak_no_rows_on_direct_connections() {
     let cluster = Arc::new(Cluster::start().await);
     let url = cluster.url(DATABASE, "postgres");
     Box::pin(soak(cluster, &url, Lookup::Plain)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn through_pgbouncer() {
+async fn faults_leak_no_rows_through_pgbouncer() {
     let cluster = Arc::new(Cluster::start().await);
     let Some(pooler) = PgBouncer::before(&cluster, "transaction", "") else {
         return;
@@ -88,50 +89,50 @@ async fn soak(cluster: Arc<Cluster>, url: &str, lookup: Lookup) {
     let address = service.url();
     service.line_with("the database is ready");
 
-    let over = Arc::new(AtomicBool::new(false));
-    let calm = clients(&address, &report, &plan, Weather::Calm, &over);
-    let ((), backends) = tokio::join!(calm, backends_seen(&cluster, &over));
-    report.backends_in_calm(backends, BACKENDS_IN_CALM);
-    let over = Arc::new(AtomicBool::new(false));
-    let storm = clients(&address, &report, &plan, Weather::Storm, &over);
-    tokio::join!(storm, faults::storm(&cluster, &report, &plan, &over));
-    load::recovered(&address).await;
-    load::every_user_once(&address, &report).await;
-    nothing_is_open(&cluster, &report).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let requests = run_clients(&address, &report, &plan, Phase::WithoutFaults, &stop);
+    let ((), backends) = tokio::join!(requests, count_backends(&cluster, &stop));
+    report.check_backends(backends, MAX_BACKENDS_WITHOUT_FAULTS);
+    let stop = Arc::new(AtomicBool::new(false));
+    let requests = run_clients(&address, &report, &plan, Phase::WithFaults, &stop);
+    tokio::join!(requests, faults::inject(&cluster, &report, &plan, &stop));
+    load::wait_until_ready(&address).await;
+    load::check_every_user(&address, &report).await;
+    check_open_transactions(&cluster, &report).await;
 
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
     report.read_log(&cluster.log());
-    report.tell();
+    report.print();
     report.assert_clean(&service.read_to_end());
 }
 
-/// Lets clients ask for as long as the weather lasts, and sets `over` then.
-async fn clients(address: &str, report: &Arc<Report>, plan: &Plan, weather: Weather, over: &Arc<AtomicBool>) {
+/// Runs the clients of a phase to its end, then sets `stop`.
+async fn run_clients(address: &str, report: &Arc<Report>, plan: &Plan, phase: Phase, stop: &Arc<AtomicBool>) {
     let mut clients = JoinSet::new();
-    for number in 0..weather.clients() {
-        let (address, report, over) = (address.to_owned(), Arc::clone(report), Arc::clone(over));
+    for number in 0..phase.clients() {
+        let (address, report, stop) = (address.to_owned(), Arc::clone(report), Arc::clone(stop));
         let seed = plan.seed.wrapping_add(number as u64);
-        clients.spawn(async move { load::client(&address, &report, weather, seed, &over).await });
+        clients.spawn(async move { load::client(&address, &report, phase, seed, &stop).await });
     }
-    let quarters = match weather {
-        Weather::Calm => 1,
-        Weather::Storm => 3,
+    let quarters = match phase {
+        Phase::WithoutFaults => 1,
+        Phase::WithFaults => 3,
     };
     for _ in 0..5 * quarters {
         tokio::time::sleep(plan.duration / 20).await;
-        report.progress();
+        report.print_progress();
     }
-    over.store(true, Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
 }
 
-/// Counts the backends that the service has had, by looking again and again.
-async fn backends_seen(cluster: &Cluster, over: &AtomicBool) -> usize {
+/// Returns the number of different backends of the service until `stop` is set.
+async fn count_backends(cluster: &Cluster, stop: &AtomicBool) -> usize {
     let mut connection = cluster.connect(DATABASE).await;
     let mut seen = HashSet::new();
-    while !over.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         let backends = "SELECT pid, backend_start::text FROM pg_stat_activity
                         WHERE application_name = 'tenant-orders'";
         for row in connection.fetch_all(backends).await.unwrap() {
@@ -142,8 +143,8 @@ async fn backends_seen(cluster: &Cluster, over: &AtomicBool) -> usize {
     seen.len()
 }
 
-/// Waits until all the service's transactions are over. What is open then was forgotten.
-async fn nothing_is_open(cluster: &Cluster, report: &Report) {
+/// Waits until all backends of the service are idle. A transaction that stays open is a finding.
+async fn check_open_transactions(cluster: &Cluster, report: &Report) {
     let mut connection = cluster.connect(DATABASE).await;
     for _ in 0..500 {
         let open: i64 = sqlx::query_scalar(
@@ -157,5 +158,5 @@ async fn nothing_is_open(cluster: &Cluster, report: &Report) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    report.poisoned("a transaction stays open");
+    report.add_leftover_state("a transaction stays open");
 }

@@ -1,4 +1,4 @@
-//! What a soak saw.
+//! Counters and findings of the soak test.
 
 use std::fmt::Write;
 use std::sync::Mutex;
@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::support::fleet::Lookup;
 
-/// So many findings of a kind are told in full.
-const TOLD: usize = 5;
+/// Maximum findings of a kind that are printed.
+const MAX_PRINTED: usize = 5;
 
 #[derive(Default)]
 pub(super) struct Counter(AtomicU64);
@@ -23,14 +23,15 @@ impl Counter {
     }
 }
 
-/// What must never be seen.
+/// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finding {
     ForeignRow,
     WrongAnswer,
-    OutsideTheTable,
-    Poisoned,
-    /// Not a leak, but a connection was given up where nothing had gone wrong with it.
+    OutsideTheErrorTable,
+    /// A connection with the state of an earlier request.
+    LeftoverState,
+    /// Not a leak: a connection was closed without an error.
     WastedConnection,
 }
 
@@ -38,11 +39,11 @@ pub(super) struct Report {
     lookup: Lookup,
     seed: u64,
     start: Instant,
-    pub(super) right: Counter,
-    pub(super) refused: Counter,
+    pub(super) correct: Counter,
+    pub(super) rejected: Counter,
     pub(super) unavailable: Counter,
     pub(super) timed_out: Counter,
-    pub(super) hung_up: Counter,
+    pub(super) disconnected: Counter,
     pub(super) terminated: Counter,
     pub(super) cancelled: Counter,
     pub(super) locked: Counter,
@@ -54,16 +55,16 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(lookup: Lookup, seed: u64) -> Self {
-        println!("soak, {lookup:?} look-ups: SOAK_SEED={seed}");
+        println!("soak, {lookup:?} lookups: SOAK_SEED={seed}");
         Self {
             lookup,
             seed,
             start: Instant::now(),
-            right: Counter::default(),
-            refused: Counter::default(),
+            correct: Counter::default(),
+            rejected: Counter::default(),
             unavailable: Counter::default(),
             timed_out: Counter::default(),
-            hung_up: Counter::default(),
+            disconnected: Counter::default(),
             terminated: Counter::default(),
             cancelled: Counter::default(),
             locked: Counter::default(),
@@ -74,28 +75,30 @@ impl Report {
         }
     }
 
-    pub(super) fn found(&self, finding: Finding, what: String) {
-        self.findings.lock().unwrap().push((finding, what));
+    pub(super) fn add(&self, finding: Finding, description: String) {
+        self.findings.lock().unwrap().push((finding, description));
     }
 
-    pub(super) fn poisoned(&self, what: &str) {
-        self.found(Finding::Poisoned, what.to_owned());
+    pub(super) fn add_leftover_state(&self, description: &str) {
+        self.add(Finding::LeftoverState, description.to_owned());
     }
 
-    /// An answer that the database did not give in time costs its connection. That of a client who hung
-    /// up is not counted, but such answers are rare: where each such client cost one, it would be many.
-    pub(super) fn backends_in_calm(&self, seen: usize, needed: usize) {
-        let lost = self.timed_out.get() + self.unavailable.get() + self.hung_up.get() / 100;
-        let most = needed + usize::try_from(lost).unwrap();
-        if seen > most {
-            self.found(
+    /// Adds a finding if the service used more backends than the phase without faults needs.
+    ///
+    /// A timeout closes its connection. Timeouts after a disconnect are not counted; 1 % of the disconnects
+    /// allows for them, while a service that closes a connection on every disconnect exceeds the limit.
+    pub(super) fn check_backends(&self, seen: usize, needed: usize) {
+        let closed = self.timed_out.get() + self.unavailable.get() + self.disconnected.get() / 100;
+        let max = needed + usize::try_from(closed).unwrap();
+        if seen > max {
+            self.add(
                 Finding::WastedConnection,
-                format!("{seen} backends where {most} do: clients who hang up cost connections"),
+                format!("{seen} backends, expected at most {max}: client disconnects close connections"),
             );
         }
     }
 
-    /// Takes from PostgreSQL's log what the table of users, and the server itself, saw on a connection.
+    /// Adds a finding for each line of PostgreSQL's log that reports leftover state on a connection.
     pub(super) fn read_log(&self, log: &str) {
         for line in log.lines() {
             if [
@@ -106,7 +109,7 @@ impl Report {
             .iter()
             .any(|mark| line.contains(mark) && !line.contains("RAISE EXCEPTION"))
             {
-                self.poisoned(line);
+                self.add_leftover_state(line);
             }
         }
     }
@@ -118,20 +121,20 @@ impl Report {
 
     fn requests(&self) -> u64 {
         [
-            &self.right,
-            &self.refused,
+            &self.correct,
+            &self.rejected,
             &self.unavailable,
             &self.timed_out,
-            &self.hung_up,
+            &self.disconnected,
         ]
         .map(Counter::get)
         .iter()
         .sum()
     }
 
-    pub(super) fn progress(&self) {
+    pub(super) fn print_progress(&self) {
         println!(
-            "{:4} s, {:?} look-ups: {} requests, {} findings",
+            "{:4} s, {:?} lookups: {} requests, {} findings",
             self.start.elapsed().as_secs(),
             self.lookup,
             self.requests(),
@@ -139,63 +142,66 @@ impl Report {
         );
     }
 
-    pub(super) fn tell(&self) {
+    pub(super) fn print(&self) {
         let seconds = self.start.elapsed().as_secs();
         let mut text = format!(
-            "\n{:?} look-ups, {seconds} s, SOAK_SEED={}\n",
+            "\n{:?} lookups, {seconds} s, SOAK_SEED={}\n",
             self.lookup, self.seed
         );
         let counters = [
             ("requests", self.requests()),
-            ("  answered in full", self.right.get()),
-            ("  refused, as they should be", self.refused.get()),
-            ("  database or tenant unavailable", self.unavailable.get()),
-            ("  out of time", self.timed_out.get()),
-            ("  given up by their client", self.hung_up.get()),
+            ("  correct responses", self.correct.get()),
+            ("  expected rejections", self.rejected.get()),
+            ("  database unavailable", self.unavailable.get()),
+            ("  timeouts", self.timed_out.get()),
+            ("  client disconnects", self.disconnected.get()),
             ("backends terminated", self.terminated.get()),
             ("statements cancelled", self.cancelled.get()),
             ("tables locked", self.locked.get()),
             ("tables rewritten", self.rewritten.get()),
             ("users moved to another tenant", self.moved.get()),
             ("servers stopped or killed", self.restarted.get()),
-            ("foreign rows seen", self.count(Finding::ForeignRow) as u64),
-            ("wrong answers", self.count(Finding::WrongAnswer) as u64),
+            ("foreign rows", self.count(Finding::ForeignRow) as u64),
+            ("wrong responses", self.count(Finding::WrongAnswer) as u64),
             (
-                "answers outside the error table",
-                self.count(Finding::OutsideTheTable) as u64,
+                "responses outside the error table",
+                self.count(Finding::OutsideTheErrorTable) as u64,
             ),
-            ("connections poisoned", self.count(Finding::Poisoned) as u64),
+            (
+                "connections with leftover state",
+                self.count(Finding::LeftoverState) as u64,
+            ),
         ];
-        for (what, count) in counters {
-            writeln!(text, "{what:36}{count:>10}").unwrap();
+        for (name, count) in counters {
+            writeln!(text, "{name:36}{count:>10}").unwrap();
         }
         println!("{text}");
     }
 
-    pub(super) fn assert_clean(&self, log_of_the_service: &str) {
+    pub(super) fn assert_clean(&self, service_log: &str) {
         let findings = self.findings.lock().unwrap();
-        let mut told = Vec::new();
-        for (kind, what) in findings.iter() {
-            if told.iter().filter(|(told, _)| told == kind).count() < TOLD {
-                told.push((*kind, what));
+        let mut printed = Vec::new();
+        for (kind, description) in findings.iter() {
+            if printed.iter().filter(|(printed, _)| printed == kind).count() < MAX_PRINTED {
+                printed.push((*kind, description));
             }
         }
         assert!(
             findings.is_empty(),
-            "{} findings, such as {told:#?}\nthe service told:\n{}",
+            "{} findings, such as {printed:#?}\nlog of the service:\n{}",
             findings.len(),
-            log_of_the_service.lines().take(20).collect::<Vec<_>>().join("\n"),
+            service_log.lines().take(20).collect::<Vec<_>>().join("\n"),
         );
-        for (what, counter) in [
-            ("answers", &self.right),
-            ("refusals", &self.refused),
-            ("hang-ups", &self.hung_up),
+        for (name, counter) in [
+            ("correct responses", &self.correct),
+            ("rejections", &self.rejected),
+            ("disconnects", &self.disconnected),
             ("terminated backends", &self.terminated),
             ("locks", &self.locked),
             ("moves", &self.moved),
             ("restarts", &self.restarted),
         ] {
-            assert!(counter.get() > 0, "a soak without {what} shows nothing");
+            assert!(counter.get() > 0, "the soak test had no {name}");
         }
     }
 }
