@@ -26,7 +26,7 @@ async fn total_due(service: &Service, path: &str) -> String {
     page["total_due"].as_str().unwrap().to_owned()
 }
 
-/// In EUC_JP, `é` has three bytes: PostgreSQL truncates a name of 31 to one of 21.
+/// In the encoding `EUC_JP`, `é` has three bytes: PostgreSQL truncates a name of 31 to one of 21.
 #[tokio::test]
 async fn name_that_the_server_truncates_is_no_tenant() {
     let options = "ENCODING 'EUC_JP' LC_COLLATE 'C' LC_CTYPE 'C'";

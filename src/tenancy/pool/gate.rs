@@ -1,10 +1,5 @@
 //! Connecting, with one backoff for the whole pool.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "the pool is where the service's connections are made"
-)]
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,10 +1,6 @@
 //! The pool: connections to PostgreSQL, at most as many as there are slots.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "the pool is where the service's connections are made"
-)]
-
+mod affinity;
 mod connection;
 mod gate;
 mod slots;

@@ -9,10 +9,12 @@
 //! - If no slot is idle, a request is overtaken by later ones only until about twice as many were served as
 //!   waited before it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::affinity::{Affinity, Wear};
 
 /// Maximum time for which a request waits for its preferred slot while others are idle.
 pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(20);
@@ -20,14 +22,10 @@ pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(20);
 const MAX_PREFERRED_WAITERS: usize = 2;
 /// Time after which an idle connection is closed.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Age after which a connection is closed: the server's process grows with every table that it has read.
-const MAX_LIFETIME: Duration = Duration::from_mins(30);
-/// Age after which a connection is closed if it served too many tenants that prefer another slot.
-const MAX_MISPLACED_LIFETIME: Duration = Duration::from_mins(1);
 
 /// The slots of a pool, each for one connection `C`, and the requests that wait for one. `W` wakes a request.
 pub(super) struct Slots<C, W> {
-    slots: Vec<Slot<C>>,
+    all: Vec<Slot<C>>,
     /// The idle slots, in the order in which they became idle. The last is taken first, so that the
     /// connections that are not needed reach their idle timeout.
     idle: Vec<usize>,
@@ -53,13 +51,6 @@ struct Held<C> {
     connection: C,
     wear: Wear,
     idle_since: Instant,
-}
-
-/// What the server's process behind a connection has been through.
-#[derive(Debug, Clone, Copy)]
-struct Wear {
-    created_at: Instant,
-    misplaced_checkouts: usize,
 }
 
 /// A slot that a request has, and the connection that was idle in it.
@@ -103,26 +94,15 @@ pub(super) struct Counts {
     pub(super) waiting: usize,
 }
 
-/// Counts tenants, until there are more than a connection keeps statements for.
-struct Affinity {
-    threshold: usize,
-    tenants: HashSet<u64>,
-    enabled_at: Option<Instant>,
-}
-
 impl<C, W> Slots<C, W> {
     /// `limit` slots. Tenants prefer slots once there are more than `affinity_threshold`.
     pub(super) fn new(limit: usize, affinity_threshold: usize) -> Self {
         Self {
-            slots: (0..limit).map(|_| Slot::Idle(None)).collect(),
+            all: (0..limit).map(|_| Slot::Idle(None)).collect(),
             idle: (0..limit).rev().collect(),
             waiters: VecDeque::new(),
             granted: HashMap::new(),
-            affinity: Affinity {
-                threshold: affinity_threshold,
-                tenants: HashSet::new(),
-                enabled_at: None,
-            },
+            affinity: Affinity::new(affinity_threshold),
             check_outs: 0,
             last_ticket: 0,
             is_closed: false,
@@ -189,17 +169,14 @@ impl<C, W> Slots<C, W> {
 
     /// Records that the slot in use has a new connection.
     pub(super) fn connected(&mut self, slot: usize, now: Instant) {
-        if let Some(Slot::InUse { wear, .. }) = self.slots.get_mut(slot) {
-            *wear = Some(Wear {
-                created_at: now,
-                misplaced_checkouts: 0,
-            });
+        if let Some(Slot::InUse { wear, .. }) = self.all.get_mut(slot) {
+            *wear = Some(Wear::new(now));
         }
     }
 
     /// Returns whether the slot's connection is to be closed rather than used again.
     pub(super) fn is_expired(&self, slot: usize, now: Instant) -> bool {
-        match self.slots.get(slot) {
+        match self.all.get(slot) {
             Some(Slot::InUse { wear: Some(wear), .. }) => {
                 self.is_closed || self.affinity.is_expired(*wear, now)
             }
@@ -209,7 +186,7 @@ impl<C, W> Slots<C, W> {
 
     /// Returns a slot with its connection. The waker of the request that gets it is returned.
     pub(super) fn check_in(&mut self, slot: usize, connection: C, now: Instant) -> Option<W> {
-        let Some(Slot::InUse { wear: Some(wear), .. }) = self.slots.get(slot) else {
+        let Some(Slot::InUse { wear: Some(wear), .. }) = self.all.get(slot) else {
             return self.free(slot, now);
         };
         let held = Held {
@@ -226,7 +203,7 @@ impl<C, W> Slots<C, W> {
     }
 
     fn put(&mut self, slot: usize, held: Option<Held<C>>, now: Instant) -> Option<W> {
-        *self.slots.get_mut(slot)? = Slot::Idle(held);
+        *self.all.get_mut(slot)? = Slot::Idle(held);
         self.idle.push(slot);
         let waiter = self.waiters.remove(self.next_waiter(slot, now)?)?;
         let granted = self.check_out(slot, waiter.tenant, now);
@@ -242,7 +219,7 @@ impl<C, W> Slots<C, W> {
             self.is_closed || now - held.idle_since > IDLE_TIMEOUT || affinity.is_expired(held.wear, now)
         };
         let mut expired = Vec::new();
-        for (number, slot) in self.slots.iter_mut().enumerate() {
+        for (number, slot) in self.all.iter_mut().enumerate() {
             if let Slot::Idle(held) = slot
                 && let Some(held) = held.take_if(|held| is_expired(held))
             {
@@ -266,7 +243,7 @@ impl<C, W> Slots<C, W> {
     }
 
     pub(super) fn limit(&self) -> usize {
-        self.slots.len()
+        self.all.len()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -276,7 +253,7 @@ impl<C, W> Slots<C, W> {
             in_use: 0,
             waiting: self.waiters.len(),
         };
-        for slot in &self.slots {
+        for slot in &self.all {
             match slot {
                 Slot::Idle(None) => {}
                 Slot::Idle(Some(_)) => {
@@ -300,7 +277,7 @@ impl<C, W> Slots<C, W> {
     }
 
     fn slot_of(&self, tenant: u64) -> Option<usize> {
-        let slot = tenant.checked_rem(u64::try_from(self.slots.len()).ok()?)?;
+        let slot = tenant.checked_rem(u64::try_from(self.all.len()).ok()?)?;
         usize::try_from(slot).ok()
     }
 
@@ -310,7 +287,7 @@ impl<C, W> Slots<C, W> {
         let Some(preferred) = preferred else {
             return Some(any);
         };
-        match self.slots.get(preferred) {
+        match self.all.get(preferred) {
             Some(Slot::InUse { since, .. }) => {
                 let waiters = self
                     .waiters
@@ -336,13 +313,13 @@ impl<C, W> Slots<C, W> {
     fn check_out(&mut self, slot: usize, tenant: Option<u64>, now: Instant) -> CheckedOut<C> {
         self.check_outs += 1;
         self.idle.retain(|idle| *idle != slot);
-        let is_misplaced = self.affinity.enabled_at.is_some()
-            && tenant.is_some_and(|tenant| self.slot_of(tenant) != Some(slot));
+        let is_misplaced =
+            self.affinity.is_enabled() && tenant.is_some_and(|tenant| self.slot_of(tenant) != Some(slot));
         let mut taken = Slot::InUse {
             since: now,
             wear: None,
         };
-        if let Some(place) = self.slots.get_mut(slot) {
+        if let Some(place) = self.all.get_mut(slot) {
             std::mem::swap(place, &mut taken);
         }
         let held = match taken {
@@ -351,36 +328,12 @@ impl<C, W> Slots<C, W> {
         };
         let connection = held.map(|mut held| {
             held.wear.misplaced_checkouts += usize::from(is_misplaced);
-            if let Some(Slot::InUse { wear, .. }) = self.slots.get_mut(slot) {
+            if let Some(Slot::InUse { wear, .. }) = self.all.get_mut(slot) {
                 *wear = Some(held.wear);
             }
             held.connection
         });
         CheckedOut { slot, connection }
-    }
-}
-
-impl Affinity {
-    fn is_enabled_by(&mut self, tenant: u64, now: Instant) -> bool {
-        if self.enabled_at.is_none() {
-            self.tenants.insert(tenant);
-            if self.tenants.len() > self.threshold {
-                self.tenants = HashSet::new();
-                self.enabled_at = Some(now);
-            }
-        }
-        self.enabled_at.is_some()
-    }
-
-    /// A server process keeps what it has read of other slots' tenants until it ends. So a connection expires
-    /// that is older than the affinity, or that served too many of those tenants.
-    fn is_expired(&self, wear: Wear, now: Instant) -> bool {
-        let age = now - wear.created_at;
-        age > MAX_LIFETIME
-            || self
-                .enabled_at
-                .is_some_and(|enabled_at| wear.created_at < enabled_at)
-            || wear.misplaced_checkouts > self.threshold / 4 && age > MAX_MISPLACED_LIFETIME
     }
 }
 

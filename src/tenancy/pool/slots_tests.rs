@@ -1,6 +1,7 @@
 //! Each test moves the clock by hand. Connections are numbers, and so are wakers.
 
 use super::*;
+use crate::tenancy::pool::affinity::{MAX_LIFETIME, MAX_MISPLACED_LIFETIME};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -67,7 +68,7 @@ fn tenant_waits_for_its_preferred_slot_while_others_are_idle() {
     let mut pool = Pool::new(4);
     assert_eq!(pool.slot(2), 2);
     let ticket = pool.wait(6, 1);
-    pool.pass(AFFINITY_TIMEOUT - MS);
+    pool.pass(AFFINITY_TIMEOUT.saturating_sub(MS));
     assert_eq!(pool.granted(ticket), None);
     assert_eq!(pool.check_in(2), Some(1));
     assert_eq!(pool.granted(ticket), Some(2));
