@@ -266,8 +266,8 @@ async fn import_rejects_newer_and_damaged_archives() {
             "unsupported archive format: 2; import it with a newer version of this program",
         ),
         (
-            replace_in(&file, "manifest.json", "\"version\": 2", "\"version\": 9000"),
-            "migration 9000 is unknown: a newer version of this program applied it",
+            replace_in(&file, "manifest.json", "\"version\": 3", "\"version\": 9000"),
+            "migration 9000 is unknown: a newer version of this program, or another folder, applied it",
         ),
         (
             replace_in(&file, "manifest.json", checksum, &"0".repeat(96)),

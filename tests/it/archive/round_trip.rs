@@ -49,7 +49,7 @@ async fn import_restores_what_pg_dump_and_the_service_see() {
     assert_eq!(
         rows,
         [
-            ("_sqlx_migrations", 2),
+            ("_tenant_orders_migrations", 3),
             ("a \"b\"; */ '$$\n", 2),
             ("empty", 0),
             ("items", 7),
