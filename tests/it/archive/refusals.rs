@@ -143,7 +143,7 @@ async fn export_reports_a_history_and_users_that_prevent_an_import() {
     let database = TestDatabase::demo().await;
     database
         .execute(
-            "INSERT INTO client1._sqlx_migrations VALUES (9, 'of another program', now(), true, 'x', 0);
+            "INSERT INTO client1._tenant_orders_migrations VALUES (9, 'of another program', now(), true, 'x', 0);
              UPDATE public.users SET organization_id = 'client2' WHERE id = '1'",
         )
         .await;
@@ -153,7 +153,7 @@ async fn export_reports_a_history_and_users_that_prevent_an_import() {
         [
             "1 user of other organizations that table orders refers to",
             "a migration history that an import accepts: migration 9 is unknown: \
-             a newer version of this program applied it"
+             a newer version of this program, or another folder, applied it"
         ]
     );
 }

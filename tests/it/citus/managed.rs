@@ -47,8 +47,8 @@ async fn check_ignores_shards_and_finds_drift() {
     };
     for url in citus.urls() {
         let none = json!([
-            { "tenant": "client1", "version": 2, "differences": [] },
-            { "tenant": "client2", "version": 2, "differences": [] },
+            { "tenant": "client1", "version": 3, "differences": [] },
+            { "tenant": "client2", "version": 3, "differences": [] },
         ]);
         assert_eq!(check(&url), (Some(0), none));
     }
