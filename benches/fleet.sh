@@ -39,7 +39,7 @@ back_to_version_1() { # 200 tenants per transaction, to fit the lock table
 SET client_min_messages TO warning;
 DO \$\$ BEGIN
     FOR tenant IN $first..least($first + 199, $1) LOOP
-        EXECUTE format('DELETE FROM %1\$I._sqlx_migrations WHERE version > 1; DROP INDEX %1\$I.orders_user_id_idx;
+        EXECUTE format('DELETE FROM %1\$I._tenant_orders_migrations WHERE version > 1; DROP INDEX %1\$I.orders_user_id_idx;
                         ALTER TABLE %1\$I.items ALTER price TYPE double precision', 't' || tenant);
     END LOOP;
 END \$\$;

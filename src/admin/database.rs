@@ -56,7 +56,7 @@ impl AdminDatabase {
         Ok(Self {
             connector: Connector::new(url)?.with_options(ConnectOptions::disable_statement_logging),
             roles: RoleSettings::default(),
-            migrations: Arc::new(MigrationSource::compiled_in()),
+            migrations: Arc::new(MigrationSource::compiled_in().clone()),
         })
     }
 
@@ -65,6 +65,15 @@ impl AdminDatabase {
     pub fn with_roles(&self, roles: &RoleSettings) -> Self {
         Self {
             roles: roles.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same database with other migrations.
+    #[must_use]
+    pub fn with_migrations(&self, migrations: MigrationSource) -> Self {
+        Self {
+            migrations: Arc::new(migrations),
             ..self.clone()
         }
     }

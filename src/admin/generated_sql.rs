@@ -50,7 +50,7 @@ impl GeneratedSql {
         Self(text)
     }
 
-    /// Wraps the statements of a migration that is compiled in.
+    /// Wraps the statements of a migration. They are trusted as the program is.
     pub(crate) fn from_migration(migration: &Migration) -> Self {
         Self(migration.sql.as_str().to_owned())
     }
@@ -67,6 +67,39 @@ impl GeneratedSql {
             .filter(|statement| !statement.trim().is_empty())
             .map(Self)
             .collect()
+    }
+
+    /// Returns the text without the keyword `word`.
+    pub(crate) fn without_word(self, word: &str) -> Self {
+        let Some(tokens) = tokenize(&self.0) else {
+            return self;
+        };
+        let is_other = |token: &Token| {
+            !matches!(token, Token::Word(found)
+                if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
+        };
+        let others = tokens.iter().filter(|(token, _)| is_other(token));
+        Self(others.map(|(_, text)| *text).collect())
+    }
+
+    /// Returns a statement with the rows of the operator's `query`: as JSON, and as arrays of the columns' names
+    /// and values.
+    pub(crate) fn rows_as_json(query: &str) -> Self {
+        let query = query.trim_end().trim_end_matches(';');
+        Self(format!(
+            "SELECT r.value::text,
+                    ARRAY(SELECT c.key FROM pg_catalog.json_each_text(r.value) WITH ORDINALITY AS c (key, value, n)
+                          ORDER BY c.n),
+                    ARRAY(SELECT c.value FROM pg_catalog.json_each_text(r.value) WITH ORDINALITY AS c (key, value, n)
+                          ORDER BY c.n)
+             FROM (SELECT pg_catalog.row_to_json(q) AS value FROM (\n{query}\n) AS q) AS r"
+        ))
+    }
+
+    /// Executes one statement and returns its rows.
+    pub(crate) async fn fetch_rows(self, connection: &mut PgConnection) -> Result<Vec<PgRow>, DatabaseError> {
+        let query = sqlx::query(AssertSqlSafe(self.0)).persistent(false);
+        Ok(query.fetch_all(connection).await?)
     }
 
     /// Returns the text, for COPY, which sqlx starts from text.
@@ -86,6 +119,11 @@ impl GeneratedSql {
 
     /// Executes the statements as one message.
     pub(crate) async fn run(self, connection: &mut PgConnection) -> Result<(), DatabaseError> {
+        Ok(self.try_run(connection).await?)
+    }
+
+    /// Executes the statements as one message. The error is not classified.
+    pub(crate) async fn try_run(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         raw_sql(AssertSqlSafe(self.0)).execute(connection).await?;
         Ok(())
     }

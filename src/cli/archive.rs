@@ -9,10 +9,11 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::{self, TransferProgress};
-use super::{CommandError, with_admin_database, with_readonly_admin_database};
+use super::{CommandError, read_migrations, with_admin_database, with_readonly_admin_database};
 use crate::admin::AdminDatabase;
 use crate::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
-use crate::config::{DatabaseSettings, RoleSettings};
+use crate::admin::migrations::MigrationSource;
+use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
@@ -41,6 +42,8 @@ pub(super) struct ImportArguments {
     without_users: bool,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    migrations: MigrationSettings,
     #[command(flatten)]
     roles: RoleSettings,
 }
@@ -179,15 +182,21 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
         name,
         without_users,
         database,
+        migrations,
         roles,
     } = arguments;
+    let target = ImportTarget {
+        database,
+        migrations: read_migrations(&migrations)?,
+        roles,
+    };
     let name = name.as_deref().map(SchemaName::parse).transpose()?;
     let options = ImportOptions { name, without_users };
     let contents = if path.as_os_str() == "-" {
         if io::stdin().is_terminal() {
             return Err(ArchiveCommandError::FromTerminal.into());
         }
-        import_from(&database, &roles, signals, tokio::io::stdin(), None, &options).await?
+        import_from(target, signals, tokio::io::stdin(), None, &options).await?
     } else {
         let failed = |source| ArchiveCommandError::File {
             path: path.clone(),
@@ -195,15 +204,21 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
         };
         let file = File::open(&path).await.map_err(failed)?;
         let length = file.metadata().await.map_err(failed)?.len();
-        import_from(&database, &roles, signals, file, Some(length), &options).await?
+        import_from(target, signals, file, Some(length), &options).await?
     };
     output::print_contents("imported", &contents);
     Ok(())
 }
 
+/// The database that an archive is imported into.
+struct ImportTarget {
+    database: DatabaseSettings,
+    migrations: MigrationSource,
+    roles: RoleSettings,
+}
+
 async fn import_from(
-    database: &DatabaseSettings,
-    roles: &RoleSettings,
+    target: ImportTarget,
     signals: &StopSignals,
     from: impl AsyncRead + Unpin + Send,
     length: Option<u64>,
@@ -212,10 +227,13 @@ async fn import_from(
     let progress = TransferProgress::new("imported", length);
     let from = progress.wrap_reader(from);
     let work = async |database: &AdminDatabase| {
-        let imported = archive::import(&database.with_roles(roles), from, options).await;
+        let database = database
+            .with_migrations(target.migrations)
+            .with_roles(&target.roles);
+        let imported = archive::import(&database, from, options).await;
         imported.map_err(|error| ArchiveCommandError::from(error).into())
     };
     progress
-        .show_during(Box::pin(with_admin_database(database, signals, work)))
+        .show_during(Box::pin(with_admin_database(&target.database, signals, work)))
         .await
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::archive::ArchiveCommandError;
 use super::database::SourceError;
 use crate::admin::AdminError;
+use crate::admin::migrations::InvalidMigrations;
 use crate::admin::tenants::drop::DropError;
 use crate::authentication::InvalidKeys;
 use crate::seed::SeedError;
@@ -56,6 +57,15 @@ pub enum CommandError {
         /// The address.
         address: String,
     },
+    /// A canary is not a tenant.
+    #[error("--canary {0}: there is no such tenant, or --tenant excludes it")]
+    UnknownCanary(String),
+    /// Pending migrations contain destructive statements.
+    #[error("refusing to run destructive statements:\n  {}\npass --allow-hazards to run them", .0.join("\n  "))]
+    Hazards(Vec<String>),
+    /// The folder of migrations is invalid.
+    #[error(transparent)]
+    Migrations(#[from] InvalidMigrations),
     /// No secret is set to sign a token with.
     #[error(
         "JWT_SECRET is not set, and tokens can only be signed with it; to sign one with a private key, see \
@@ -173,7 +183,11 @@ impl CommandError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Url(_) | Self::Keys(_) | Self::Unauthenticated { .. } | Self::NoSecret => true,
+            Self::Url(_)
+            | Self::Keys(_)
+            | Self::Unauthenticated { .. }
+            | Self::Migrations(_)
+            | Self::NoSecret => true,
             Self::Archive(error) => error.is_usage(),
             _ => false,
         }

@@ -38,6 +38,16 @@ impl RunSummary {
         }
     }
 
+    /// Returns whether a tenant failed.
+    pub(super) fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// Returns the number of tenants without a report.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
     pub(super) fn into_result(mut self) -> Result<(), CommandError> {
         self.failed.sort_unstable();
         let (of, failed) = (self.of, self.failed);
@@ -54,29 +64,28 @@ impl RunSummary {
     }
 }
 
-/// Runs `job` for `tenants`, while `others` need no work, and prints the events. A failure does not stop the
-/// other tenants. After the first signal no tenant is started; the second one cancels those in progress.
+/// Runs `job` for `tenants`, prints the events, and adds the results to `summary`. A failure does not stop the
+/// other tenants, up to the maximum number of failures. After the first signal no tenant is started; the second one cancels those in progress.
 pub(super) async fn run<J>(
     database: &AdminDatabase,
     tenants: Vec<SchemaName>,
-    others: usize,
     job: J,
     options: RunOptions,
+    summary: &mut RunSummary,
     output: &mut FleetOutput,
     signals: &StopSignals,
-) -> Result<RunSummary, CommandError>
+) -> Result<(), CommandError>
 where
     J: TenantJob,
     J::Outcome: OutcomeOutput,
 {
-    let mut summary = RunSummary::new(others + tenants.len(), tenants.len());
     output.begin(tenants.len());
     let mut run = TenantRun::start(database, tenants, job, options).await?;
     let mut is_stopping = false;
     loop {
         let event = tokio::select! {
             biased;
-            () = signals.clone().wait_for(2) => return Ok(summary),
+            () = signals.clone().wait_for(2) => return Ok(()),
             () = signals.clone().wait_for(1), if !is_stopping => {
                 is_stopping = true;
                 run.stop();
@@ -92,5 +101,5 @@ where
         }
     }
     summary.cause = run.end().await.err();
-    Ok(summary)
+    Ok(())
 }

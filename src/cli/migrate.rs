@@ -6,17 +6,22 @@ use std::time::Duration;
 use clap::Args;
 
 use super::database_wait::wait_for_database;
-use super::fleet::{self, RunSummary};
+use super::fleet::RunSummary;
 use super::output::FleetOutput;
-use super::{CommandError, connect_admin_database, parse_schemas, unless_stopped, with_database};
-use crate::admin::migrations::{self, MigrateTenant};
+use super::rollout::{Rollout, migrate_tenants, refuse_drift};
+use super::{
+    CommandError, connect_admin_database, parse_schemas, read_migrations, report, unless_stopped,
+    with_database,
+};
+use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan};
 use crate::admin::runner::RunOptions;
 use crate::admin::{self, AdminDatabase, RetryPolicy};
-use crate::config::{self, DatabaseSettings, RoleSettings, WaitSettings};
+use crate::config::{self, DatabaseSettings, MigrationSettings, RoleSettings, WaitSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct MigrateArguments {
     /// Migrate only this tenant; repeatable
     #[arg(long = "tenant", value_name = "NAME")]
@@ -31,14 +36,30 @@ pub(super) struct MigrateArguments {
     /// Maximum number of retries for a tenant with locked tables, with exponential backoff
     #[arg(long, value_name = "N", default_value_t = RetryPolicy::default().retries)]
     retries: u32,
-    /// Adopt schemas that another program created, if they have the tables of version 1
+    /// Adopt schemas that another program created
     ///
-    /// An adopted schema gets a migration history with version 1 as its baseline: version 1 counts as
-    /// applied without being run, and later migrations are applied on top. Existing rows and additional
-    /// columns are kept.
+    /// An adopted schema gets a migration history with a version as its baseline: migrations up to this
+    /// version count as applied without being run, and later ones are applied on top. The baseline is the
+    /// newest version whose tables the schema has; with the compiled-in migrations, version 1. Existing rows
+    /// and additional columns are kept.
     #[arg(long)]
     adopt: bool,
-    /// Print the pending changes without making them
+    /// Adopt schemas that another program created at this version, without comparing them
+    #[arg(long, value_name = "VERSION", conflicts_with = "adopt")]
+    adopt_at: Option<i64>,
+    /// Migrate this tenant first, and the others only if it succeeds; repeatable
+    #[arg(long = "canary", value_name = "NAME")]
+    canaries: Vec<String>,
+    /// Start no more tenants after this number of failures
+    #[arg(long, value_name = "N")]
+    max_failures: Option<NonZeroUsize>,
+    /// Report tenants that differ from what their version makes, and do not migrate them
+    #[arg(long)]
+    refuse_drift: bool,
+    /// Run statements that lose data, or drop or rename what a running version reads
+    #[arg(long)]
+    allow_hazards: bool,
+    /// Print the pending changes and their hazards without making them
     #[arg(long)]
     dry_run: bool,
     /// Print a JSON object for each tenant, one a line
@@ -49,85 +70,110 @@ pub(super) struct MigrateArguments {
     #[command(flatten)]
     wait: WaitSettings,
     #[command(flatten)]
+    migrations: MigrationSettings,
+    #[command(flatten)]
     roles: RoleSettings,
 }
 
 impl MigrateArguments {
-    fn job(&self) -> MigrateTenant {
-        MigrateTenant { adopt: self.adopt }
-    }
-
-    fn options(&self) -> RunOptions {
-        RunOptions {
-            jobs: self.jobs,
-            retry: RetryPolicy {
-                lock_timeout: self.lock_timeout,
-                retries: self.retries,
+    fn rollout(&self) -> Result<Rollout, CommandError> {
+        Ok(Rollout {
+            job: MigrateTenant::new(match self.adopt_at {
+                Some(version) => Adopt::At(version),
+                None if self.adopt => Adopt::Newest,
+                None => Adopt::No,
+            }),
+            options: RunOptions {
+                jobs: self.jobs,
+                retry: RetryPolicy {
+                    lock_timeout: self.lock_timeout,
+                    retries: self.retries,
+                },
+                max_failures: self.max_failures,
             },
-        }
+            canaries: parse_schemas(&self.canaries)?,
+            refuse_drift: self.refuse_drift,
+        })
     }
 }
 
 pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let only = parse_schemas(&arguments.tenants)?;
+    let rollout = arguments.rollout()?;
+    let source = read_migrations(&arguments.migrations)?;
     wait_for_database(&arguments.wait, &arguments.database, signals).await?;
-    with_database(&arguments.database, async |url| {
-        let database = unless_stopped(signals, connect_admin_database(url)).await?;
-        let database = database.with_roles(&arguments.roles);
+    Box::pin(with_database(&arguments.database, async |url| {
         let mut output = FleetOutput::for_migration(arguments.json, arguments.dry_run);
+        let (database, plan, hazards) = unless_stopped(signals, async {
+            let database = connect_admin_database(url).await?;
+            let database = database.with_migrations(source).with_roles(&arguments.roles);
+            if !arguments.dry_run {
+                admin::require_writable(&database).await?;
+            }
+            let shared = migrations::pending_shared(&database).await?;
+            let plan = migrations::plan(&database, &only).await?;
+            let shared: Vec<_> = shared.steps.iter().map(|step| step.version).collect();
+            let hazards = migrations::hazards(&database, &shared, &plan, &rollout.job).await?;
+            Ok((database, plan, hazards))
+        })
+        .await?;
+        refuse_unknown_canaries(&rollout.canaries, &plan)?;
         if arguments.dry_run {
-            return unless_stopped(signals, dry_run(&database, arguments, &only, &mut output)).await;
+            let dry_run = dry_run(&database, &rollout, plan, &hazards, &mut output);
+            return unless_stopped(signals, dry_run).await;
         }
-        let (job, options) = (arguments.job(), arguments.options());
-        let summary = migrate_tenants(&database, &only, job, options, &mut output, signals).await?;
+        let destructive = hazards.iter().filter(|hazard| hazard.is_destructive);
+        let destructive: Vec<_> = destructive.map(report::describe_hazard).collect();
+        if !destructive.is_empty() && !arguments.allow_hazards {
+            return Err(CommandError::Hazards(destructive));
+        }
+        let shared = Box::pin(migrations::migrate_shared(&database, rollout.options.retry));
+        output.shared(&unless_stopped(signals, async { Ok(shared.await?) }).await?);
+        let summary = migrate_tenants(&database, &rollout, plan, &mut output, signals).await?;
         summary.into_result()
-    })
+    }))
     .await
 }
 
-/// Migrates the shared schema, then all tenants or those in `only`.
-pub(super) async fn migrate_tenants(
-    database: &AdminDatabase,
-    only: &[SchemaName],
-    job: MigrateTenant,
-    options: RunOptions,
-    output: &mut FleetOutput,
-    signals: &StopSignals,
-) -> Result<RunSummary, CommandError> {
-    let plan = unless_stopped(signals, async {
-        admin::require_writable(database).await?;
-        output.shared(&migrations::migrate_shared(database, options.retry).await?);
-        Ok(migrations::plan(database, only).await?)
-    })
-    .await?;
-    for (tenant, version) in &plan.current {
-        output.current(tenant, *version);
+fn refuse_unknown_canaries(canaries: &[SchemaName], plan: &MigrationPlan) -> Result<(), CommandError> {
+    let is_known = |canary: &&SchemaName| {
+        let is_current = plan.current.iter().any(|(tenant, _)| tenant == *canary);
+        is_current
+            || plan
+                .pending
+                .iter()
+                .any(|pending| pending.tenant.schema == **canary)
+    };
+    match canaries.iter().find(|canary| !is_known(canary)) {
+        Some(canary) => Err(CommandError::UnknownCanary(report::escape(canary.as_str()))),
+        None => Ok(()),
     }
-    let pending = plan.pending.into_iter().map(|pending| pending.tenant.schema);
-    let (pending, current) = (pending.collect(), plan.current.len());
-    let summary = fleet::run(database, pending, current, job, options, output, signals).await?;
-    output.end();
-    Ok(summary)
 }
 
 async fn dry_run(
     database: &AdminDatabase,
-    arguments: &MigrateArguments,
-    only: &[SchemaName],
+    rollout: &Rollout,
+    plan: MigrationPlan,
+    hazards: &[Hazard],
     output: &mut FleetOutput,
 ) -> Result<(), CommandError> {
     output.shared(&migrations::pending_shared(database).await?);
-    let plan = migrations::plan(database, only).await?;
+    let pending = plan.pending.len();
+    let mut summary = RunSummary::new(plan.current.len() + pending, pending);
     for (tenant, version) in &plan.current {
         output.current(tenant, *version);
     }
-    let pending = plan.pending.len();
-    let mut summary = RunSummary::new(plan.current.len() + pending, pending);
-    for pending in plan.pending {
-        let report = migrations::dry_run(database, pending, arguments.job(), arguments.lock_timeout).await;
+    let mut tenants = plan.pending;
+    if rollout.refuse_drift {
+        tenants = refuse_drift(database, tenants, &mut summary, output).await?;
+    }
+    for pending in tenants {
+        let lock_timeout = rollout.options.retry.lock_timeout;
+        let report = migrations::dry_run(database, pending, &rollout.job, lock_timeout).await;
         output.report(&report);
         summary.add(&report);
     }
+    output.hazards(hazards);
     output.end();
     summary.into_result()
 }

@@ -11,7 +11,9 @@ mod log;
 mod migrate;
 pub mod output;
 mod placement;
+mod query;
 mod report;
+mod rollout;
 mod seed;
 mod serve;
 mod tenants;
@@ -23,8 +25,9 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::admin::migrations::MigrationSource;
 use crate::admin::{self, AdminDatabase, AdminError};
-use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, ServeSettings};
+use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, MigrationSettings, ServeSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 use database::DatabaseSource;
@@ -58,7 +61,7 @@ enum Command {
     Serve(Box<ServeSettings>),
     /// Apply migrations to the shared tables and then to every tenant
     Migrate(MigrateArguments),
-    /// Create, list, check, drop, export, import, distribute and move tenants
+    /// Create, list, query, check, drop, export, import, distribute and move tenants
     #[command(subcommand)]
     Tenants(TenantsCommand),
     /// Create demo or load-test data
@@ -105,6 +108,14 @@ impl Cli {
                 .map_err(|source| CommandError::Manual { folder, source }),
         }
     }
+}
+
+/// Reads the configured folder of migrations, or returns those that are compiled in.
+fn read_migrations(settings: &MigrationSettings) -> Result<MigrationSource, CommandError> {
+    Ok(match settings.folder() {
+        Some(folder) => MigrationSource::read(folder)?,
+        None => MigrationSource::compiled_in().clone(),
+    })
 }
 
 /// Parses the schema names on the command line.

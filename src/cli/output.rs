@@ -3,6 +3,7 @@
 
 mod fleet;
 mod outcome;
+mod query;
 mod relocation;
 mod transfer;
 
@@ -22,6 +23,7 @@ use crate::error_chain;
 
 pub(super) use fleet::FleetOutput;
 pub(super) use outcome::OutcomeOutput;
+pub(super) use query::QueryOutput;
 pub(super) use relocation::MoveProgressOutput;
 pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 

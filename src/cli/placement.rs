@@ -6,10 +6,11 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::HumanBytes;
 
+use super::fleet::{self, RunSummary};
 use super::output::{self, FleetOutput, MoveProgressOutput};
 use super::report::escape;
 use super::{
-    CommandError, confirm, connect_admin_database, fleet, parse_schemas, unless_stopped, with_admin_database,
+    CommandError, confirm, connect_admin_database, parse_schemas, unless_stopped, with_admin_database,
     with_database,
 };
 use crate::admin::citus::distribution::{self, DistributeTenant};
@@ -64,6 +65,7 @@ pub(super) async fn distribute(
             lock_timeout: arguments.lock_timeout,
             ..RetryPolicy::default()
         },
+        max_failures: None,
     };
     with_database(&arguments.database, async |url| {
         let (database, plan) = unless_stopped(signals, async {
@@ -75,12 +77,14 @@ pub(super) async fn distribute(
         .await?;
         let mut output = FleetOutput::new("already distributed");
         output.add_unchanged(plan.distributed);
-        let summary = fleet::run(
+        let pending = plan.pending.len();
+        let mut summary = RunSummary::new(plan.distributed + pending, pending);
+        fleet::run(
             &database,
             plan.pending,
-            plan.distributed,
             DistributeTenant,
             options,
+            &mut summary,
             &mut output,
             signals,
         )

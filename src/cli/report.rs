@@ -7,6 +7,7 @@ use console::{Alignment, measure_text_width, pad_str};
 use indicatif::HumanBytes;
 
 use crate::admin::drift::{CheckedTenant, Difference, DifferenceKind};
+use crate::admin::migrations::Hazard;
 use crate::admin::tenants::drop::TenantContents;
 use crate::admin::tenants::roles::RoleRemoval;
 use crate::admin::tenants::{ListedTenant, TenantState};
@@ -37,6 +38,32 @@ pub(super) fn count(count: impl Display, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
+/// Describes a hazard on one line.
+pub(super) fn describe_hazard(hazard: &Hazard) -> String {
+    let Hazard {
+        version,
+        description,
+        line,
+        effect,
+        ..
+    } = hazard;
+    let mut text = format!(
+        "{version}/{}, line {line}: {}",
+        escape(description),
+        escape(effect)
+    );
+    if let Some(table) = &hazard.table {
+        let _ = write!(
+            text,
+            " (largest table: {}.{}, {})",
+            escape(&table.schema),
+            escape(&table.name),
+            human_size(table.size_bytes)
+        );
+    }
+    text
+}
+
 /// Lists the first names, and the number of further ones.
 fn list_names<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> String {
     let more = names.len().saturating_sub(MAX_NAMES);
@@ -64,8 +91,21 @@ pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
             row.truncate(COLUMNS.len() - 1);
         }
     }
+    align(&rows, &COLUMNS.map(|(_, alignment)| alignment), width)
+}
+
+/// Renders rows of tenants in columns, the first of which is the tenant. `columns` are the others.
+pub(super) fn rows(columns: &[String], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    let headings = columns.iter().map(|column| escape(column));
+    let mut table = vec![std::iter::once("TENANT".to_owned()).chain(headings).collect()];
+    table.extend(rows);
+    align(&table, &vec![Alignment::Left; columns.len() + 1], width)
+}
+
+/// Aligns the cells of a table. The first column is truncated if the table does not fit in `width`.
+fn align(rows: &[Vec<String>], alignments: &[Alignment], width: Option<usize>) -> String {
     let mut widths = vec![0; rows.first().map_or(0, Vec::len)];
-    for row in &rows {
+    for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = measure_text_width(cell).max(*width);
         }
@@ -76,10 +116,10 @@ pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
     }
     let mut table = String::new();
     for row in rows {
-        let cells: Vec<_> = COLUMNS
+        let cells: Vec<_> = alignments
             .iter()
             .zip(row.iter().zip(&widths))
-            .map(|((_, alignment), (cell, width))| pad_str(cell, *width, *alignment, Some("…")))
+            .map(|(alignment, (cell, width))| pad_str(cell, *width, *alignment, Some("…")))
             .collect();
         table.push_str(cells.join("  ").trim_end());
         table.push('\n');
@@ -106,6 +146,7 @@ fn describe_state(state: TenantState) -> &'static str {
     match state {
         TenantState::Current => "current",
         TenantState::Behind => "behind",
+        TenantState::Interrupted => "interrupted",
         TenantState::Ahead => "ahead",
         TenantState::Unadopted => "unadopted",
         TenantState::Broken => "broken",

@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use clap::{Args, Subcommand};
 
 use super::database_wait::wait_for_database;
-use super::{CommandError, output, with_admin_database};
+use super::{CommandError, output, read_migrations, with_admin_database};
 use crate::admin::AdminDatabase;
-use crate::config::{DatabaseSettings, RoleSettings, WaitSettings};
+use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings, WaitSettings};
 use crate::seed::{self, BulkPlan};
 use crate::server::StopSignals;
 
@@ -25,6 +25,8 @@ pub(super) struct DemoArguments {
     database: DatabaseSettings,
     #[command(flatten)]
     wait: WaitSettings,
+    #[command(flatten)]
+    migrations: MigrationSettings,
     #[command(flatten)]
     roles: RoleSettings,
 }
@@ -48,6 +50,8 @@ pub(super) struct BulkArguments {
     #[command(flatten)]
     wait: WaitSettings,
     #[command(flatten)]
+    migrations: MigrationSettings,
+    #[command(flatten)]
     roles: RoleSettings,
 }
 
@@ -61,9 +65,11 @@ impl SeedCommand {
 }
 
 async fn demo(arguments: &DemoArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    let migrations = read_migrations(&arguments.migrations)?;
     wait_for_database(&arguments.wait, &arguments.database, signals).await?;
     with_admin_database(&arguments.database, signals, async |database| {
-        Ok(seed::demo(&database.with_roles(&arguments.roles)).await?)
+        let database = database.with_migrations(migrations).with_roles(&arguments.roles);
+        Ok(seed::demo(&database).await?)
     })
     .await?;
     output::status("demo data is ready: user 1 in tenant client1, user 2 in tenant client2");
@@ -77,9 +83,11 @@ async fn bulk(arguments: &BulkArguments, signals: &StopSignals) -> Result<(), Co
         items: arguments.items,
         orders: arguments.orders,
     };
+    let migrations = read_migrations(&arguments.migrations)?;
     wait_for_database(&arguments.wait, &arguments.database, signals).await?;
     with_admin_database(&arguments.database, signals, async |database| {
-        create_bulk(&database.with_roles(&arguments.roles), plan).await
+        let database = database.with_migrations(migrations).with_roles(&arguments.roles);
+        create_bulk(&database, plan).await
     })
     .await
 }

@@ -5,13 +5,11 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use tokio::net::{TcpListener, lookup_host};
 
-use super::migrate::migrate_tenants;
 use super::output::FleetOutput;
+use super::rollout::migrate_embedded;
 use super::{CommandError, output, unless_stopped, with_database};
 use crate::admin::AdminDatabase;
 use crate::admin::AdminError;
-use crate::admin::migrations::MigrateTenant;
-use crate::admin::runner::RunOptions;
 use crate::authentication::Authenticator;
 use crate::config::{DatabaseUrl, PoolSettings, ServeSettings};
 use crate::server::{self, AdminPort, ServeError, StopSignals};
@@ -139,8 +137,7 @@ async fn prepare_demo(
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
     let mut output = FleetOutput::new("up to date");
-    let (job, options) = (MigrateTenant::default(), RunOptions::default());
-    migrate_tenants(admin_database, &[], job, options, &mut output, signals).await?;
+    migrate_embedded(admin_database, &mut output, signals).await?;
     if users.is_empty().await.map_err(AdminError::from)? {
         seed::demo(admin_database).await?;
     }

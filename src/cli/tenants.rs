@@ -1,16 +1,19 @@
-//! `tenants`: `create`, `list`, `check` and `drop`. Other modules have the commands for archives and nodes.
+//! `tenants`: `create`, `list`, `check` and `drop`. Other modules have the commands for queries, archives and
+//! nodes.
 
 use clap::{Args, Subcommand};
 
 use super::archive::{self, ExportArguments, ImportArguments};
 use super::placement::{self, DistributeArguments, MoveArguments};
+use super::query::{self, QueryArguments};
 use super::{
-    CommandError, confirm, output, parse_schemas, report, with_admin_database, with_readonly_admin_database,
+    CommandError, confirm, output, parse_schemas, read_migrations, report, with_admin_database,
+    with_readonly_admin_database,
 };
 use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
 use crate::admin::tenants::roles::RoleRemoval;
 use crate::admin::{drift, tenants};
-use crate::config::{DatabaseSettings, RoleSettings};
+use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
@@ -22,6 +25,12 @@ pub(super) enum TenantsCommand {
     Create(CreateArguments),
     /// List all tenants with their users, version, state and size
     List(ListArguments),
+    /// Run a query in the scope of each tenant
+    ///
+    /// The query runs in a read-only transaction with the tenant's schema as search path, and as the tenant's
+    /// role if tenants have roles. A tenant whose query fails is reported, and the others continue; the exit
+    /// status is then 1.
+    Query(QueryArguments),
     /// Report drift: differences between tenants and what the migrations create
     ///
     /// Each tenant is compared with what the migrations create at the tenant's version: tables, columns,
@@ -65,6 +74,8 @@ pub(super) struct CreateArguments {
     #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
+    migrations: MigrationSettings,
+    #[command(flatten)]
     roles: RoleSettings,
 }
 
@@ -75,6 +86,8 @@ pub(super) struct ListArguments {
     json: bool,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    migrations: MigrationSettings,
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +103,8 @@ pub(super) struct CheckArguments {
     json: bool,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    migrations: MigrationSettings,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +120,8 @@ pub(super) struct DropArguments {
     force: bool,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    migrations: MigrationSettings,
 }
 
 impl TenantsCommand {
@@ -112,6 +129,7 @@ impl TenantsCommand {
         match self {
             Self::Create(arguments) => create(arguments, signals).await,
             Self::List(arguments) => list(arguments, signals).await,
+            Self::Query(arguments) => query::query(arguments, signals).await,
             Self::Check(arguments) => check(arguments, signals).await,
             Self::Drop(arguments) => drop(arguments, signals).await,
             Self::Distribute(arguments) => placement::distribute(arguments, signals).await,
@@ -124,8 +142,10 @@ impl TenantsCommand {
 
 async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let schema = SchemaName::parse(&arguments.name)?;
+    let migrations = read_migrations(&arguments.migrations)?;
     with_admin_database(&arguments.database, signals, async |database| {
-        tenants::create(&database.with_roles(&arguments.roles), &schema)
+        let database = database.with_migrations(migrations).with_roles(&arguments.roles);
+        tenants::create(&database, &schema)
             .await
             .map_err(|error| CommandError::for_tenant(&schema, error))
     })
@@ -135,8 +155,9 @@ async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(),
 }
 
 async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), CommandError> {
+    let migrations = read_migrations(&arguments.migrations)?;
     with_readonly_admin_database(&arguments.database, signals, async |database| {
-        let tenants = tenants::list(database).await?;
+        let tenants = tenants::list(&database.with_migrations(migrations)).await?;
         if arguments.json {
             output::print_json(&tenants);
         } else {
@@ -149,8 +170,9 @@ async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), Com
 
 async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let names = parse_schemas(&arguments.names)?;
+    let migrations = read_migrations(&arguments.migrations)?;
     with_admin_database(&arguments.database, signals, async |database| {
-        let mut checked = drift::check(database, &names).await?;
+        let mut checked = drift::check(&database.with_migrations(migrations), &names).await?;
         if arguments.ignore_extra {
             for tenant in &mut checked {
                 tenant.differences.retain(|difference| !difference.is_extra());
@@ -190,7 +212,9 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
         name: schema.as_str().to_owned(),
         source,
     };
+    let migrations = read_migrations(&arguments.migrations)?;
     with_admin_database(&arguments.database, signals, async |database| {
+        let database = &database.with_migrations(migrations);
         if !arguments.yes {
             let contents = drop::inspect(database, &schema, users)
                 .await

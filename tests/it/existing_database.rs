@@ -96,7 +96,7 @@ async fn migrate_reports_unadopted_tenants_and_leaves_them_unchanged() {
     );
     assert_eq!(
         database
-            .text("SELECT to_regclass('client1._sqlx_migrations')::text IS NULL || ''")
+            .text("SELECT to_regclass('client1._tenant_orders_migrations')::text IS NULL || ''")
             .await,
         "true"
     );

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::ArchiveError;
 use crate::admin::AdminError;
-use crate::admin::migrations::AppliedMigration;
 use crate::admin::migrations::source::Migrations;
+use crate::admin::migrations::{AppliedMigration, modernize};
 
 /// Version of the format that is written, and the newest that is read.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -106,7 +106,7 @@ impl Manifest {
     pub(super) fn check_migrations(&self, known: &Migrations) -> Result<(), ArchiveError> {
         let migrations = self.migrations.iter().flatten();
         let history: Result<Vec<_>, _> = migrations.map(AppliedMigration::try_from).collect();
-        known.pending(&history?).map_err(AdminError::from)?;
+        known.pending(&modernize(history?)).map_err(AdminError::from)?;
         Ok(())
     }
 

@@ -173,10 +173,11 @@ fn compare_applied(history: &[AppliedMigration], migrations: &Migrations) -> Vec
             Some(_) => {}
         }
     }
+    let last = history.iter().map(|applied| applied.version).max();
     for migration in migrations.iter() {
         let version = migration.version;
         let is_recorded = history.iter().any(|applied| applied.version == version);
-        if version < source::version(history) && !is_recorded {
+        if Some(version) < last && !is_recorded {
             add(version, Some("applied"), None);
         }
     }

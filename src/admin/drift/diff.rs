@@ -9,7 +9,7 @@ use super::snapshot::{ColumnSnapshot, SchemaSnapshot, TableSnapshot};
 use crate::tenancy::SchemaName;
 
 /// Returns the differences between `expected` and `found`, the snapshot of `schema`.
-pub(super) fn diff(
+pub(in crate::admin) fn diff(
     expected: &SchemaSnapshot,
     found: &SchemaSnapshot,
     schema: &SchemaName,

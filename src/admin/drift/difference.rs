@@ -66,6 +66,27 @@ impl Difference {
         Self { fix, ..self }
     }
 
+    /// Describes an object that the migrations do not create.
+    pub(in crate::admin) fn describe_found(&self) -> String {
+        let found = self.found.as_deref().unwrap_or_default();
+        match self.kind {
+            DifferenceKind::Table => format!("{found} {}", self.object),
+            DifferenceKind::Column => format!("column {} {found}", self.object),
+            DifferenceKind::Index => format!("index {}", self.object),
+            _ => format!("constraint {}", self.object),
+        }
+    }
+
+    /// Describes an object that is missing or different.
+    pub(in crate::admin) fn describe_missing(&self) -> String {
+        let object = &self.object;
+        match (self.expected.as_deref(), self.found.as_deref()) {
+            (Some(expected), Some(found)) => format!("{object} is {found}, not {expected}"),
+            (Some(expected), None) => format!("{object} is missing ({expected})"),
+            (None, found) => format!("{object} has an unexpected {}", found.unwrap_or("part")),
+        }
+    }
+
     /// Returns `false` for a mere remark.
     #[must_use]
     pub fn is_drift(&self) -> bool {

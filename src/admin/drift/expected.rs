@@ -8,11 +8,13 @@ use sqlx::{Connection, PgConnection, raw_sql};
 use super::snapshot::{self, SchemaSnapshot};
 use crate::admin::error::AdminError;
 use crate::admin::migrations::source::Migrations;
+use crate::admin::migrations::statements;
 use crate::admin::schema;
 use crate::tenancy::SchemaName;
 
 /// The expected schema of a tenant at each version.
-pub(super) struct ExpectedSchemas(BTreeMap<i64, SchemaSnapshot>);
+#[derive(Debug)]
+pub(in crate::admin) struct ExpectedSchemas(BTreeMap<i64, SchemaSnapshot>);
 
 impl ExpectedSchemas {
     /// Takes the snapshots up to version `last`, by running the migrations in a temporary schema. The
@@ -23,7 +25,7 @@ impl ExpectedSchemas {
     ///
     /// [`AdminError`] if the role may not create a schema, `public.users` cannot be referred to, or another
     /// session writes to it for longer than the lock timeout.
-    pub(super) async fn build(
+    pub(in crate::admin) async fn build(
         connection: &mut PgConnection,
         migrations: &Migrations,
         last: i64,
@@ -41,12 +43,21 @@ impl ExpectedSchemas {
         schema::create(&mut transaction, &schema).await?;
         for migration in migrations.iter().filter(|migration| migration.version <= last) {
             schema::set_search_path(&mut transaction, &schema).await?;
-            raw_sql(migration.sql.clone()).execute(&mut *transaction).await?;
+            for statement in statements::in_transaction(migration) {
+                statement.run(&mut transaction).await?;
+            }
             let snapshot = snapshot::read_one(&mut transaction, &schema).await?;
             snapshots.insert(migration.version, snapshot);
         }
         transaction.rollback().await?;
         Ok(Self(snapshots))
+    }
+
+    /// Iterates over the versions and their expected schemas, from the newest to the oldest one, without version
+    /// 0, which is empty.
+    pub(in crate::admin) fn newest_first(&self) -> impl Iterator<Item = (i64, &SchemaSnapshot)> {
+        let versions = self.0.iter().rev().filter(|(version, _)| **version > 0);
+        versions.map(|(version, snapshot)| (*version, snapshot))
     }
 
     /// Returns the expected schema at `version`, or `None` if no migration has this version.

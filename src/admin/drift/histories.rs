@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection, raw_sql};
 use super::tenant_entry::{HistoryState, TenantEntry};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
-use crate::admin::migrations::history::{self, AppliedMigration, MigratedSchema};
+use crate::admin::migrations::history::{self, AppliedMigration, HistoryTable, MigratedSchema};
 use crate::error_chain;
 use crate::tenancy::DatabaseError;
 
@@ -61,10 +61,19 @@ async fn read_batch(
 ) -> Result<(), AdminError> {
     let mut parts = vec![batch];
     while let Some(part) = parts.pop() {
-        let schemas = part.iter().map(|tenant| MigratedSchema::Tenant(&tenant.schema));
-        match (history::read_all(connection, schemas).await, part) {
+        let tables = part.iter().map(|tenant| HistoryTable {
+            schema: MigratedSchema::Tenant(&tenant.schema),
+            is_legacy: tenant.has_legacy_history,
+        });
+        match (history::read_all(connection, tables).await, part) {
             (Ok(histories), part) => {
                 for (tenant, history) in part.iter_mut().zip(histories) {
+                    let Some(history) = history else {
+                        // It belongs to another program.
+                        tenant.history = HistoryState::None;
+                        tenant.has_legacy_history = false;
+                        continue;
+                    };
                     let shared = known
                         .get(history.as_slice())
                         .cloned()

@@ -39,7 +39,6 @@ pub async fn read(database: &AdminDatabase, only: &[SchemaName]) -> Result<Tenan
     }
     let mut inventory = read_schemas(&mut connection, names.as_deref(), users).await?;
     histories::read(database, connection, &mut inventory.tenants).await?;
-    // Another program that uses sqlx can have a table of the same name.
     let migrations = &database.migrations().tenant;
     inventory
         .tenants
@@ -104,6 +103,9 @@ async fn read_schemas(
                 COALESCE(bool_or(c.relname = $2), false),
                 COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
                          AND bool_or(CASE WHEN c.relname = $2
+                                     THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false),
+                COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+                         AND bool_or(CASE WHEN c.relname = $3
                                      THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false)
          FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
          WHERE $1::text[] IS NULL OR n.nspname::text = ANY ($1)
@@ -111,6 +113,7 @@ async fn read_schemas(
     )
     .bind(names)
     .bind(history::TABLE)
+    .bind(history::LEGACY_TABLE)
     .fetch_all(connection)
     .await?;
     let mut tenants = Vec::new();
@@ -122,10 +125,12 @@ async fn read_schemas(
         let users = users.remove(name);
         let (has_items, has_orders) = (row.try_get(2)?, row.try_get(3)?);
         let (has_history, may_read): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
-        if users.is_none() && !has_history && !(has_items && has_orders) {
+        let has_legacy_history = !has_history && row.try_get(6)?;
+        let has_any_history = has_history || has_legacy_history;
+        if users.is_none() && !has_any_history && !(has_items && has_orders) {
             continue;
         }
-        let history = if has_history && may_read {
+        let history = if has_legacy_history || (has_history && may_read) {
             HistoryState::Applied(Arc::default())
         } else if has_history {
             HistoryState::Unreadable("permission denied".to_owned())
@@ -140,6 +145,7 @@ async fn read_schemas(
             has_items,
             has_orders,
             history,
+            has_legacy_history,
         });
     }
     let mut misnamed = Vec::new();
@@ -151,6 +157,7 @@ async fn read_schemas(
                 has_items: false,
                 has_orders: false,
                 history: HistoryState::NoSchema,
+                has_legacy_history: false,
             }),
             Err(reason) => misnamed.push(MisnamedTenant { name, users, reason }),
         }

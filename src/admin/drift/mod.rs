@@ -2,9 +2,9 @@
 
 pub mod check;
 mod definition;
-mod diff;
+pub(in crate::admin) mod diff;
 mod difference;
-mod expected;
+pub(in crate::admin) mod expected;
 pub(in crate::admin) mod fixes;
 mod histories;
 pub mod inventory;

@@ -59,14 +59,14 @@ const COLUMNS: &str = "
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    WHERE n.nspname::text = ANY ($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> $2";
+    WHERE n.nspname::text = ANY ($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> ALL ($2)";
 
 const CONSTRAINTS: &str = "
     SELECT n.nspname::text, quote_ident(c.relname), quote_ident(k.conname), pg_get_constraintdef(k.oid)
     FROM pg_namespace n
     JOIN pg_class c ON c.relnamespace = n.oid
     JOIN pg_constraint k ON k.conrelid = c.oid
-    WHERE n.nspname::text = ANY ($1) AND k.contype IN ('p', 'u', 'f', 'c', 'x') AND c.relname <> $2";
+    WHERE n.nspname::text = ANY ($1) AND k.contype IN ('p', 'u', 'f', 'c', 'x') AND c.relname <> ALL ($2)";
 
 const INDEXES: &str = "
     SELECT n.nspname::text, quote_ident(c.relname), quote_ident(i.relname),
@@ -75,7 +75,7 @@ const INDEXES: &str = "
     JOIN pg_class c ON c.relnamespace = n.oid
     JOIN pg_index x ON x.indrelid = c.oid
     JOIN pg_class i ON i.oid = x.indexrelid
-    WHERE n.nspname::text = ANY ($1) AND c.relname <> $2
+    WHERE n.nspname::text = ANY ($1) AND c.relname <> ALL ($2)
       AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conindid = i.oid
                       AND k.contype IN ('p', 'u', 'x'))";
 
@@ -122,7 +122,7 @@ async fn rows(
     query: &'static str,
     schemas: &[&str],
 ) -> Result<Vec<PgRow>, DatabaseError> {
-    let query = sqlx::query(query).bind(schemas).bind(history::TABLE);
+    let query = sqlx::query(query).bind(schemas).bind(history::TABLES);
     Ok(query.fetch_all(connection).await?)
 }
 

@@ -23,6 +23,8 @@ pub struct TenantEntry {
     pub has_orders: bool,
     /// State of its migration history.
     pub history: HistoryState,
+    /// `true` if the migration history has the name of early versions, which `migrate` changes.
+    pub has_legacy_history: bool,
 }
 
 /// State of a migration history.
@@ -72,6 +74,14 @@ impl TenantEntry {
     pub(in crate::admin) fn has_known_migration(&self, migrations: &Migrations) -> bool {
         match &self.history {
             HistoryState::Applied(history) => history.iter().any(|applied| migrations.contains(applied)),
+            _ => false,
+        }
+    }
+
+    /// Returns whether a migration outside a transaction was begun and not finished.
+    pub(in crate::admin) fn is_interrupted(&self) -> bool {
+        match &self.history {
+            HistoryState::Applied(history) => history.iter().any(|applied| !applied.success),
             _ => false,
         }
     }

@@ -1,240 +1,143 @@
-//! Adoption: a schema that this program did not create gets a migration history with version 1 as its
+//! Adoption: a schema that this program did not create gets a migration history with a version as its
 //! baseline, and is migrated from there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::migrate::Migrate;
-use sqlx::{Connection, PgConnection, raw_sql};
+use sqlx::migrate::{Migrate, MigrateError};
+use sqlx::{Connection, PgConnection};
+use tokio::sync::OnceCell;
 
+use super::baseline;
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
-use super::source::Migrations;
-use crate::admin::drift::fixes::without_modifier;
-use crate::admin::drift::snapshot::{self, SchemaSnapshot, TableSnapshot};
+use crate::admin::database::AdminDatabase;
+use crate::admin::drift::Difference;
+use crate::admin::drift::diff::diff;
+use crate::admin::drift::expected::ExpectedSchemas;
+use crate::admin::drift::snapshot::{self, SchemaSnapshot};
 use crate::admin::error::AdminError;
 use crate::admin::schema;
 use crate::tenancy::SchemaName;
 
-/// Version at which schemas are adopted.
-pub(super) const BASELINE_VERSION: i64 = 1;
-
-const TEXTS: &[&str] = &["character varying", "text"];
-const TIMESTAMPS: &[&str] = &["timestamp without time zone"];
-const INTEGERS: &[&str] = &["integer", "bigint", "smallint"];
-/// Migration 2 converts each of these to the same `numeric`, through its text.
-const NUMBERS: &[&str] = &[
-    "double precision",
-    "real",
-    "numeric",
-    "integer",
-    "bigint",
-    "smallint",
-];
-
-/// Columns, each with its accepted types.
-type Columns = &'static [(&'static str, &'static [&'static str])];
-
-/// Tables and columns that a tenant's schema must have, with the types that the migrations and the service
-/// can work with.
-const REQUIRED: [(&str, Columns); 2] = [
-    (
-        "items",
-        &[
-            ("id", TEXTS),
-            ("creation_timestamp", TIMESTAMPS),
-            ("description", TEXTS),
-            ("price", NUMBERS),
-        ],
-    ),
-    (
-        "orders",
-        &[
-            ("id", TEXTS),
-            ("creation_timestamp", TIMESTAMPS),
-            ("quantity", INTEGERS),
-            ("user_id", TEXTS),
-            ("item_id", TEXTS),
-        ],
-    ),
-];
-
-const PRIMARY_KEY: &str = "PRIMARY KEY (id)";
-const FOREIGN_KEYS: [&str; 2] = [
-    "FOREIGN KEY (user_id) REFERENCES public.users(id)",
-    "FOREIGN KEY (item_id) REFERENCES items(id)",
-];
-
-/// Name of the index of migration 2, which is also PostgreSQL's default name for an index on
-/// `orders (user_id)`.
-const INDEX_OF_MIGRATION_2: &str = "orders_user_id_idx";
-/// Name to which an adopted index of that name is renamed.
-const ADOPTED_INDEX: &str = "orders_user_id_idx_adopted";
+/// The version at which schemas of other programs are adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Adopt {
+    /// They are not adopted.
+    #[default]
+    No,
+    /// The newest version whose tables the schema has. With the compiled-in migrations this is version 1.
+    Newest,
+    /// This version, without a comparison.
+    At(i64),
+}
 
 /// The result of an adoption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adoption {
-    /// Objects that migration 1 does not create. They are kept.
+    /// Version of the baseline.
+    pub version: i64,
+    /// Objects that the migrations up to this version do not create. They are kept.
     pub extras: Vec<String>,
 }
 
-/// Adopts `schema`, which the connection has locked, in one transaction: adds a migration history with
-/// migration 1 and changes nothing else, except for one case: an index with the name of migration 2's index
-/// is renamed. A dry run rolls the transaction back.
-///
-/// The tables, columns and primary keys of migration 1 are required. Differences that the migrations can
-/// work with are accepted: lengths, the width of integers, `text` for `varchar`, any numeric type for the
-/// price, NOT NULL, defaults, foreign keys.
-///
-/// # Errors
-///
-/// [`MigrationError::NotAdoptable`] if something required is missing or of another type.
-pub(super) async fn adopt(
-    connection: &mut PgConnection,
-    migrations: &Migrations,
-    schema: &SchemaName,
-    lock_timeout: Duration,
-    dry_run: bool,
-) -> Result<Adoption, AdminError> {
-    let mut transaction = connection.begin().await?;
-    history::enter_schema(&mut transaction, MigratedSchema::Tenant(schema), lock_timeout).await?;
-    let snapshot = snapshot::read_one(&mut transaction, schema).await?;
-    let obstacles = obstacles(&snapshot);
-    if !obstacles.is_empty() {
-        return Err(MigrationError::NotAdoptable { obstacles }.into());
-    }
-    schema::set_search_path(&mut transaction, schema).await?;
-    let mut extras = extras(&snapshot);
-    if snapshot.has_index(INDEX_OF_MIGRATION_2) {
-        raw_sql("ALTER INDEX orders_user_id_idx RENAME TO orders_user_id_idx_adopted")
-            .execute(&mut *transaction)
-            .await?;
-        extras.push(format!(
-            "index {INDEX_OF_MIGRATION_2}, renamed to {ADOPTED_INDEX}"
-        ));
-    }
-    let version = BASELINE_VERSION;
-    let migration = migrations
-        .get(version)
-        .ok_or(MigrationError::Unknown { version })?;
-    let recorded = async {
-        transaction.ensure_migrations_table(history::TABLE).await?;
-        transaction.skip(history::TABLE, migration).await
-    };
-    recorded.await.map_err(sqlx::Error::from)?;
-    if dry_run {
-        transaction.rollback().await?;
-    } else {
-        transaction.commit().await?;
-    }
-    Ok(Adoption { extras })
+/// The adoptions of one run. The expected schemas are built once, for the first adoption that needs them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Adopter {
+    pub(super) adopt: Adopt,
+    expected: Arc<OnceCell<ExpectedSchemas>>,
 }
 
-/// Returns the reasons why a schema cannot be adopted.
-fn obstacles(snapshot: &SchemaSnapshot) -> Vec<String> {
-    let mut obstacles = Vec::new();
-    for (name, columns) in REQUIRED {
-        match snapshot.tables.get(name) {
-            None => obstacles.push(format!("there is no table {name}")),
-            Some(table) if !matches!(table.kind, "table" | "partitioned table") => {
-                obstacles.push(format!("{name} is a {}", table.kind));
-            }
-            Some(table) => add_obstacles_of_table(name, columns, table, &mut obstacles),
+impl Adopter {
+    pub(super) fn new(adopt: Adopt) -> Self {
+        Self {
+            adopt,
+            expected: Arc::default(),
         }
     }
-    // The index is renamed; other relations of its name would make migration 2 fail.
-    let name = if snapshot.has_index(INDEX_OF_MIGRATION_2) {
-        ADOPTED_INDEX
-    } else {
-        INDEX_OF_MIGRATION_2
-    };
-    if let Some(relation) = describe_relation(snapshot, name) {
-        obstacles.push(format!(
-            "{relation} has the name of an index of the migrations; rename it"
-        ));
-    }
-    obstacles
-}
 
-/// Describes the relation with this name: a table, a view, an index, or a constraint with an index.
-fn describe_relation(snapshot: &SchemaSnapshot, name: &str) -> Option<String> {
-    let has_index = |definition: String| {
-        ["PRIMARY KEY", "UNIQUE", "EXCLUDE"]
-            .iter()
-            .any(|kind| definition.starts_with(kind))
-    };
-    snapshot.tables.iter().find_map(|(table, found)| {
-        if table == name {
-            Some(format!("{} {name}", found.kind))
-        } else if found.indexes.contains_key(name) {
-            Some(format!("index {name}"))
-        } else if found
-            .constraints
-            .get(name)
-            .is_some_and(|constraint| has_index(constraint.unqualified()))
-        {
-            Some(format!("constraint {table}.{name}"))
+    /// Adopts `schema`, which the connection has locked, in one transaction: adds a migration history with the
+    /// migrations up to a version, and changes nothing else. A dry run rolls the transaction back.
+    ///
+    /// With the compiled-in migrations, the tables, columns and primary keys of migration 1 are required.
+    /// Differences that the migrations can work with are accepted: lengths, the width of integers, `text` for
+    /// `varchar`, any numeric type for the price, NOT NULL, defaults, foreign keys. An index with the name of
+    /// migration 3's index is renamed. With other migrations, everything that they create is required.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::NotAdoptable`] if something required is missing or different.
+    pub(super) async fn adopt(
+        &self,
+        database: &AdminDatabase,
+        connection: &mut PgConnection,
+        schema: &SchemaName,
+        lock_timeout: Duration,
+        dry_run: bool,
+    ) -> Result<Adoption, AdminError> {
+        let migrations = &database.migrations().tenant;
+        let mut transaction = connection.begin().await?;
+        history::enter_schema(&mut transaction, MigratedSchema::Tenant(schema), lock_timeout).await?;
+        let snapshot = snapshot::read_one(&mut transaction, schema).await?;
+        schema::set_search_path(&mut transaction, schema).await?;
+        let adoption = match self.adopt {
+            Adopt::At(version) => Adoption {
+                version,
+                extras: Vec::new(),
+            },
+            _ if migrations.begin_as_compiled_in() => baseline::adopt(&mut transaction, &snapshot).await?,
+            _ => self.compare(database, &snapshot, schema).await?,
+        };
+        if migrations.get(adoption.version).is_none() {
+            let version = adoption.version;
+            return Err(MigrationError::UnknownBaseline { version }.into());
+        }
+        let table = MigratedSchema::Tenant(schema).history_table();
+        let recorded = async {
+            transaction.ensure_migrations_table(&table).await?;
+            for migration in migrations
+                .iter()
+                .filter(|migration| migration.version <= adoption.version)
+            {
+                transaction.skip(&table, migration).await?;
+            }
+            Ok::<_, MigrateError>(())
+        };
+        recorded.await.map_err(sqlx::Error::from)?;
+        if dry_run {
+            transaction.rollback().await?;
         } else {
-            None
+            transaction.commit().await?;
         }
-    })
-}
+        Ok(adoption)
+    }
 
-fn add_obstacles_of_table(name: &str, columns: Columns, table: &TableSnapshot, obstacles: &mut Vec<String>) {
-    for (column, types) in columns {
-        let Some(found) = table.columns.get(*column) else {
-            obstacles.push(format!("there is no column {name}.{column}"));
-            continue;
+    /// Finds the newest version whose objects `snapshot` contains.
+    async fn compare(
+        &self,
+        database: &AdminDatabase,
+        snapshot: &SchemaSnapshot,
+        schema: &SchemaName,
+    ) -> Result<Adoption, AdminError> {
+        let build = || async {
+            let mut connection = database.connect().await?;
+            let migrations = &database.migrations().tenant;
+            let expected = ExpectedSchemas::build(&mut connection, migrations, i64::MAX).await?;
+            connection.close().await?;
+            Ok::<_, AdminError>(expected)
         };
-        let data_type = found.data_type.unqualified();
-        let (plain_type, _) = data_type.split_once(" COLLATE ").unwrap_or((&data_type, ""));
-        if !types.contains(&without_modifier(plain_type).as_str()) {
-            obstacles.push(format!(
-                "{name}.{column} is {data_type}, not {}",
-                types.join(" or ")
-            ));
-        }
-    }
-    if !has_constraint(table, PRIMARY_KEY) {
-        obstacles.push(format!("{name} has no primary key (id)"));
-    }
-}
-
-fn has_constraint(table: &TableSnapshot, definition: &str) -> bool {
-    table
-        .constraints
-        .values()
-        .any(|constraint| constraint.unqualified() == definition)
-}
-
-/// Returns the objects of a schema that migration 1 does not create.
-fn extras(snapshot: &SchemaSnapshot) -> Vec<String> {
-    let mut extras = Vec::new();
-    for (name, table) in &snapshot.tables {
-        let Some((_, columns)) = REQUIRED.iter().find(|(required, _)| required == name) else {
-            extras.push(format!("{} {name}", table.kind));
-            continue;
-        };
-        for (column, found) in &table.columns {
-            if !columns.iter().any(|(required, _)| required == column) {
-                extras.push(format!(
-                    "column {name}.{column} {}",
-                    found.data_type.unqualified()
-                ));
+        let expected = self.expected.get_or_try_init(build).await?;
+        let mut obstacles = Vec::new();
+        for (version, expected) in expected.newest_first() {
+            let differences = diff(expected, snapshot, schema);
+            let (extras, missing): (Vec<_>, Vec<_>) = differences.iter().partition(|found| found.is_extra());
+            if missing.is_empty() {
+                let extras = extras.into_iter().map(Difference::describe_found).collect();
+                return Ok(Adoption { version, extras });
             }
+            // Those of the oldest version are reported.
+            obstacles = missing.into_iter().map(Difference::describe_missing).collect();
         }
-        for (constraint, definition) in &table.constraints {
-            let definition = definition.unqualified();
-            if definition != PRIMARY_KEY && !FOREIGN_KEYS.contains(&definition.as_str()) {
-                extras.push(format!("constraint {name}.{constraint} {definition}"));
-            }
-        }
-        for index in table
-            .indexes
-            .keys()
-            .filter(|index| *index != INDEX_OF_MIGRATION_2)
-        {
-            extras.push(format!("index {index}"));
-        }
+        Err(MigrationError::NotAdoptable { obstacles }.into())
     }
-    extras
 }

@@ -7,9 +7,12 @@ use sqlx::{Connection, PgConnection};
 
 use super::error::MigrationError;
 use super::history::{self, AppliedMigration, MigratedSchema};
-use super::source;
+use super::source::{self, Migrations};
+use super::{outside_transaction, statements};
 use crate::admin::error::AdminError;
+use crate::admin::retry::RetryPolicy;
 use crate::admin::{citus, generated_sql::GeneratedSql};
+use crate::tenancy::SchemaName;
 
 /// The migrations that a run applied to one schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub struct SchemaUpgrade {
     pub from: i64,
     /// The applied migrations, or in a dry run the pending ones.
     pub steps: Vec<MigrationStep>,
+    /// `true` if the migration history had the name of early versions and was renamed.
+    pub history_moved: bool,
 }
 
 /// One migration of a run.
@@ -29,13 +34,18 @@ pub struct MigrationStep {
     pub description: String,
     /// Time that it took; zero in a dry run.
     pub duration: Duration,
+    /// `true` if an earlier run had begun it.
+    pub is_repeated: bool,
 }
 
 impl SchemaUpgrade {
     /// Returns an upgrade without steps.
     pub(super) fn from_version(from: i64) -> Self {
-        let steps = Vec::new();
-        Self { from, steps }
+        Self {
+            from,
+            steps: Vec::new(),
+            history_moved: false,
+        }
     }
 
     /// Returns an upgrade without steps of a schema with this history.
@@ -47,7 +57,7 @@ impl SchemaUpgrade {
     pub(super) fn with_pending<'m>(mut self, pending: impl IntoIterator<Item = &'m Migration>) -> Self {
         let steps = pending
             .into_iter()
-            .map(|migration| step(migration, Duration::ZERO));
+            .map(|migration| step(migration, Duration::ZERO, false));
         self.steps.extend(steps);
         self
     }
@@ -60,11 +70,12 @@ impl SchemaUpgrade {
     }
 }
 
-fn step(migration: &Migration, duration: Duration) -> MigrationStep {
+fn step(migration: &Migration, duration: Duration, is_repeated: bool) -> MigrationStep {
     MigrationStep {
         version: migration.version,
         description: migration.description.clone().into_owned(),
         duration,
+        is_repeated,
     }
 }
 
@@ -78,8 +89,13 @@ pub(super) async fn apply_all(
 ) -> Result<(), AdminError> {
     for migration in pending {
         let begin = Instant::now();
-        apply(connection, schema, migration, lock_timeout).await?;
-        upgrade.steps.push(step(migration, begin.elapsed()));
+        let is_repeated = if migration.no_tx {
+            outside_transaction::apply(connection, schema, migration, lock_timeout).await?
+        } else {
+            apply(connection, schema, migration, lock_timeout).await?;
+            false
+        };
+        upgrade.steps.push(step(migration, begin.elapsed(), is_repeated));
     }
     Ok(())
 }
@@ -91,32 +107,71 @@ async fn apply(
     migration: &Migration,
     lock_timeout: Duration,
 ) -> Result<(), AdminError> {
-    let failed = |error| failed_migration(migration, error);
-    let table = schema.history_table();
     let is_citus = citus::is_installed(connection).await?;
     let mut transaction = connection.begin().await?;
     history::enter_schema(&mut transaction, schema, lock_timeout).await?;
-    // This also keeps the schema from being dropped, and fails if it does not exist any more.
-    transaction
-        .ensure_migrations_table(&table)
-        .await
-        .map_err(failed)?;
-    if is_citus {
-        citus::run_separately(&mut transaction, GeneratedSql::from_migration(migration)).await?;
-        transaction.skip(&table, migration).await.map_err(failed)?;
-    } else {
-        transaction.apply(&table, migration).await.map_err(failed)?;
-    }
+    let statements = vec![GeneratedSql::from_migration(migration)];
+    run_and_record(&mut transaction, schema, migration, statements, is_citus).await?;
     transaction.commit().await?;
     Ok(())
 }
 
+/// Applies all migrations to `schema`, which was created in the open transaction.
+///
+/// # Errors
+///
+/// [`AdminError`]; the transaction is aborted.
+pub(in crate::admin) async fn apply_to_new_schema(
+    transaction: &mut PgConnection,
+    migrations: &Migrations,
+    schema: &SchemaName,
+) -> Result<(), AdminError> {
+    let schema = MigratedSchema::Tenant(schema);
+    let is_citus = citus::is_installed(transaction).await?;
+    for migration in migrations.iter() {
+        // A migration may have set the path.
+        history::enter_schema(transaction, schema, RetryPolicy::default().lock_timeout).await?;
+        let statements = statements::in_transaction(migration);
+        run_and_record(transaction, schema, migration, statements, is_citus).await?;
+    }
+    Ok(())
+}
+
+async fn run_and_record(
+    transaction: &mut PgConnection,
+    schema: MigratedSchema<'_>,
+    migration: &Migration,
+    statements: Vec<GeneratedSql>,
+    is_citus: bool,
+) -> Result<(), AdminError> {
+    let table = schema.history_table();
+    // This also keeps the schema from being dropped, and fails if it does not exist any more.
+    transaction
+        .ensure_migrations_table(&table)
+        .await
+        .map_err(|error| failed(migration, error))?;
+    for statement in statements {
+        let result = if is_citus {
+            citus::run_separately(transaction, statement).await?;
+            Ok(())
+        } else {
+            statement.try_run(transaction).await
+        };
+        result.map_err(|error| failed(migration, error))?;
+    }
+    transaction
+        .skip(&table, migration)
+        .await
+        .map_err(|error| failed(migration, error))?;
+    Ok(())
+}
+
 /// Names the migration and the cause, without the sentence that sqlx puts between them.
-fn failed_migration(migration: &Migration, error: MigrateError) -> MigrationError {
+pub(super) fn failed(migration: &Migration, error: impl Into<MigrateError>) -> MigrationError {
     MigrationError::Failed {
         version: migration.version,
         description: migration.description.clone().into_owned(),
-        source: match error {
+        source: match error.into() {
             MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,
             error => error.into(),
         },

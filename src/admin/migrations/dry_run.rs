@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection;
 use sqlx::migrate::Migration;
 
-use super::adopt;
+use super::adopt::Adopt;
 use super::apply::SchemaUpgrade;
 use super::error::MigrationError;
 use super::job::{MigrateTenant, MigrationOutcome};
@@ -20,7 +20,7 @@ use crate::admin::tenants::roles::Shortcoming;
 pub async fn dry_run(
     database: &AdminDatabase,
     pending: PendingTenant,
-    job: MigrateTenant,
+    job: &MigrateTenant,
     lock_timeout: Duration,
 ) -> TenantReport<MigrationOutcome> {
     let begin = Instant::now();
@@ -46,27 +46,30 @@ pub async fn dry_run(
 async fn plan_schema(
     database: &AdminDatabase,
     tenant: &TenantEntry,
-    job: MigrateTenant,
+    job: &MigrateTenant,
     lock_timeout: Duration,
     outcome: &mut MigrationOutcome,
 ) -> Result<(), AdminError> {
     let migrations = &database.migrations().tenant;
     let pending = match tenant.pending(migrations) {
-        Err(AdminError::Migration(MigrationError::Unadopted)) if job.adopt => {
+        Err(AdminError::Migration(MigrationError::Unadopted)) if job.adopter.adopt != Adopt::No => {
             let mut connection = database.connect().await?;
-            let adoption =
-                adopt::adopt(&mut connection, migrations, &tenant.schema, lock_timeout, true).await?;
+            let adopted = job
+                .adopter
+                .adopt(database, &mut connection, &tenant.schema, lock_timeout, true);
+            let adoption = adopted.await?;
             connection.close().await?;
+            let baseline = adoption.version;
             outcome.adoption = Some(adoption);
-            outcome.upgrade = Some(SchemaUpgrade::from_version(adopt::BASELINE_VERSION));
-            let is_later = |migration: &&Migration| migration.version != adopt::BASELINE_VERSION;
+            outcome.upgrade = Some(SchemaUpgrade::from_version(baseline));
+            let is_later = |migration: &&Migration| migration.version > baseline;
             migrations.iter().filter(is_later).collect()
         }
         pending => pending?,
     };
-    outcome.upgrade = outcome
-        .upgrade
-        .take()
-        .map(|upgrade| upgrade.with_pending(pending));
+    outcome.upgrade = outcome.upgrade.take().map(|upgrade| SchemaUpgrade {
+        history_moved: tenant.has_legacy_history,
+        ..upgrade.with_pending(pending)
+    });
     Ok(())
 }

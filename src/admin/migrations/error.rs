@@ -3,7 +3,7 @@
 /// The reason why migrations cannot be applied to a schema.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
-    /// A migration failed. Nothing of it remains.
+    /// A migration failed. Nothing of it remains, unless it runs outside a transaction and was begun before.
     #[error("failed to apply migration {version} ({description})")]
     Failed {
         /// Version of the migration.
@@ -22,6 +22,21 @@ pub enum MigrationError {
         /// The differences that have to be removed first.
         obstacles: Vec<String>,
     },
+    /// No migration has the version of the baseline.
+    #[error("the schema cannot be adopted at version {version}: no migration has this version")]
+    UnknownBaseline {
+        /// The version.
+        version: i64,
+    },
+    /// The service cannot read the migrated tenant.
+    #[error("the migrations were applied, but the service cannot read the tenant")]
+    NotServable(#[source] sqlx::Error),
+    /// The tenant differs from what the migrations create.
+    #[error("the tenant differs from its version, and was not migrated: {differences}; see tenants check")]
+    Drifted {
+        /// Number of differences.
+        differences: usize,
+    },
     /// The migration history exists and cannot be read.
     #[error("failed to read the migration history: {0}")]
     UnreadableHistory(String),
@@ -34,14 +49,14 @@ pub enum MigrationError {
         description: String,
     },
     /// The history contains a migration that this program does not have.
-    #[error("migration {version} is unknown: a newer version of this program applied it")]
+    #[error("migration {version} is unknown: a newer version of this program, or another folder, applied it")]
     Unknown {
         /// Version of the migration.
         version: i64,
     },
-    /// The history contains an unfinished migration. This program never leaves one.
+    /// The history contains an unfinished migration that runs in a transaction. This program never leaves one.
     #[error(
-        "migration {version} is recorded as unfinished; repair the schema and its row in _sqlx_migrations"
+        "migration {version} is recorded as unfinished; repair the schema and its row in _tenant_orders_migrations"
     )]
     Unfinished {
         /// Version of the migration.

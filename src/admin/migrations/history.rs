@@ -1,5 +1,8 @@
-//! Migration histories: sqlx's table of applied migrations, one in each migrated schema. A dump of the
-//! schema contains it.
+//! Migration histories: a table of applied migrations in each migrated schema. A dump of the schema contains
+//! it. Its columns are those of sqlx's table.
+//!
+//! Early versions of this program used sqlx's own table name. Such a history is read where it is, and renamed
+//! by `migrate`. A table of that name with none of our migrations belongs to another program and is ignored.
 
 #![expect(
     clippy::disallowed_types,
@@ -9,12 +12,23 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
+use sqlx::migrate::Migrate;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 
+use super::legacy;
 use crate::tenancy::{DatabaseError, SchemaName};
 
-/// Name of the table, as sqlx sets it.
-pub(in crate::admin) const TABLE: &str = "_sqlx_migrations";
+/// Name of the table.
+pub(in crate::admin) const TABLE: &str = "_tenant_orders_migrations";
+
+/// Name of the table in early versions, and of other programs' tables that use sqlx.
+pub(in crate::admin) const LEGACY_TABLE: &str = "_sqlx_migrations";
+
+/// Both names, for catalog queries.
+pub(in crate::admin) const TABLES: [&str; 2] = [TABLE, LEGACY_TABLE];
+
+/// Columns of a history that are read.
+const COLUMNS: [&str; 3] = ["version", "checksum", "success"];
 
 /// A schema to which migrations are applied.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +54,10 @@ impl<'a> MigratedSchema<'a> {
         format!("{}.{TABLE}", self.quoted())
     }
 
+    fn legacy_table(self) -> String {
+        format!("{}.{LEGACY_TABLE}", self.quoted())
+    }
+
     fn quoted(self) -> String {
         match self {
             Self::Shared => "public".to_owned(),
@@ -59,17 +77,36 @@ pub struct AppliedMigration {
     pub success: bool,
 }
 
-/// Returns whether `schema` exists and has a migration history.
-async fn exists(connection: &mut PgConnection, schema: MigratedSchema<'_>) -> Result<bool, DatabaseError> {
-    let found = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = $1 AND relnamespace =
-                        (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $2))",
+/// A history to read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::admin) struct HistoryTable<'a> {
+    pub(in crate::admin) schema: MigratedSchema<'a>,
+    /// `true` if the table has the name of early versions.
+    pub(in crate::admin) is_legacy: bool,
+}
+
+/// Returns the table that may be the history of `schema`. A legacy table is returned only if it can be read:
+/// otherwise it is another program's.
+async fn find<'a>(
+    connection: &mut PgConnection,
+    schema: MigratedSchema<'a>,
+) -> Result<Option<HistoryTable<'a>>, DatabaseError> {
+    let is_legacy = sqlx::query_scalar(
+        "SELECT c.relname = $2 FROM pg_catalog.pg_class c
+         WHERE c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $3)
+           AND (c.relname = $1
+                OR c.relname = $2 AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+                   AND (SELECT count(*) = 3 FROM pg_catalog.pg_attribute a
+                        WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname = ANY ($4)))
+         ORDER BY c.relname = $2 LIMIT 1",
     )
     .bind(TABLE)
+    .bind(LEGACY_TABLE)
     .bind(schema.name())
-    .fetch_one(connection)
+    .bind(COLUMNS)
+    .fetch_optional(connection)
     .await?;
-    Ok(found)
+    Ok(is_legacy.map(|is_legacy| HistoryTable { schema, is_legacy }))
 }
 
 /// Reads the migration history of `schema`. Returns `None` if there is none.
@@ -77,36 +114,40 @@ pub(in crate::admin) async fn read(
     connection: &mut PgConnection,
     schema: MigratedSchema<'_>,
 ) -> Result<Option<Vec<AppliedMigration>>, DatabaseError> {
-    if !exists(connection, schema).await? {
+    let Some(table) = find(connection, schema).await? else {
         return Ok(None);
-    }
-    Ok(read_all(connection, [schema]).await?.pop())
+    };
+    Ok(read_all(connection, [table]).await?.pop().flatten())
 }
 
-/// Reads the migration histories of `schemas`, which must exist. They are returned in the order of
-/// `schemas`, each in the order of the versions.
+/// Reads migration histories, which must exist. They are returned in the order of `tables`, each in the order
+/// of the versions; `None` for another program's table.
 ///
 /// One statement reads them all, and briefly locks each table and its index: with default settings the lock
 /// table has room for some thousands (PostgreSQL manual, section 20.12).
 pub(in crate::admin) async fn read_all(
     connection: &mut PgConnection,
-    schemas: impl IntoIterator<Item = MigratedSchema<'_>>,
-) -> Result<Vec<Vec<AppliedMigration>>, DatabaseError> {
+    tables: impl IntoIterator<Item = HistoryTable<'_>>,
+) -> Result<Vec<Option<Vec<AppliedMigration>>>, DatabaseError> {
     let mut histories = Vec::new();
     let mut statement = String::new();
-    for schema in schemas {
+    for HistoryTable { schema, is_legacy } in tables {
         let union = if histories.is_empty() { "" } else { " UNION ALL " };
+        let table = if is_legacy {
+            schema.legacy_table()
+        } else {
+            schema.history_table()
+        };
         // Writing to a String never fails.
         let _ = write!(
             statement,
-            "{union}SELECT {}, version::bigint, checksum::bytea, success::boolean FROM {}",
+            "{union}SELECT {}, version::bigint, checksum::bytea, success::boolean FROM {table}",
             histories.len(),
-            schema.history_table()
         );
-        histories.push(Vec::new());
+        histories.push((is_legacy, Vec::new()));
     }
     if histories.is_empty() {
-        return Ok(histories);
+        return Ok(Vec::new());
     }
     statement.push_str(" ORDER BY 1, 2");
     for row in raw_sql(AssertSqlSafe(statement)).fetch_all(connection).await? {
@@ -116,14 +157,64 @@ pub(in crate::admin) async fn read_all(
             checksum: row.try_get(2)?,
             success: row.try_get(3)?,
         };
-        if let Some(history) = usize::try_from(number)
+        if let Some((_, history)) = usize::try_from(number)
             .ok()
             .and_then(|number| histories.get_mut(number))
         {
             history.push(applied);
         }
     }
-    Ok(histories)
+    let histories = histories.into_iter().map(|(is_legacy, history)| {
+        let is_ours = !is_legacy || history.iter().any(AppliedMigration::is_compiled_in);
+        is_ours.then(|| legacy::modernize(history))
+    });
+    Ok(histories.collect())
+}
+
+/// Returns whether `schema` has a history of an early version.
+pub(super) async fn is_legacy(
+    connection: &mut PgConnection,
+    schema: MigratedSchema<'_>,
+) -> Result<bool, DatabaseError> {
+    let Some(table @ HistoryTable { is_legacy: true, .. }) = find(connection, schema).await? else {
+        return Ok(false);
+    };
+    Ok(read_all(connection, [table]).await?.pop().flatten().is_some())
+}
+
+/// Renames the history of an early version in one transaction. Returns whether there was one.
+pub(super) async fn move_legacy(
+    connection: &mut PgConnection,
+    schema: MigratedSchema<'_>,
+    lock_timeout: Duration,
+) -> Result<bool, DatabaseError> {
+    let Some(table @ HistoryTable { is_legacy: true, .. }) = find(connection, schema).await? else {
+        return Ok(false);
+    };
+    let Some(Some(history)) = read_all(connection, [table]).await?.pop() else {
+        return Ok(false);
+    };
+    let mut transaction = connection.begin().await?;
+    enter_schema(&mut transaction, schema, lock_timeout).await?;
+    let rename = format!("ALTER TABLE {} RENAME TO {TABLE}", schema.legacy_table());
+    raw_sql(AssertSqlSafe(rename)).execute(&mut *transaction).await?;
+    for applied in &history {
+        let Some(migration) = legacy::replacement(applied) else {
+            continue;
+        };
+        let table = schema.history_table();
+        let delete = format!("DELETE FROM {table} WHERE version = $1");
+        sqlx::query(AssertSqlSafe(delete))
+            .bind(migration.version)
+            .execute(&mut *transaction)
+            .await?;
+        transaction
+            .skip(&table, migration)
+            .await
+            .map_err(sqlx::Error::from)?;
+    }
+    transaction.commit().await?;
+    Ok(true)
 }
 
 /// Sets the search path and the lock timeout, in whole milliseconds, of the open transaction.
@@ -138,5 +229,28 @@ pub(in crate::admin) async fn enter_schema(
         lock_timeout.as_millis()
     );
     raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
+
+/// Sets the search path and the lock timeout of the session.
+pub(super) async fn enter_schema_for_session(
+    connection: &mut PgConnection,
+    schema: MigratedSchema<'_>,
+    lock_timeout: Duration,
+) -> Result<(), DatabaseError> {
+    let statement = format!(
+        "SET search_path TO {}, pg_temp; SET lock_timeout TO {}",
+        schema.quoted(),
+        lock_timeout.as_millis()
+    );
+    raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
+
+/// Resets what [`enter_schema_for_session`] sets.
+pub(super) async fn leave_schema(connection: &mut PgConnection) -> Result<(), DatabaseError> {
+    raw_sql("SET search_path TO pg_catalog, pg_temp; SET lock_timeout TO 0")
+        .execute(connection)
+        .await?;
     Ok(())
 }

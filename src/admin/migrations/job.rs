@@ -4,24 +4,30 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
-use super::adopt::{self, Adoption};
+use super::adopt::{Adopt, Adopter, Adoption};
 use super::apply::{SchemaUpgrade, apply_all};
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
-use super::source::Migrations;
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
-use crate::admin::retry::RetryPolicy;
 use crate::admin::runner::TenantJob;
 use crate::admin::schema;
 use crate::admin::tenants::roles;
 use crate::tenancy::SchemaName;
 
 /// Applies the pending migrations of a tenant.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct MigrateTenant {
-    /// Adopts schemas that another program created, if they have the tables of version 1.
-    pub adopt: bool,
+    pub(super) adopter: Adopter,
+}
+
+impl MigrateTenant {
+    /// Returns the job. Schemas that another program created are adopted as `adopt` says.
+    #[must_use]
+    pub fn new(adopt: Adopt) -> Self {
+        let adopter = Adopter::new(adopt);
+        Self { adopter }
+    }
 }
 
 /// The changes to one tenant, also those before a failure.
@@ -42,7 +48,7 @@ impl MigrationOutcome {
         let has_steps = self
             .upgrade
             .as_ref()
-            .is_some_and(|upgrade| !upgrade.steps.is_empty());
+            .is_some_and(|upgrade| !upgrade.steps.is_empty() || upgrade.history_moved);
         !has_steps && self.adoption.is_none() && !self.role_updated
     }
 }
@@ -58,8 +64,7 @@ impl TenantJob for MigrateTenant {
         lock_timeout: Duration,
         outcome: &mut MigrationOutcome,
     ) -> Result<(), AdminError> {
-        let migrations = &database.migrations().tenant;
-        self.attempt_schema(migrations, connection, tenant, lock_timeout, outcome)
+        self.attempt_schema(database, connection, tenant, lock_timeout, outcome)
             .await?;
         if database.roles().are_on() {
             let mut transaction = connection.begin().await?;
@@ -73,20 +78,24 @@ impl TenantJob for MigrateTenant {
 
 impl MigrateTenant {
     async fn attempt_schema(
-        self,
-        migrations: &Migrations,
+        &self,
+        database: &AdminDatabase,
         connection: &mut PgConnection,
         tenant: &SchemaName,
         lock_timeout: Duration,
         outcome: &mut MigrationOutcome,
     ) -> Result<(), AdminError> {
         let place = MigratedSchema::Tenant(tenant);
+        let history_moved = history::move_legacy(connection, place, lock_timeout).await?;
         let history = match history::read(connection, place).await? {
             Some(history) => history,
             None if !schema::exists(connection, tenant).await? => return Err(AdminError::NoSuchSchema),
             None if schema::is_empty(connection, tenant).await? => Vec::new(),
-            None if self.adopt => {
-                let adoption = adopt::adopt(connection, migrations, tenant, lock_timeout, false).await?;
+            None if self.adopter.adopt != Adopt::No => {
+                let adopter = &self.adopter;
+                let adoption = adopter
+                    .adopt(database, connection, tenant, lock_timeout, false)
+                    .await?;
                 outcome.adoption = Some(adoption);
                 history::read(connection, place).await?.unwrap_or_default()
             }
@@ -96,24 +105,25 @@ impl MigrateTenant {
         let upgrade = outcome
             .upgrade
             .get_or_insert_with(|| SchemaUpgrade::from_history(&history));
-        let pending = migrations.pending(&history)?;
-        apply_all(connection, place, pending, lock_timeout, upgrade).await
+        upgrade.history_moved |= history_moved;
+        let pending = database.migrations().tenant.pending(&history)?;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        apply_all(connection, place, pending, lock_timeout, upgrade).await?;
+        verify_servable(connection, tenant).await
     }
 }
 
-/// Applies all migrations to `schema`, which was created in the open transaction.
-///
-/// # Errors
-///
-/// [`AdminError`]; the transaction is aborted.
-pub(in crate::admin) async fn apply_to_new_schema(
-    transaction: &mut PgConnection,
-    migrations: &Migrations,
-    schema: &SchemaName,
-) -> Result<(), AdminError> {
-    let lock_timeout = RetryPolicy::default().lock_timeout;
-    let mut outcome = MigrationOutcome::default();
-    MigrateTenant::default()
-        .attempt_schema(migrations, transaction, schema, lock_timeout, &mut outcome)
-        .await
+/// Verifies that the columns that the service reads exist.
+async fn verify_servable(connection: &mut PgConnection, tenant: &SchemaName) -> Result<(), AdminError> {
+    schema::set_search_path(connection, tenant).await?;
+    sqlx::query(
+        "SELECT o.id, o.creation_timestamp, o.quantity, o.user_id, i.description, i.price
+         FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text LIMIT 0",
+    )
+    .execute(connection)
+    .await
+    .map_err(MigrationError::NotServable)?;
+    Ok(())
 }

@@ -1,26 +1,36 @@
 //! Migrations of the shared schema and of tenants' schemas.
 //!
 //! Each schema has its own migration history, and is migrated on its own: one failure does not affect
-//! other schemas. A migration and its row in the history are one transaction.
+//! other schemas. A migration and its row in the history are one transaction, except for migrations outside a
+//! transaction, which the history marks as begun before their first statement.
 
 mod adopt;
 mod apply;
+mod baseline;
 mod dry_run;
 mod error;
+mod folder;
+mod hazards;
 pub(in crate::admin) mod history;
 mod job;
+mod legacy;
+mod outside_transaction;
 mod plan;
 mod shared;
 pub(in crate::admin) mod source;
+pub(in crate::admin) mod statements;
 
-pub use adopt::Adoption;
+pub use adopt::{Adopt, Adoption};
 pub use apply::{MigrationStep, SchemaUpgrade};
 pub use dry_run::dry_run;
 pub use error::MigrationError;
+pub use folder::InvalidMigrations;
+pub use hazards::{Hazard, LargestTable, hazards};
 pub use history::AppliedMigration;
 pub use job::{MigrateTenant, MigrationOutcome};
 pub use plan::{MigrationPlan, PendingTenant, plan};
 pub use shared::{migrate_shared, pending_shared};
 pub use source::MigrationSource;
 
-pub(super) use job::apply_to_new_schema;
+pub(super) use apply::apply_to_new_schema;
+pub(super) use legacy::modernize;

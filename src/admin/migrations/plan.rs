@@ -43,7 +43,8 @@ pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<Migra
     };
     for tenant in tenants {
         let role = shortcomings.remove(tenant.schema.as_str());
-        let is_current = tenant.pending(migrations).is_ok_and(|pending| pending.is_empty());
+        let is_current =
+            !tenant.has_legacy_history && tenant.pending(migrations).is_ok_and(|pending| pending.is_empty());
         match tenant.version() {
             Some(version) if is_current && role.is_none() => plan.current.push((tenant.schema, version)),
             _ => plan.pending.push(PendingTenant { tenant, role }),

@@ -38,8 +38,10 @@ async fn attempt(
     migrations: &Migrations,
     lock_timeout: Duration,
 ) -> Result<SchemaUpgrade, AdminError> {
+    let history_moved = history::move_legacy(connection, SCHEMA, lock_timeout).await?;
     let history = history::read(connection, SCHEMA).await?.unwrap_or_default();
     let mut upgrade = SchemaUpgrade::from_history(&history);
+    upgrade.history_moved = history_moved;
     let pending = migrations.pending(&history)?;
     apply_all(connection, SCHEMA, pending, lock_timeout, &mut upgrade).await?;
     citus::distribute_users(connection).await?;
@@ -54,7 +56,11 @@ async fn attempt(
 pub async fn pending_shared(database: &AdminDatabase) -> Result<SchemaUpgrade, AdminError> {
     let mut connection = database.connect().await?;
     let history = history::read(&mut connection, SCHEMA).await?.unwrap_or_default();
+    let history_moved = history::is_legacy(&mut connection, SCHEMA).await;
     connection.close().await?;
     let pending = database.migrations().shared.pending(&history)?;
-    Ok(SchemaUpgrade::from_history(&history).with_pending(pending))
+    Ok(SchemaUpgrade {
+        history_moved: history_moved?,
+        ..SchemaUpgrade::from_history(&history).with_pending(pending)
+    })
 }

@@ -1,11 +1,15 @@
 //! The migrations that this program applies.
 
-use sqlx::migrate::{Migration, Migrator};
+use std::path::Path;
+use std::sync::LazyLock;
 
+use sqlx::migrate::Migration;
+
+use super::folder::{self, InvalidMigrations};
 use super::{AppliedMigration, MigrationError};
 
 /// The migrations of the shared schema and those of each tenant's schema.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MigrationSource {
     /// Migrations of `public`, which all tenants share.
     pub(in crate::admin) shared: Migrations,
@@ -16,17 +20,30 @@ pub struct MigrationSource {
 impl MigrationSource {
     /// Returns the migrations that are compiled in.
     #[must_use]
-    pub fn compiled_in() -> Self {
-        Self {
-            shared: Migrations(sqlx::migrate!("migrations/shared")),
-            tenant: Migrations(sqlx::migrate!("migrations/tenant")),
-        }
+    pub fn compiled_in() -> &'static Self {
+        static COMPILED_IN: LazyLock<MigrationSource> = LazyLock::new(|| MigrationSource {
+            shared: Migrations(sqlx::migrate!("migrations/shared").migrations.into_owned()),
+            tenant: Migrations(sqlx::migrate!("migrations/tenant").migrations.into_owned()),
+        });
+        &COMPILED_IN
+    }
+
+    /// Reads the migrations in the folders `shared` and `tenant` of `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMigrations`] names the first folder or file that is invalid.
+    pub fn read(folder: &Path) -> Result<Self, InvalidMigrations> {
+        Ok(Self {
+            shared: Migrations(folder::read(&folder.join("shared"))?),
+            tenant: Migrations(folder::read(&folder.join("tenant"))?),
+        })
     }
 }
 
 /// Migrations in the order in which they are applied.
-#[derive(Debug)]
-pub(in crate::admin) struct Migrations(Migrator);
+#[derive(Debug, Clone)]
+pub(in crate::admin) struct Migrations(Vec<Migration>);
 
 impl Migrations {
     /// Iterates over the migrations.
@@ -39,13 +56,20 @@ impl Migrations {
         self.0.iter().find(|migration| migration.version == version)
     }
 
+    /// Returns whether version 1 is the compiled-in one.
+    pub(in crate::admin) fn begin_as_compiled_in(&self) -> bool {
+        let [own, compiled_in] = [self, &MigrationSource::compiled_in().tenant].map(|source| source.get(1));
+        own.zip(compiled_in)
+            .is_some_and(|(own, compiled_in)| own.checksum == compiled_in.checksum)
+    }
+
     /// Returns whether `applied` is one of these migrations, with an unchanged text.
     pub(in crate::admin) fn contains(&self, applied: &AppliedMigration) -> bool {
         self.get(applied.version)
             .is_some_and(|migration| *migration.checksum == *applied.checksum)
     }
 
-    /// Returns the migrations that `history` lacks.
+    /// Returns the migrations that `history` lacks, and those outside a transaction that were interrupted.
     ///
     /// # Errors
     ///
@@ -59,7 +83,7 @@ impl Migrations {
             let Some(migration) = self.get(version) else {
                 return Err(MigrationError::Unknown { version });
             };
-            if !applied.success {
+            if !applied.success && !migration.no_tx {
                 return Err(MigrationError::Unfinished { version });
             }
             if !self.contains(applied) {
@@ -69,15 +93,18 @@ impl Migrations {
                 });
             }
         }
-        let is_pending =
-            |migration: &&Migration| !history.iter().any(|applied| applied.version == migration.version);
+        let is_pending = |migration: &&Migration| {
+            let mut applied = history.iter().filter(|applied| applied.success);
+            !applied.any(|applied| applied.version == migration.version)
+        };
         Ok(self.0.iter().filter(is_pending).collect())
     }
 }
 
-/// Returns the version of a schema with this history; 0 if no migration was applied.
+/// Returns the version of a schema with this history: of the last finished migration, or 0 if there is none.
 pub(in crate::admin) fn version(history: &[AppliedMigration]) -> i64 {
-    history.iter().map(|applied| applied.version).max().unwrap_or(0)
+    let finished = history.iter().filter(|applied| applied.success);
+    finished.map(|applied| applied.version).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -85,7 +112,7 @@ mod tests {
     use super::*;
 
     fn history(versions: &[i64]) -> Vec<AppliedMigration> {
-        let migrations = MigrationSource::compiled_in().tenant;
+        let migrations = &MigrationSource::compiled_in().tenant;
         versions
             .iter()
             .map(|&version| AppliedMigration {
@@ -99,24 +126,23 @@ mod tests {
     }
 
     fn pending_versions(history: &[AppliedMigration]) -> Result<Vec<i64>, MigrationError> {
-        let migrations = MigrationSource::compiled_in().tenant;
-        let pending = migrations.pending(history)?;
+        let pending = MigrationSource::compiled_in().tenant.pending(history)?;
         Ok(pending.iter().map(|migration| migration.version).collect())
     }
 
     #[test]
     fn migrations_missing_from_the_history_are_pending() {
-        assert_eq!(pending_versions(&history(&[])).unwrap(), [1, 2]);
-        assert_eq!(pending_versions(&history(&[1])).unwrap(), [2]);
-        assert!(pending_versions(&history(&[1, 2])).unwrap().is_empty());
+        assert_eq!(pending_versions(&history(&[])).unwrap(), [1, 2, 3]);
+        assert_eq!(pending_versions(&history(&[1])).unwrap(), [2, 3]);
+        assert!(pending_versions(&history(&[1, 2, 3])).unwrap().is_empty());
         assert_eq!(version(&history(&[1])), 1);
     }
 
     #[test]
     fn unknown_changed_and_unfinished_migrations_are_refused() {
         assert!(matches!(
-            pending_versions(&history(&[1, 2, 3])),
-            Err(MigrationError::Unknown { version: 3 })
+            pending_versions(&history(&[1, 2, 3, 4])),
+            Err(MigrationError::Unknown { version: 4 })
         ));
         let mut changed = history(&[1, 2]);
         changed[0].checksum = vec![0];
@@ -132,12 +158,11 @@ mod tests {
         ));
     }
 
-    /// A migration outside a transaction would leave a part of itself behind if it failed.
     #[test]
-    fn every_migration_runs_in_a_transaction() {
-        let source = MigrationSource::compiled_in();
-        for migration in source.shared.iter().chain(source.tenant.iter()) {
-            assert!(!migration.no_tx, "{}", migration.version);
-        }
+    fn an_interrupted_migration_outside_a_transaction_is_pending() {
+        let mut interrupted = history(&[1, 2, 3]);
+        interrupted[2].success = false;
+        assert_eq!(pending_versions(&interrupted).unwrap(), [3]);
+        assert_eq!(version(&interrupted), 2);
     }
 }

@@ -28,6 +28,8 @@ pub struct RunOptions {
     pub jobs: Option<NonZeroUsize>,
     /// Limits for waiting on locks.
     pub retry: RetryPolicy,
+    /// Number of failed tenants after which no tenant is started; `None`: no limit.
+    pub max_failures: Option<NonZeroUsize>,
 }
 
 /// A run in progress. Dropping it cancels the work in progress, which is rolled back.
@@ -61,8 +63,10 @@ impl<O: Send + 'static> TenantRun<O> {
             database: database.clone(),
             tenants,
             next: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
             job,
             retry: options.retry,
+            max_failures: options.max_failures,
         });
         let mut workers = JoinSet::new();
         for _ in 0..jobs {

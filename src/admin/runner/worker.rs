@@ -1,5 +1,6 @@
 //! The workers of a run.
 
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,8 +72,11 @@ pub(super) struct Work<J> {
     pub(super) tenants: Vec<SchemaName>,
     /// Index of the next tenant.
     pub(super) next: AtomicUsize,
+    /// Number of failed tenants.
+    pub(super) failures: AtomicUsize,
     pub(super) job: J,
     pub(super) retry: RetryPolicy,
+    pub(super) max_failures: Option<NonZeroUsize>,
 }
 
 /// A worker, which takes one tenant after the other.
@@ -85,7 +89,7 @@ pub(super) struct Worker<J: TenantJob> {
 impl<J: TenantJob> Worker<J> {
     /// Works until no tenants are left. If it fails to connect, the other workers take over its tenants.
     pub(super) async fn run(mut self) -> Result<(), AdminError> {
-        while self.work.next.load(Ordering::Relaxed) < self.work.tenants.len() && !*self.stopped.borrow() {
+        while self.work.next.load(Ordering::Relaxed) < self.work.tenants.len() && !self.is_stopped() {
             let mut connection = self.connect().await?;
             for _ in 0..MAX_TENANTS_PER_CONNECTION {
                 let Some(tenant) = self.take() else { break };
@@ -93,6 +97,9 @@ impl<J: TenantJob> Worker<J> {
                     return Ok(());
                 };
                 let failed = report.error.is_some();
+                if failed {
+                    self.work.failures.fetch_add(1, Ordering::Relaxed);
+                }
                 if self.events.send(RunEvent::Finished(report)).await.is_err() {
                     return Ok(());
                 }
@@ -115,9 +122,16 @@ impl<J: TenantJob> Worker<J> {
             .await
     }
 
+    /// Returns whether no further tenants are started.
+    fn is_stopped(&self) -> bool {
+        let failures = self.work.failures.load(Ordering::Relaxed);
+        let has_failed = self.work.max_failures.is_some_and(|max| failures >= max.get());
+        has_failed || *self.stopped.borrow()
+    }
+
     /// Returns the next tenant, or `None` if there are no more or the run was stopped.
     fn take(&self) -> Option<SchemaName> {
-        if *self.stopped.borrow() {
+        if self.is_stopped() {
             return None;
         }
         let index = self.work.next.fetch_add(1, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Tables that identify a schema as a tenant. They are dropped last, so that an interrupted drop can be
 /// repeated.
-const TENANT_TABLES: [&str; 3] = ["items", "orders", history::TABLE];
+const TENANT_TABLES: [&str; 4] = ["items", "orders", history::TABLE, history::LEGACY_TABLE];
 
 /// Reasons why a tenant is not dropped.
 #[derive(Debug, thiserror::Error)]

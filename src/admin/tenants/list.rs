@@ -37,6 +37,8 @@ pub enum TenantState {
     Current,
     /// Migrations are pending.
     Behind,
+    /// A migration outside a transaction was begun and not finished. `migrate` repeats it.
+    Interrupted,
     /// A newer version of this program applied migrations that this one does not have.
     Ahead,
     /// It has tables but no migration history.
@@ -53,6 +55,7 @@ impl TenantState {
     fn from_entry(tenant: &TenantEntry, migrations: &Migrations) -> Self {
         match tenant.pending(migrations) {
             Ok(pending) if pending.is_empty() => Self::Current,
+            Ok(_) if tenant.is_interrupted() => Self::Interrupted,
             Ok(_) => Self::Behind,
             Err(AdminError::NoSuchSchema) => Self::Missing,
             Err(AdminError::Migration(MigrationError::Unadopted)) => Self::Unadopted,

@@ -1,11 +1,13 @@
-//! Creation, list, storage and removal of tenants, and their roles.
+//! Creation, list, query, storage and removal of tenants, and their roles.
 
 mod create;
 pub mod drop;
 mod list;
+mod query;
 mod removal;
 pub mod roles;
 pub(super) mod storage;
 
 pub use create::{create, create_if_missing};
 pub use list::{ListedTenant, TenantState, list};
+pub use query::{QueriedRows, QueryTenant, TextRow, queried_tenants};

@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::outcome::{MigrationFields, OutcomeOutput, step_lines};
 use super::{Progress, eprint_line, print_line};
 use crate::admin::AdminError;
-use crate::admin::migrations::{MigrationError, SchemaUpgrade};
+use crate::admin::migrations::{Hazard, MigrationError, SchemaUpgrade};
 use crate::admin::runner::{RunEvent, TenantReport};
-use crate::cli::report::{count, escape};
+use crate::cli::report::{count, describe_hazard, escape};
 use crate::error_chain;
 use crate::tenancy::SchemaName;
 
@@ -67,6 +67,20 @@ impl FleetOutput {
         for line in step_lines("public", upgrade, self.dry_run) {
             self.line(format_args!("{line}"));
         }
+    }
+
+    /// Prints the hazards of the pending migrations.
+    pub(in crate::cli) fn hazards(&self, hazards: &[Hazard]) {
+        for hazard in hazards {
+            self.line(format_args!("hazard: {}", describe_hazard(hazard)));
+        }
+    }
+
+    /// Reports that the tenants after the canaries are not started.
+    pub(in crate::cli) fn canaries_failed(&self) {
+        self.status(format_args!(
+            "not all canaries succeeded; no other tenants are started"
+        ));
     }
 
     /// Counts a tenant that is current.
@@ -168,7 +182,7 @@ impl FleetOutput {
         }
         if self.has_unadopted {
             eprint_line(format_args!(
-                "\nhint: to adopt schemas of another program that have the tables of version 1, pass --adopt"
+                "\nhint: to adopt schemas of another program, pass --adopt"
             ));
         }
     }

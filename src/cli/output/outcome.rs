@@ -88,21 +88,21 @@ impl OutcomeOutput for DistributionOutcome {
     fn json(&self) -> impl Serialize {}
 }
 
-/// Returns a line for each migration of `schema`.
-pub(super) fn step_lines(
-    schema: &str,
-    upgrade: &SchemaUpgrade,
-    dry_run: bool,
-) -> impl Iterator<Item = String> {
-    upgrade.steps.iter().map(move |step| {
-        let (version, description) = (step.version, &step.description);
+/// Returns a line for each change to `schema`.
+pub(super) fn step_lines(schema: &str, upgrade: &SchemaUpgrade, dry_run: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if upgrade.history_moved {
+        let moved = if dry_run { "Would rename" } else { "Renamed" };
+        lines.push(format!("{moved} the migration history of {schema}"));
+    }
+    lines.extend(upgrade.steps.iter().map(|step| {
+        let (version, description) = (step.version, escape(&step.description));
         if dry_run {
-            format!("Would apply {version}/{description} to {schema}")
-        } else {
-            format!(
-                "Applied {version}/{description} to {schema} ({:.1?})",
-                step.duration
-            )
+            return format!("Would apply {version}/{description} to {schema}");
         }
-    })
+        let verb = if step.is_repeated { "Repeated" } else { "Applied" };
+        let duration = step.duration;
+        format!("{verb} {version}/{description} to {schema} ({duration:.1?})")
+    }));
+    lines
 }

@@ -11,7 +11,7 @@ use crate::existing_database::everything;
 use crate::support::{ServiceProcess, TestDatabase, finished};
 
 const CONTENTS: &str =
-    "client1 at version 2: 1 user, 2 rows in _sqlx_migrations, 2 rows in items, 2 rows in orders";
+    "client1 at version 3: 1 user, 3 rows in _tenant_orders_migrations, 2 rows in items, 2 rows in orders";
 
 fn file_names(folder: &tempfile::TempDir) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -80,7 +80,7 @@ async fn export_and_import_work_with_files_and_pipes() {
     ));
     assert_eq!(status, Some(0), "{errors}");
     assert!(
-        errors.starts_with("imported a\"b at version 2: 1 user, "),
+        errors.starts_with("imported a\"b at version 3: 1 user, "),
         "{errors}"
     );
 }

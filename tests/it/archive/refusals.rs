@@ -143,7 +143,7 @@ async fn export_reports_a_history_and_users_that_prevent_an_import() {
     let database = TestDatabase::demo().await;
     database
         .execute(
-            "INSERT INTO client1._sqlx_migrations VALUES (9, 'of another program', now(), true, 'x', 0);
+            "INSERT INTO client1._tenant_orders_migrations VALUES (9, 'of another program', now(), true, 'x', 0);
              UPDATE public.users SET organization_id = 'client2' WHERE id = '1'",
         )
         .await;
@@ -153,7 +153,7 @@ async fn export_reports_a_history_and_users_that_prevent_an_import() {
         [
             "1 user of other organizations that table orders refers to",
             "a migration history that an import accepts: migration 9 is unknown: \
-             a newer version of this program applied it"
+             a newer version of this program, or another folder, applied it"
         ]
     );
 }
@@ -266,8 +266,8 @@ async fn import_rejects_newer_and_damaged_archives() {
             "unsupported archive format: 2; import it with a newer version of this program",
         ),
         (
-            replace_in(&file, "manifest.json", "\"version\": 2", "\"version\": 9000"),
-            "migration 9000 is unknown: a newer version of this program applied it",
+            replace_in(&file, "manifest.json", "\"version\": 3", "\"version\": 9000"),
+            "migration 9000 is unknown: a newer version of this program, or another folder, applied it",
         ),
         (
             replace_in(&file, "manifest.json", checksum, &"0".repeat(96)),

@@ -35,7 +35,7 @@ async fn import_restores_what_pg_dump_and_the_service_see() {
     assert_eq!(responses().await, responses_before);
     assert_eq!(responses_before[0]["total_due"], "60000.00");
     assert_eq!(imported, exported);
-    assert_eq!((exported.version, exported.users), (Some(2), 3));
+    assert_eq!((exported.version, exported.users), (Some(3), 3));
     assert_eq!(exported.bytes, file.len() as u64);
     assert_eq!(
         exported.left_out,
@@ -49,7 +49,7 @@ async fn import_restores_what_pg_dump_and_the_service_see() {
     assert_eq!(
         rows,
         [
-            ("_sqlx_migrations", 2),
+            ("_tenant_orders_migrations", 3),
             ("a \"b\"; */ '$$\n", 2),
             ("empty", 0),
             ("items", 7),

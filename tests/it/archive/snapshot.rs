@@ -69,7 +69,7 @@ async fn migrations_wait_for_an_export_without_blocking_requests() {
     let database = TestDatabase::demo().await;
     database
         .execute(
-            "DELETE FROM client1._sqlx_migrations WHERE version = 2; DROP INDEX client1.orders_user_id_idx;
+            "DELETE FROM client1._tenant_orders_migrations WHERE version >= 2; DROP INDEX client1.orders_user_id_idx;
              ALTER TABLE client1.items ALTER price TYPE double precision",
         )
         .await;
@@ -96,7 +96,7 @@ async fn migrations_wait_for_an_export_without_blocking_requests() {
     assert_eq!(status, Some(0), "{errors}");
     assert_eq!(
         database
-            .text("SELECT max(version)::text FROM client1._sqlx_migrations")
+            .text("SELECT max(version)::text FROM client1._tenant_orders_migrations")
             .await,
         "2"
     );

@@ -10,20 +10,20 @@ async fn failed_tenants_are_reported_and_stop_no_others() {
     database
         .execute(
             "CREATE VIEW t2.prices AS SELECT price FROM t2.items;
-             UPDATE t4._sqlx_migrations SET checksum = 'x' WHERE version = 1;
-             INSERT INTO t6._sqlx_migrations VALUES (3, 'from the future', now(), true, 'x', 0);
-             UPDATE t8._sqlx_migrations SET success = false WHERE version = 1;
-             ALTER TABLE t10._sqlx_migrations DROP checksum",
+             UPDATE t4._tenant_orders_migrations SET checksum = 'x' WHERE version = 1;
+             INSERT INTO t6._tenant_orders_migrations VALUES (4, 'from the future', now(), true, 'x', 0);
+             UPDATE t8._tenant_orders_migrations SET success = false WHERE version = 1;
+             ALTER TABLE t10._tenant_orders_migrations DROP checksum",
         )
         .await;
     let (status, output, errors) = run(&database, &["migrate", "--jobs", "2"]);
     assert_eq!(status, Some(1));
     for message in [
-        "t2: error: failed to apply migration 2 (exact prices and orders index)\n  \
+        "t2: error: failed to apply migration 2 (exact prices)\n  \
          because: cannot alter type of a column used by a view",
         "\n  DETAIL: rule _RETURN on view prices depends on column \"price\"\n",
         "t4: error: migration 1 (items and orders) was changed after it was applied",
-        "t6: error: migration 3 is unknown: a newer version of this program applied it",
+        "t6: error: migration 4 is unknown: a newer version of this program, or another folder, applied it",
         "t8: error: migration 1 is recorded as unfinished",
         "t10: error: column \"checksum\" does not exist",
     ] {
@@ -44,7 +44,8 @@ async fn failed_tenants_are_reported_and_stop_no_others() {
     let (_, output, errors) = run(&database, &["migrate"]);
     assert_eq!(
         without_durations(&output),
-        "Applied 2/exact prices and orders index to t2\n7 tenants up to date\n"
+        "Applied 2/exact prices to t2\n\
+         Applied 3/orders index to t2\n7 tenants up to date\n"
     );
     assert!(errors.contains("error: 4 of 12 tenants failed"), "{errors}");
 }
@@ -53,7 +54,7 @@ async fn failed_tenants_are_reported_and_stop_no_others() {
 async fn a_changed_shared_migration_stops_the_run() {
     let database = old_fleet(2).await;
     database
-        .execute("UPDATE public._sqlx_migrations SET checksum = 'x'")
+        .execute("UPDATE public._tenant_orders_migrations SET checksum = 'x'")
         .await;
     let (status, output, errors) = run(&database, &["migrate"]);
     assert_eq!((status, output.as_str()), (Some(1), ""));
@@ -70,7 +71,7 @@ async fn missing_privileges_are_reported_and_change_nothing() {
     let role = format!("reader_{}", database.name());
     database
         .execute(format!(
-            "CREATE ROLE {role} LOGIN; GRANT SELECT ON public.users, public._sqlx_migrations TO {role};
+            "CREATE ROLE {role} LOGIN; GRANT SELECT ON public.users, public._tenant_orders_migrations TO {role};
              GRANT USAGE ON SCHEMA t1, t2 TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA t1 TO {role}"
         ))
         .await;
@@ -83,7 +84,7 @@ async fn missing_privileges_are_reported_and_change_nothing() {
     assert!(errors.contains("permission denied for schema t1"), "{errors}");
     assert!(errors.contains("t2: error: "), "{errors}");
     assert!(
-        errors.contains("permission denied for table _sqlx_migrations"),
+        errors.contains("permission denied for table _tenant_orders_migrations"),
         "{errors}"
     );
     assert!(errors.contains("2 of 2 tenants failed: "), "{errors}");
@@ -103,26 +104,26 @@ async fn a_role_without_privileges_is_refused() {
 /// Histories are read in several batches, one of which is split until the unreadable history is alone.
 #[tokio::test]
 async fn one_unreadable_history_among_hundreds_fails_alone() {
-    let database = old_fleet(450).await;
+    let database = old_fleet(250).await;
     database
-        .execute("ALTER TABLE t217._sqlx_migrations RENAME version TO release")
+        .execute("ALTER TABLE t217._tenant_orders_migrations RENAME version TO release")
         .await;
     let (status, output, errors) = run(&database, &["migrate", "--json"]);
     assert_eq!(status, Some(1));
     assert!(
-        errors.contains("error: 1 of 450 tenants failed: t217"),
+        errors.contains("error: 1 of 250 tenants failed: t217"),
         "{errors}"
     );
-    assert_eq!(output.matches("\"status\":\"applied\"").count(), 449);
+    assert_eq!(output.matches("\"status\":\"applied\"").count(), 249);
     let (_, output, _) = run(&database, &["migrate", "--json"]);
-    assert_eq!(output.matches("\"status\":\"current\"").count(), 449);
+    assert_eq!(output.matches("\"status\":\"current\"").count(), 249);
     database
-        .execute("ALTER TABLE t217._sqlx_migrations RENAME release TO version")
+        .execute("ALTER TABLE t217._tenant_orders_migrations RENAME release TO version")
         .await;
     back_to_1(&database).await;
     let (status, _, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(0), "{errors}");
-    assert!(errors.contains("\n225 of 450 tenants\n"), "{errors}");
-    assert!(errors.ends_with("\n450 of 450 tenants\n"), "{errors}");
-    assert_eq!(count(&database, NEW).await, 450);
+    assert!(errors.contains("\n125 of 250 tenants\n"), "{errors}");
+    assert!(errors.ends_with("\n250 of 250 tenants\n"), "{errors}");
+    assert_eq!(count(&database, NEW).await, 250);
 }

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use super::{eventually, run, start, without_durations};
 use crate::support::{TestDatabase, fleet};
 
-/// State of a tenant at version 1, and at version 2.
+/// State of a tenant at version 1, and at version 3.
 pub(super) const OLD: &str = "1, double precision, 0 indexes";
-pub(super) const NEW: &str = "1 2, numeric, 1 indexes";
+pub(super) const NEW: &str = "1 2 3, numeric, 1 indexes";
 
-/// Reverts migration 2 in every tenant.
+/// Reverts migrations 2 and 3 in every tenant.
 pub(super) const BACK_TO_1: &str = "
     DO $$ DECLARE tenant text; BEGIN
         FOR tenant IN SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                      WHERE c.relname = '_sqlx_migrations' AND n.nspname <> 'public' LOOP
-            EXECUTE format('DELETE FROM %1$I._sqlx_migrations WHERE version = 2;
+                      WHERE c.relname = '_tenant_orders_migrations' AND n.nspname <> 'public' LOOP
+            EXECUTE format('DELETE FROM %1$I._tenant_orders_migrations WHERE version >= 2;
                             DROP INDEX IF EXISTS %1$I.orders_user_id_idx;
                             ALTER TABLE %1$I.items ALTER price TYPE double precision', tenant);
         END LOOP;
@@ -49,7 +49,7 @@ pub(super) async fn states(database: &TestDatabase) -> BTreeMap<String, String> 
     let tenants: Vec<(String, String)> = sqlx::query_as(
         "SELECT n.nspname::text, quote_ident(n.nspname)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relname = '_sqlx_migrations' AND n.nspname <> 'public'",
+         WHERE c.relname = '_tenant_orders_migrations' AND n.nspname <> 'public'",
     )
     .fetch_all(&mut connection)
     .await
@@ -58,7 +58,7 @@ pub(super) async fn states(database: &TestDatabase) -> BTreeMap<String, String> 
     for (name, quoted) in tenants {
         let state = format!(
             "SELECT format('%s, %s, %s indexes',
-                 (SELECT string_agg(version::text, ' ' ORDER BY version) FROM {quoted}._sqlx_migrations WHERE success),
+                 (SELECT string_agg(version::text, ' ' ORDER BY version) FROM {quoted}._tenant_orders_migrations WHERE success),
                  (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
                   WHERE c.relname = 'items' AND c.relnamespace = n.oid AND a.attname = 'price'),
                  (SELECT count(*) FROM pg_class c
@@ -90,7 +90,9 @@ pub(super) async fn reached(database: &TestDatabase, tenants: usize, state: &str
 async fn a_locked_tenant_does_not_block_the_others() {
     let database = old_fleet(8).await;
     let lock = database.lock("t1.items").await;
-    let mut migration = start(&database, &["migrate", "--jobs", "2", "--lock-timeout", "1m"]);
+    // While the migration of t1 waits for its lock, index builds of other tenants wait for its transaction.
+    let locks = ["--lock-timeout", "100ms", "--retries", "1000"];
+    let mut migration = start(&database, &[&["migrate", "--jobs", "2"], &locks[..]].concat());
     reached(&database, 7, NEW).await;
     assert_eq!(states(&database).await["t1"], OLD);
     lock.release().await;
@@ -160,7 +162,7 @@ async fn tenants_with_any_identifier_are_migrated() {
         assert_eq!(lines.len(), fleet::tenants().len());
         for tenant in fleet::tenants() {
             let line = &lines[tenant.name];
-            assert_eq!((&line["from"], &line["to"]), (&from.into(), &2.into()), "{line}");
+            assert_eq!((&line["from"], &line["to"]), (&from.into(), &3.into()), "{line}");
         }
         assert_eq!(count(&database, NEW).await, fleet::tenants().len());
         back_to_1(&database).await;
@@ -186,7 +188,8 @@ async fn users_without_a_tenant_are_ignored() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
         without_durations(&output),
-        "Applied 2/exact prices and orders index to t1\n0 tenants up to date\n"
+        "Applied 2/exact prices to t1\n\
+         Applied 3/orders index to t1\n0 tenants up to date\n"
     );
 }
 
@@ -196,15 +199,16 @@ async fn schemas_of_other_programs_are_ignored() {
     database
         .execute(
             "CREATE SCHEMA shop; CREATE TABLE shop.items (); CREATE TABLE shop.orders ();
-             CREATE SCHEMA app; CREATE TABLE app._sqlx_migrations (LIKE t1._sqlx_migrations);
-             INSERT INTO app._sqlx_migrations VALUES (1, 'mine', now(), true, 'x', 0)",
+             CREATE SCHEMA app; CREATE TABLE app._tenant_orders_migrations (LIKE t1._tenant_orders_migrations);
+             INSERT INTO app._tenant_orders_migrations VALUES (1, 'mine', now(), true, 'x', 0)",
         )
         .await;
     let (status, output, errors) = run(&database, &["migrate"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
         without_durations(&output),
-        "Applied 2/exact prices and orders index to t1\n0 tenants up to date\n"
+        "Applied 2/exact prices to t1\n\
+         Applied 3/orders index to t1\n0 tenants up to date\n"
     );
 }
 
@@ -218,16 +222,17 @@ async fn a_tenant_without_users_is_found_by_its_history() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
         without_durations(&output),
-        "Applied 2/exact prices and orders index to t2\n0 tenants up to date\n"
+        "Applied 2/exact prices to t2\n\
+         Applied 3/orders index to t2\n0 tenants up to date\n"
     );
     let (status, _, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(1));
     assert!(
-        errors.contains("t1: error: failed to apply migration 2"),
+        errors.contains("t1: error: failed to apply migration 3"),
         "{errors}"
     );
     assert!(errors.contains("relation \"orders\" does not exist"), "{errors}");
-    assert_eq!(count(&database, "1, double precision, 0 indexes").await, 1);
+    assert_eq!(count(&database, "1 2, numeric, 0 indexes").await, 1);
 }
 
 /// A worker that fails to connect leaves its tenants to the others.

@@ -63,7 +63,8 @@ async fn exhausted_retries_fail_the_tenant_alone() {
     assert_eq!(status, Some(0));
     assert_eq!(
         without_durations(&output),
-        "Applied 2/exact prices and orders index to t3\n4 tenants up to date\n"
+        "Applied 2/exact prices to t3\n\
+         Applied 3/orders index to t3\n4 tenants up to date\n"
     );
 }
 
@@ -121,8 +122,12 @@ async fn a_lost_deadlock_is_retried() {
 #[tokio::test]
 async fn a_locked_shared_table_is_retried() {
     let database = old_fleet(1).await;
-    database.execute("DELETE FROM public._sqlx_migrations").await;
-    let lock = database.lock("public._sqlx_migrations IN SHARE MODE").await;
+    database
+        .execute("DELETE FROM public._tenant_orders_migrations")
+        .await;
+    let lock = database
+        .lock("public._tenant_orders_migrations IN SHARE MODE")
+        .await;
     let mut migration = start(
         &database,
         &["migrate", "--lock-timeout", "100ms", "--retries", "1000"],
@@ -134,7 +139,7 @@ async fn a_locked_shared_table_is_retried() {
     assert_eq!(migration.wait().code(), Some(0));
     assert_eq!(
         database
-            .text("SELECT count(*)::text FROM public._sqlx_migrations")
+            .text("SELECT count(*)::text FROM public._tenant_orders_migrations")
             .await,
         "1"
     );

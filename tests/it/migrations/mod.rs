@@ -4,9 +4,15 @@ mod adoption;
 mod ends;
 mod failures;
 mod fleet;
+mod folder;
+mod guide;
+mod hazards;
+mod history;
 mod instances;
 mod locks;
 mod output;
+mod outside_transaction;
+mod rollout;
 mod serving;
 
 use std::time::Duration;
@@ -42,6 +48,12 @@ pub(crate) fn without_durations(output: &str) -> String {
         lines.push('\n');
     }
     lines
+}
+
+/// Returns the output without the lines about hazards.
+fn without_hazards(output: &str) -> String {
+    let lines = output.split_inclusive('\n');
+    lines.filter(|line| !line.starts_with("hazard: ")).collect()
 }
 
 /// Waits until `condition` holds, for a minute at most.
@@ -82,7 +94,7 @@ async fn an_empty_database_becomes_the_demo() {
     assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
     assert_eq!(service.get("/users/2/orders").await.ok()["total_due"], "10500.00");
     let columns = "SELECT string_agg(format('%s.%s %s', table_name, column_name, data_type), ', ' ORDER BY table_name, ordinal_position)
-                   FROM information_schema.columns WHERE table_schema = 'client1' AND table_name <> '_sqlx_migrations'";
+                   FROM information_schema.columns WHERE table_schema = 'client1' AND table_name <> '_tenant_orders_migrations'";
     assert_eq!(
         database.text(columns).await,
         "items.id character varying, items.creation_timestamp timestamp without time zone, \
@@ -101,7 +113,7 @@ async fn prices_keep_the_shortest_decimal_of_their_floats() {
     let database = TestDatabase::demo().await;
     database
         .execute(
-            "DELETE FROM client1._sqlx_migrations WHERE version = 2; DROP INDEX client1.orders_user_id_idx;
+            "DELETE FROM client1._tenant_orders_migrations WHERE version >= 2; DROP INDEX client1.orders_user_id_idx;
              ALTER TABLE client1.items ALTER price TYPE double precision;
              INSERT INTO client1.items (id, price) VALUES ('a', 0.1 + 0.2::float8), ('b', 1e-7), ('c', 123456789012345680), ('d', 'NaN'), ('e', NULL);",
         )
@@ -110,7 +122,8 @@ async fn prices_keep_the_shortest_decimal_of_their_floats() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
         without_durations(&output),
-        "Applied 2/exact prices and orders index to client1\n0 tenants up to date\n"
+        "Applied 2/exact prices to client1\n\
+         Applied 3/orders index to client1\n0 tenants up to date\n"
     );
     assert_eq!(
         database
@@ -124,7 +137,7 @@ async fn prices_keep_the_shortest_decimal_of_their_floats() {
 async fn a_changed_migration_is_refused() {
     let database = TestDatabase::demo().await;
     database
-        .execute("UPDATE client1._sqlx_migrations SET checksum = 'x' WHERE version = 1")
+        .execute("UPDATE client1._tenant_orders_migrations SET checksum = 'x' WHERE version = 1")
         .await;
     let (status, output, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(1));
@@ -201,9 +214,9 @@ async fn concurrent_runs_apply_each_migration_once() {
     }
     assert_eq!(
         database
-            .text("SELECT count(*)::text FROM client1._sqlx_migrations")
+            .text("SELECT count(*)::text FROM client1._tenant_orders_migrations")
             .await,
-        "2"
+        "3"
     );
     assert_eq!(
         database.text("SELECT count(*)::text FROM client1.orders").await,

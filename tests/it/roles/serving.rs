@@ -121,7 +121,7 @@ async fn service_role_alone_reads_no_tenant() {
     assert!(is_refused(format!("SET ROLE {one}")).await.is_none());
     for refused in [
         format!("SELECT * FROM {other}.orders"),
-        format!("SELECT * FROM {one}._sqlx_migrations"),
+        format!("SELECT * FROM {one}._tenant_orders_migrations"),
         format!("INSERT INTO {one}.items VALUES ('x')"),
         "SELECT id FROM public.users".to_owned(),
     ] {

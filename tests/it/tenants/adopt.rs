@@ -79,7 +79,10 @@ async fn a_refusal_lists_all_obstacles_and_changes_nothing() {
         let run = adopt(&database, statements).await;
         assert_refused(&run, reason);
         let catalog = super::catalog(&database).await;
-        assert!(!catalog.contains("client1._sqlx_migrations"), "{catalog}");
+        assert!(
+            !catalog.contains("client1._tenant_orders_migrations"),
+            "{catalog}"
+        );
     }
 }
 
@@ -100,7 +103,7 @@ async fn additional_objects_are_kept_and_reported() {
         "column items.note text",
         "constraint items.priced CHECK",
         "index by_item",
-        // Migration 2 creates an index of this name.
+        // Migration 3 creates an index of this name.
         "index orders_user_id_idx, renamed to orders_user_id_idx_adopted",
     ] {
         assert!(output.contains(extra), "{extra}: {output}");

@@ -30,15 +30,15 @@ async fn missing_schemas_and_users_are_reported() {
     assert_eq!(
         checked,
         json!([
-            { "tenant": "client1", "version": 2, "differences": [] },
-            { "tenant": "client2", "version": 2, "differences": [
+            { "tenant": "client1", "version": 3, "differences": [] },
+            { "tenant": "client2", "version": 3, "differences": [
                 difference("users", "public.users", "at least one user".into(), None),
             ] },
             { "tenant": "gone", "version": null, "differences": [
                 difference("schema", "gone", "a schema".into(), None),
             ] },
             { "tenant": "old", "version": null, "differences": [
-                difference("history", "_sqlx_migrations", "a migration history".into(), None),
+                difference("history", "_tenant_orders_migrations", "a migration history".into(), None),
             ] },
             { "tenant": "public", "version": null, "differences": [
                 difference("schema", "public", "a tenant's schema".into(),
@@ -58,28 +58,29 @@ async fn unknown_changed_and_missing_migrations_are_reported() {
     let database = TestDatabase::demo().await;
     database
         .execute(
-            "UPDATE client1._sqlx_migrations SET checksum = '\\xabcd' WHERE version = 1;
-             INSERT INTO client1._sqlx_migrations SELECT 3, 'to come', now(), true, '', 0;
-             DELETE FROM client2._sqlx_migrations WHERE version = 1;
-             UPDATE client2._sqlx_migrations SET success = false",
+            "UPDATE client1._tenant_orders_migrations SET checksum = '\\xabcd' WHERE version = 1;
+             INSERT INTO client1._tenant_orders_migrations SELECT 4, 'to come', now(), true, '', 0;
+             DELETE FROM client2._tenant_orders_migrations WHERE version = 1;
+             UPDATE client2._tenant_orders_migrations SET success = false",
         )
         .await;
     let (status, checked) = json(&database, &["check"]);
     assert_eq!(status, Some(1));
     let checksum = database
-        .text("SELECT encode(checksum, 'hex') FROM public._sqlx_migrations")
+        .text("SELECT encode(checksum, 'hex') FROM public._tenant_orders_migrations")
         .await;
     let expected = checked[0]["differences"][0]["expected"].clone();
     assert_eq!(expected.as_str().unwrap().len(), checksum.len());
     assert_eq!(
         checked,
         json!([
-            { "tenant": "client1", "version": 3, "differences": [
+            { "tenant": "client1", "version": 4, "differences": [
                 difference("history", "migration 1", expected.as_str(), "abcd".into()),
-                difference("history", "migration 3", None, "applied".into()),
+                difference("history", "migration 4", None, "applied".into()),
             ] },
-            { "tenant": "client2", "version": 2, "differences": [
+            { "tenant": "client2", "version": 0, "differences": [
                 difference("history", "migration 2", "applied".into(), "unfinished".into()),
+                difference("history", "migration 3", "applied".into(), "unfinished".into()),
                 difference("history", "migration 1", "applied".into(), None),
             ] },
         ])

@@ -14,7 +14,7 @@ async fn a_tenant_created_in_an_empty_database_is_served() {
         (Some(0), "", "created tenant acme\n")
     );
     let (status, checked) = super::json(&database, &["check"]);
-    assert_eq!((status, &checked[0]["version"]), (Some(0), &json!(2)));
+    assert_eq!((status, &checked[0]["version"]), (Some(0), &json!(3)));
     database
         .execute("INSERT INTO public.users (id, organization_id) VALUES ('u', 'acme')")
         .await;
@@ -95,7 +95,7 @@ async fn missing_privileges_and_databases_are_errors() {
         .execute(format!(
             "CREATE ROLE {role} LOGIN; GRANT SELECT ON public.users TO {role};
              GRANT USAGE ON SCHEMA client1, client2 TO {role};
-             GRANT SELECT ON client1._sqlx_migrations, client2._sqlx_migrations TO {role};"
+             GRANT SELECT ON client1._tenant_orders_migrations, client2._tenant_orders_migrations TO {role};"
         ))
         .await;
     let before = catalog(&database).await;

@@ -59,7 +59,7 @@ async fn hostile_names_work_in_every_command() {
         let dropped = drop_tenant(&admin_database, schema, RemainingUsers::Refuse)
             .await
             .unwrap();
-        assert_eq!(dropped.tables, ["_sqlx_migrations", "items", "orders"]);
+        assert_eq!(dropped.tables, ["_tenant_orders_migrations", "items", "orders"]);
     }
     assert_eq!(catalog(&database).await, before);
 }

@@ -11,11 +11,11 @@ async fn list_has_users_version_state_and_size() {
     database
         .execute(
             "CREATE SCHEMA ahead; CREATE SCHEMA broken;
-             CREATE TABLE ahead._sqlx_migrations AS TABLE client1._sqlx_migrations;
-             INSERT INTO ahead._sqlx_migrations SELECT 3, 'to come', now(), true, '', 0;
-             CREATE TABLE broken._sqlx_migrations AS TABLE client1._sqlx_migrations;
-             UPDATE broken._sqlx_migrations SET success = false WHERE version = 2;
-             DELETE FROM client2._sqlx_migrations WHERE version = 2;
+             CREATE TABLE ahead._tenant_orders_migrations AS TABLE client1._tenant_orders_migrations;
+             INSERT INTO ahead._tenant_orders_migrations SELECT 4, 'to come', now(), true, '', 0;
+             CREATE TABLE broken._tenant_orders_migrations AS TABLE client1._tenant_orders_migrations;
+             UPDATE broken._tenant_orders_migrations SET success = false WHERE version = 2;
+             DELETE FROM client2._tenant_orders_migrations WHERE version >= 2;
              CREATE SCHEMA empty;
              CREATE SCHEMA old; CREATE TABLE old.items (); CREATE TABLE old.orders ();
              CREATE SCHEMA foreign_to_us; CREATE TABLE foreign_to_us.items ();
@@ -36,9 +36,9 @@ async fn list_has_users_version_state_and_size() {
     assert_eq!(
         listed,
         json!([
-            { "name": "ahead", "users": 1, "version": 3, "state": "ahead", "size_bytes": size("ahead").await },
-            { "name": "broken", "users": 1, "version": 2, "state": "broken", "size_bytes": size("broken").await },
-            { "name": "client1", "users": 2, "version": 2, "state": "current", "size_bytes": size("client1").await },
+            { "name": "ahead", "users": 1, "version": 4, "state": "ahead", "size_bytes": size("ahead").await },
+            { "name": "broken", "users": 1, "version": 3, "state": "broken", "size_bytes": size("broken").await },
+            { "name": "client1", "users": 2, "version": 3, "state": "current", "size_bytes": size("client1").await },
             { "name": "client2", "users": 1, "version": 1, "state": "behind", "size_bytes": size("client2").await },
             { "name": "empty", "users": 1, "version": 0, "state": "behind", "size_bytes": 0 },
             { "name": "missing schema", "users": 1, "version": null, "state": "missing", "size_bytes": null },
@@ -62,8 +62,8 @@ async fn list_prints_a_table() {
         .map(|line| line.split_whitespace().collect())
         .collect();
     assert_eq!(lines[0], ["NAME", "USERS", "VERSION", "STATE", "SIZE"]);
-    assert_eq!(lines[1][..4], ["client1", "1", "2", "current"]);
-    assert_eq!(lines[2][..4], ["client2", "1", "2", "current"]);
+    assert_eq!(lines[1][..4], ["client1", "1", "3", "current"]);
+    assert_eq!(lines[2][..4], ["client2", "1", "3", "current"]);
     assert_eq!(lines[3], ["two\\nlines", "1", "-", "missing", "-"]);
     assert_eq!(lines.len(), 4);
 }
@@ -73,5 +73,9 @@ async fn an_empty_database_is_not_changed() {
     let database = TestDatabase::empty().await;
     assert_eq!(json(&database, &["list"]), (Some(0), json!([])));
     assert_eq!(json(&database, &["check"]), (Some(0), json!([])));
-    assert!(!super::catalog(&database).await.contains("_sqlx_migrations"));
+    assert!(
+        !super::catalog(&database)
+            .await
+            .contains("_tenant_orders_migrations")
+    );
 }

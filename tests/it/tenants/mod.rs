@@ -7,6 +7,7 @@ mod drift;
 mod drop;
 mod hostile_names;
 mod list;
+mod query;
 
 use serde_json::Value;
 
@@ -57,8 +58,8 @@ fn assert_demo_has_no_drift(database: &TestDatabase) {
         (
             Some(0),
             serde_json::json!([
-                { "tenant": "client1", "version": 2, "differences": [] },
-                { "tenant": "client2", "version": 2, "differences": [] },
+                { "tenant": "client1", "version": 3, "differences": [] },
+                { "tenant": "client2", "version": 3, "differences": [] },
             ])
         )
     );

@@ -25,7 +25,7 @@ async fn drop_reports_the_dropped_tables() {
     let (status, output, errors) = tenants(&database, &["drop", "client1", "--yes"]);
     assert_eq!((status, output.as_str()), (Some(0), ""), "{errors}");
     assert!(
-        errors.starts_with("dropped tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
+        errors.starts_with("dropped tenant client1: 3 tables (_tenant_orders_migrations, items, orders), "),
         "{errors}"
     );
     assert!(!catalog(&database).await.contains("client1"));
@@ -59,9 +59,9 @@ async fn drop_refuses_schemas_that_are_not_tenants() {
     database
         .execute(
             "CREATE SCHEMA other; CREATE TABLE other.items (); CREATE SCHEMA empty;
-             CREATE SCHEMA migrated; CREATE TABLE migrated._sqlx_migrations AS
+             CREATE SCHEMA migrated; CREATE TABLE migrated._tenant_orders_migrations AS
              SELECT version, description, installed_on, success, ''::bytea AS checksum, execution_time
-             FROM client1._sqlx_migrations;
+             FROM client1._tenant_orders_migrations;
              INSERT INTO public.users (id, organization_id) VALUES ('x', 'other'), ('y', 'empty'), ('z', 'missing')",
         )
         .await;
@@ -90,7 +90,7 @@ async fn drop_fails_if_row_level_security_hides_users() {
              ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
              CREATE POLICY own ON public.users USING (id = current_setting('app.user_id', true));
              ALTER SCHEMA client1 OWNER TO drop_hidden; ALTER TABLE client1.items OWNER TO drop_hidden;
-             ALTER TABLE client1.orders OWNER TO drop_hidden; ALTER TABLE client1._sqlx_migrations OWNER TO drop_hidden",
+             ALTER TABLE client1.orders OWNER TO drop_hidden; ALTER TABLE client1._tenant_orders_migrations OWNER TO drop_hidden",
         )
         .await;
     let before = catalog(&database).await;
@@ -114,10 +114,10 @@ async fn drop_requires_the_owner_of_the_schema() {
     database
         .execute(
             "CREATE ROLE drop_owner LOGIN; GRANT SELECT ON public.users TO drop_owner;
-             GRANT USAGE ON SCHEMA client1, client2 TO drop_owner; GRANT SELECT ON client2._sqlx_migrations TO drop_owner;
+             GRANT USAGE ON SCHEMA client1, client2 TO drop_owner; GRANT SELECT ON client2._tenant_orders_migrations TO drop_owner;
              CREATE TABLE client1.notes (); ALTER TABLE client1.notes OWNER TO drop_owner;
              ALTER TABLE client1.items OWNER TO drop_owner; ALTER TABLE client1.orders OWNER TO drop_owner;
-             ALTER TABLE client1._sqlx_migrations OWNER TO drop_owner",
+             ALTER TABLE client1._tenant_orders_migrations OWNER TO drop_owner",
         )
         .await;
     let before = catalog(&database).await;
@@ -145,7 +145,9 @@ async fn drop_asks_for_confirmation_and_defaults_to_no() {
         let (status, printed) = drop_with_reply(&database, reply);
         assert_eq!(status, Some(1), "{printed}");
         assert!(
-            printed.contains("Permanently drop tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
+            printed.contains(
+                "Permanently drop tenant client1: 3 tables (_tenant_orders_migrations, items, orders), "
+            ),
             "{printed}"
         );
         assert!(
@@ -210,7 +212,7 @@ async fn interrupted_drop_is_completed_by_another() {
     let (status, _, errors) = tenants(&database, &["drop", "client1", "--yes"]);
     assert_eq!(status, Some(0), "{errors}");
     assert!(
-        errors.starts_with("dropped tenant client1: 3 tables (_sqlx_migrations, items, orders), "),
+        errors.starts_with("dropped tenant client1: 3 tables (_tenant_orders_migrations, items, orders), "),
         "{errors}"
     );
     assert!(!catalog(&database).await.contains("client1"));

@@ -1,0 +1,292 @@
+//! Hazards: statements of migrations that rewrite or lock a table, break the running version, or lose data.
+//!
+//! squawk finds them. A comment `-- squawk-ignore RULE` above a statement accepts a hazard.
+
+use std::collections::BTreeMap;
+
+use sqlparser::tokenizer::Token;
+use sqlx::Connection;
+use sqlx::migrate::Migration;
+use squawk_linter::{Linter, LinterSettings, Rule, Violation};
+use squawk_syntax::SourceFile;
+
+use super::adopt::Adopt;
+use super::error::MigrationError;
+use super::job::MigrateTenant;
+use super::plan::MigrationPlan;
+use crate::admin::database::AdminDatabase;
+use crate::admin::error::AdminError;
+use crate::admin::sql_tokens::tokenize;
+
+/// Rules for statements that rewrite a table, or lock it for as long as they read it.
+const DISRUPTIVE: [Rule; 12] = [
+    Rule::AddingFieldWithDefault,
+    Rule::AddingForeignKeyConstraint,
+    Rule::AddingNotNullableField,
+    Rule::AddingRequiredField,
+    Rule::AddingSerialPrimaryKeyField,
+    Rule::ChangingColumnType,
+    Rule::ConstraintMissingNotValid,
+    Rule::DisallowedUniqueConstraint,
+    Rule::RequireConcurrentIndexCreation,
+    Rule::RequireConcurrentIndexDeletion,
+    Rule::RequireConcurrentPartitionDetach,
+    Rule::RequireConcurrentReindex,
+];
+
+/// Rules for statements that lose data, or drop or rename what a running version reads.
+const DESTRUCTIVE: [Rule; 9] = [
+    Rule::BanDropColumn,
+    Rule::BanDropDatabase,
+    Rule::BanDropSchema,
+    Rule::BanDropSequence,
+    Rule::BanDropTable,
+    Rule::BanDropView,
+    Rule::BanTruncateCascade,
+    Rule::RenamingColumn,
+    Rule::RenamingTable,
+];
+
+/// A hazard of a pending migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hazard {
+    /// Version of the migration.
+    pub version: i64,
+    /// Its description.
+    pub description: String,
+    /// Line of the statement, counted from 1.
+    pub line: usize,
+    /// The effect of the statement.
+    pub effect: String,
+    /// `true` if the statement loses data, or drops or renames what a running version reads.
+    pub is_destructive: bool,
+    /// The affected table, if it is known and exists.
+    pub table: Option<LargestTable>,
+}
+
+/// The largest table of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LargestTable {
+    /// Name of the table.
+    pub name: String,
+    /// Schema of the largest one.
+    pub schema: String,
+    /// Bytes of the table with its indexes.
+    pub size_bytes: i64,
+}
+
+/// Returns the hazards of all pending migrations: those of the shared schema, then those of tenants. For tenants
+/// that `job` adopts, all migrations after version 0 or the given baseline count as pending.
+///
+/// # Errors
+///
+/// [`AdminError`] if the catalog cannot be read.
+pub async fn hazards(
+    database: &AdminDatabase,
+    shared: &[i64],
+    plan: &MigrationPlan,
+    job: &MigrateTenant,
+) -> Result<Vec<Hazard>, AdminError> {
+    let migrations = database.migrations();
+    let mut hazards = Vec::new();
+    let public = ["public"];
+    for migration in shared
+        .iter()
+        .filter_map(|version| migrations.shared.get(*version))
+    {
+        hazards.extend(find(database, migration, &public).await?);
+    }
+    let mut tenants: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+    for pending in &plan.pending {
+        let is_unadopted =
+            |error: &AdminError| matches!(error, AdminError::Migration(MigrationError::Unadopted));
+        let applied = match (pending.tenant.pending(&migrations.tenant), job.adopter.adopt) {
+            (Ok(pending), _) => pending,
+            (Err(error), Adopt::Newest) if is_unadopted(&error) => migrations.tenant.iter().collect(),
+            (Err(error), Adopt::At(version)) if is_unadopted(&error) => {
+                let all = migrations.tenant.iter();
+                all.filter(|migration| migration.version > version).collect()
+            }
+            (Err(_), _) => continue,
+        };
+        for migration in applied {
+            let tenants = tenants.entry(migration.version).or_default();
+            tenants.push(pending.tenant.schema.as_str());
+        }
+    }
+    for (version, tenants) in tenants {
+        if let Some(migration) = migrations.tenant.get(version) {
+            hazards.extend(find(database, migration, &tenants).await?);
+        }
+    }
+    Ok(hazards)
+}
+
+async fn find(
+    database: &AdminDatabase,
+    migration: &Migration,
+    schemas: &[&str],
+) -> Result<Vec<Hazard>, AdminError> {
+    let sql = migration.sql.as_str();
+    let mut hazards = Vec::new();
+    for violation in lint(sql, !migration.no_tx) {
+        let range = violation.text_range;
+        let statement = sql.get(range.start().into()..).unwrap_or_default();
+        let before = sql.get(..range.start().into()).unwrap_or_default();
+        // The violation may be a part of the statement.
+        let begin = before.rfind(';').map_or(0, |semicolon| semicolon + 1);
+        let whole = sql.get(begin..).unwrap_or(statement);
+        let table = match affected_table(whole) {
+            Some(name) => largest_table(database, schemas, name).await?,
+            None => None,
+        };
+        hazards.push(Hazard {
+            version: migration.version,
+            description: migration.description.clone().into_owned(),
+            line: before.matches('\n').count() + 1,
+            effect: violation.message.replace('\n', " "),
+            is_destructive: DESTRUCTIVE.contains(&violation.code),
+            table,
+        });
+    }
+    Ok(hazards)
+}
+
+fn lint(sql: &str, in_transaction: bool) -> Vec<Violation> {
+    let rules: Vec<_> = DISRUPTIVE.into_iter().chain(DESTRUCTIVE).collect();
+    let mut linter = Linter::from(rules);
+    linter.settings = LinterSettings {
+        assume_in_transaction: in_transaction,
+        ..LinterSettings::default()
+    };
+    let mut violations = linter.lint(&SourceFile::parse(sql), sql);
+    violations.sort_by_key(|violation| violation.text_range.start());
+    violations
+}
+
+/// Returns the name of the table that the first statement of `sql` affects.
+fn affected_table(sql: &str) -> Option<String> {
+    let tokens = tokenize(sql)?;
+    let mut tokens = tokens
+        .iter()
+        .map(|(token, _)| token)
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .take_while(|token| **token != Token::SemiColon)
+        .peekable();
+    let is_word = |token: &Token, words: &[&str]| match token {
+        Token::Word(word) => {
+            word.quote_style.is_none() && words.contains(&word.value.to_lowercase().as_str())
+        }
+        _ => false,
+    };
+    tokens.find(|token| is_word(token, &["table", "on"]))?;
+    while tokens
+        .next_if(|token| is_word(token, &["if", "exists", "only"]))
+        .is_some()
+    {}
+    let mut name = None;
+    while let Some(Token::Word(word)) = tokens.next() {
+        name = Some(match word.quote_style {
+            None => word.value.to_lowercase(),
+            Some(_) => word.value.clone(),
+        });
+        if tokens.next_if_eq(&&Token::Period).is_none() {
+            break;
+        }
+    }
+    name
+}
+
+async fn largest_table(
+    database: &AdminDatabase,
+    schemas: &[&str],
+    name: String,
+) -> Result<Option<LargestTable>, AdminError> {
+    let mut connection = database.connect().await?;
+    let largest: Option<(String, i64)> = sqlx::query_as(
+        "SELECT n.nspname::text, pg_catalog.pg_total_relation_size(c.oid)
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relname::text = $1 AND n.nspname::text = ANY ($2) AND c.relkind IN ('r', 'm')
+           -- The size function would wait for the lock.
+           AND c.oid NOT IN (SELECT relation FROM pg_catalog.pg_locks
+                             WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL)
+         ORDER BY c.relpages DESC, n.nspname LIMIT 1",
+    )
+    .bind(&name)
+    .bind(schemas)
+    .fetch_optional(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(largest.map(|(schema, size_bytes)| LargestTable {
+        name,
+        schema,
+        size_bytes,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(sql: &str) -> Vec<String> {
+        let violations = lint(sql, true);
+        violations
+            .iter()
+            .map(|violation| violation.code.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn hazardous_statements_are_found() {
+        for (sql, expected) in [
+            (
+                "ALTER TABLE items ALTER price TYPE numeric",
+                "changing-column-type",
+            ),
+            (
+                "CREATE INDEX i ON items (price)",
+                "require-concurrent-index-creation",
+            ),
+            (
+                "ALTER TABLE items ALTER price SET NOT NULL",
+                "adding-not-nullable-field",
+            ),
+            (
+                "ALTER TABLE orders ADD FOREIGN KEY (item_id) REFERENCES items (id)",
+                "adding-foreign-key-constraint",
+            ),
+            ("ALTER TABLE items DROP COLUMN price", "ban-drop-column"),
+            ("DROP TABLE items", "ban-drop-table"),
+            ("ALTER TABLE items RENAME COLUMN price TO cost", "renaming-column"),
+            ("ALTER TABLE items RENAME TO articles", "renaming-table"),
+            (
+                "ALTER TABLE items ADD key uuid DEFAULT gen_random_uuid()",
+                "adding-field-with-default",
+            ),
+        ] {
+            assert!(
+                codes(sql).contains(&expected.to_owned()),
+                "{sql}: {:?}",
+                codes(sql)
+            );
+        }
+        for harmless in [
+            "CREATE TABLE t (id bigint PRIMARY KEY, item_id varchar REFERENCES items (id))",
+            "ALTER TABLE items ADD note text",
+            "UPDATE items SET price = 1",
+        ] {
+            assert_eq!(codes(harmless), Vec::<String>::new(), "{harmless}");
+        }
+    }
+
+    #[test]
+    fn the_affected_table_is_found() {
+        for (sql, expected) in [
+            ("ALTER TABLE IF EXISTS ONLY Items ADD a int", Some("items")),
+            ("CREATE INDEX i ON public.\"Items\" (a)", Some("Items")),
+            ("SELECT 1; DROP TABLE items", None),
+        ] {
+            assert_eq!(affected_table(sql).as_deref(), expected, "{sql}");
+        }
+    }
+}

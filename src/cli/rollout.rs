@@ -1,0 +1,140 @@
+//! The order of a migration over all tenants: canaries first, and without tenants that have drifted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::fleet::{self, RunSummary};
+use super::output::FleetOutput;
+use super::{CommandError, unless_stopped};
+use crate::admin::migrations::{
+    self, MigrateTenant, MigrationError, MigrationOutcome, MigrationPlan, PendingTenant,
+};
+use crate::admin::runner::{RunOptions, TenantReport};
+use crate::admin::{AdminDatabase, drift};
+use crate::server::StopSignals;
+use crate::tenancy::SchemaName;
+
+/// Options of a run over all tenants.
+#[derive(Debug, Default)]
+pub(super) struct Rollout {
+    pub(super) job: MigrateTenant,
+    pub(super) options: RunOptions,
+    /// Tenants that are migrated first.
+    pub(super) canaries: Vec<SchemaName>,
+    pub(super) refuse_drift: bool,
+}
+
+/// Migrates the shared schema and all tenants of the embedded database.
+pub(super) async fn migrate_embedded(
+    database: &AdminDatabase,
+    output: &mut FleetOutput,
+    signals: &StopSignals,
+) -> Result<(), CommandError> {
+    let rollout = Rollout::default();
+    let plan = unless_stopped(signals, async {
+        output.shared(&migrations::migrate_shared(database, rollout.options.retry).await?);
+        Ok(migrations::plan(database, &[]).await?)
+    })
+    .await?;
+    migrate_tenants(database, &rollout, plan, output, signals).await?;
+    Ok(())
+}
+
+/// Migrates the tenants of the plan: first the canaries, then the others.
+pub(super) async fn migrate_tenants(
+    database: &AdminDatabase,
+    rollout: &Rollout,
+    plan: MigrationPlan,
+    output: &mut FleetOutput,
+    signals: &StopSignals,
+) -> Result<RunSummary, CommandError> {
+    let Rollout {
+        job,
+        options,
+        canaries,
+        refuse_drift: refuses_drift,
+    } = rollout;
+    let options = *options;
+    let pending = plan.pending.len();
+    let mut summary = RunSummary::new(plan.current.len() + pending, pending);
+    for (tenant, version) in &plan.current {
+        output.current(tenant, *version);
+    }
+    let mut tenants = plan.pending;
+    if *refuses_drift {
+        tenants = unless_stopped(signals, refuse_drift(database, tenants, &mut summary, output)).await?;
+    }
+    let tenants = tenants.into_iter().map(|pending| pending.tenant.schema);
+    let (first, others): (Vec<_>, Vec<_>) = tenants.partition(|tenant| canaries.contains(tenant));
+    if !canaries.is_empty() {
+        fleet::run(
+            database,
+            first,
+            job.clone(),
+            options,
+            &mut summary,
+            output,
+            signals,
+        )
+        .await?;
+        if summary.has_failures() || summary.left() > others.len() {
+            output.canaries_failed();
+            output.end();
+            return Ok(summary);
+        }
+    }
+    fleet::run(
+        database,
+        others,
+        job.clone(),
+        options,
+        &mut summary,
+        output,
+        signals,
+    )
+    .await?;
+    output.end();
+    Ok(summary)
+}
+
+/// Reports tenants that differ from what their version makes as failed. Returns the others.
+pub(super) async fn refuse_drift(
+    database: &AdminDatabase,
+    tenants: Vec<PendingTenant>,
+    summary: &mut RunSummary,
+    output: &mut FleetOutput,
+) -> Result<Vec<PendingTenant>, CommandError> {
+    let names: Vec<_> = tenants
+        .iter()
+        .map(|pending| pending.tenant.schema.clone())
+        .collect();
+    if names.is_empty() {
+        return Ok(tenants);
+    }
+    let checked = drift::check(database, &names).await?;
+    let differences: HashMap<_, _> = checked
+        .iter()
+        .filter(|tenant| tenant.version.is_some() && tenant.has_drifted())
+        .map(|tenant| {
+            let differences = tenant.differences.iter();
+            let differences = differences.filter(|difference| difference.is_drift()).count();
+            (tenant.tenant.as_str(), differences)
+        })
+        .collect();
+    let mut others = Vec::with_capacity(tenants.len());
+    for pending in tenants {
+        let Some(&differences) = differences.get(pending.tenant.schema.as_str()) else {
+            others.push(pending);
+            continue;
+        };
+        let report = TenantReport {
+            tenant: pending.tenant.schema,
+            outcome: MigrationOutcome::default(),
+            duration: Duration::ZERO,
+            error: Some(MigrationError::Drifted { differences }.into()),
+        };
+        output.report(&report);
+        summary.add(&report);
+    }
+    Ok(others)
+}
