@@ -221,9 +221,9 @@ async fn schemas_are_adopted_at_the_newest_version_that_they_have() {
     ] {
         let path = folder.path().join(path);
         if text.is_empty() {
-            fs::create_dir(path).unwrap()
+            fs::create_dir(path).unwrap();
         } else {
-            fs::write(path, text).unwrap()
+            fs::write(path, text).unwrap();
         }
     }
     assert_eq!(run_with(&database, &folder, &["migrate"]).0, Some(0));

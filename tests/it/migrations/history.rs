@@ -103,8 +103,8 @@ async fn the_history_of_another_program_is_neither_read_nor_changed() {
     assert!(output.starts_with("Applied 1/users to public\n"), "{output}");
     tenants(&database, &["create", "fresh"]);
     let listed: serde_json::Value = serde_json::from_str(&tenants(&database, &["list", "--json"])).unwrap();
-    let states = listed.as_array().unwrap().iter().map(|tenant| &tenant["state"]);
-    assert_eq!(states.collect::<Vec<_>>(), ["current"; 3]);
+    let tenant_states = listed.as_array().unwrap().iter().map(|tenant| &tenant["state"]);
+    assert_eq!(tenant_states.collect::<Vec<_>>(), ["current"; 3]);
     run(&database, &["tenants", "check"]);
     tenants(&database, &["drop", "fresh", "--yes"]);
     assert_eq!(run(&database, &["migrate"]).1, "2 tenants up to date\n");

@@ -36,8 +36,8 @@ async fn a_failed_canary_stops_the_run() {
         errors.contains("error: 2 of 4 tenants were not processed; completed work is kept; 1 failed: t2"),
         "{errors}"
     );
-    let states = states(&database).await;
-    assert_eq!([&states["t1"], &states["t3"], &states["t4"]], [OLD, NEW, OLD]);
+    let found = states(&database).await;
+    assert_eq!([&found["t1"], &found["t3"], &found["t4"]], [OLD, NEW, OLD]);
     let (status, _, errors) = run(&database, &["migrate", "--canary", "missing"]);
     assert_eq!(status, Some(1));
     assert!(
