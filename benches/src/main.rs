@@ -1,17 +1,19 @@
 //! Compares the service with pgbench, which runs the tutorial's statements, and with a naive port of the tutorial.
 //! All three run on one machine and take turns in rounds. The result is the ratios of the rounds and their spread.
 
+mod delay;
 mod measure;
 mod servers;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use clap::Parser;
 
-use measure::{Contender, Round, median};
-use servers::{Naive, Service};
+use measure::{Round, median};
+use servers::{Host, Server};
 
 type Failure = Box<dyn Error>;
 
@@ -49,6 +51,12 @@ struct Plan {
     /// Folder that keeps the database for the next run, one per number of tenants, users and orders
     #[arg(long, default_value = "/var/tmp/tenant-orders-benchmark")]
     data: PathBuf,
+    /// Round-trip time to PostgreSQL, such as 500us; without it, PostgreSQL is reached by its socket
+    #[arg(long, value_name = "DURATION", value_parser = delay::parse)]
+    rtt: Option<Duration>,
+    /// Another build of tenant-orders, measured beside this one
+    #[arg(long, value_name = "PROGRAM")]
+    baseline: Option<PathBuf>,
     /// Additional environment variable of the service
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
@@ -76,54 +84,35 @@ fn main() -> Result<(), Failure> {
         .args(["seed", "bulk", "--tenants", &count(plan.tenants)])
         .args(["--users", &count(plan.users), "--orders", &count(plan.orders)])
         .env("DATA_DIR", &data))?;
-    let service = Service::start(&program, &data, &plan)?;
-    let naive_program = std::env::current_exe()?.with_file_name("naive");
-
-    let contenders = [Contender::Pgbench, Contender::Service, Contender::Naive];
-    let mut rounds: [Vec<Round>; 3] = Default::default();
-    for number in 0..=plan.rounds {
-        for (contender, rounds) in contenders.into_iter().zip(&mut rounds) {
-            let seconds = if number == 0 { plan.warm_up } else { plan.seconds };
-            eprintln!(
-                "{}: {contender:?}, {seconds} s",
-                if number == 0 {
-                    "warm-up".into()
-                } else {
-                    format!("round {number}")
+    let host = Host::start(&program, &data, plan.rtt)?;
+    let naive = std::env::current_exe()?.with_file_name("naive");
+    let mut contenders = vec![
+        ("pgbench, the tutorial's statements", None),
+        ("tenant-orders", Some(program)),
+        ("naive port", Some(naive)),
+    ];
+    if let Some(baseline) = &plan.baseline {
+        contenders.push(("tenant-orders, other build", Some(baseline.clone())));
+    }
+    let mut rounds = vec![Vec::new(); contenders.len()];
+    for number in 1..=plan.rounds {
+        for ((name, program), rounds) in contenders.iter().zip(&mut rounds) {
+            eprintln!("round {number}: {name}, {} s", plan.seconds);
+            rounds.push(match program {
+                None => measure::pgbench(here, &host, &plan, plan.seconds)?,
+                Some(program) => {
+                    // A program runs only during its turn, because its idle backends would count as another's.
+                    let ignored_backends = host.backends();
+                    let server = Server::start(program, &host, &plan)?;
+                    let measure =
+                        |seconds| measure::wrk(here, &server, &host, &ignored_backends, &plan, seconds);
+                    measure(plan.warm_up)?;
+                    measure(plan.seconds)?
                 }
-            );
-            let round = match contender {
-                Contender::Pgbench => measure::pgbench(here, &service, &plan, seconds)?,
-                Contender::Service => {
-                    measure::wrk(here, (&service.url, service.pid), &service, &[], &plan, seconds)?
-                }
-                Contender::Naive => {
-                    // The naive port runs only during its turn, because its idle backends would count as the
-                    // service's. Therefore each turn needs a warm-up.
-                    let service_backends = service.backends();
-                    let naive = Naive::start(&naive_program, &service, &plan)?;
-                    let measure = |seconds| {
-                        measure::wrk(
-                            here,
-                            (&naive.url, naive.pid),
-                            &service,
-                            &service_backends,
-                            &plan,
-                            seconds,
-                        )
-                    };
-                    if number > 0 {
-                        measure(plan.warm_up.div_ceil(4))?;
-                    }
-                    measure(seconds)?
-                }
-            };
-            if number > 0 {
-                rounds.push(round);
-            }
+            });
         }
     }
-    print_results(&plan, &rounds);
+    print_results(&plan, &contenders, &rounds);
     Ok(())
 }
 
@@ -134,9 +123,9 @@ fn run(command: &mut Command) -> Result<(), Failure> {
     Err(format!("{command:?} failed").into())
 }
 
-fn print_results(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
+fn print_results(plan: &Plan, contenders: &[(&str, Option<PathBuf>)], rounds: &[Vec<Round>]) {
     println!(
-        "\n{} tenants × {} users × {} orders, Zipf {}, {} connections, {} clients, {} × {} s, {} cores\n",
+        "\n{} tenants × {} users × {} orders, Zipf {}, {} connections, {} clients, {} × {} s, {} cores, {}\n",
         plan.tenants,
         plan.users,
         plan.orders,
@@ -146,24 +135,23 @@ fn print_results(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
         plan.rounds,
         plan.seconds,
         std::thread::available_parallelism().map_or(0, usize::from),
+        plan.rtt
+            .map_or("Unix socket".to_owned(), |rtt| format!("round trip {rtt:?}")),
     );
     println!(
-        "| | requests/s | ÷ pgbench | p50 ms | p99 ms | program, CPU ms per request | PostgreSQL, CPU ms per request | program, MiB | backend, private MiB |"
+        "| | requests/s | ÷ pgbench | ÷ naive port | p50 ms | p99 ms | program, CPU ms per request | PostgreSQL, CPU ms per request | program, MiB | backend, private MiB |"
     );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for (name, rounds) in [
-        ("pgbench, the tutorial's statements", pgbench),
-        ("tenant-orders", service),
-        ("naive port", naive),
-    ] {
-        let figure = |decimals, value: fn(&Round) -> f64| match median(rounds.iter().map(value)) {
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    for ((name, _), of_program) in contenders.iter().zip(rounds) {
+        let figure = |decimals, value: fn(&Round) -> f64| match median(of_program.iter().map(value)) {
             unknown if unknown.is_nan() => String::new(),
             known => format!("{known:.decimals$}"),
         };
         println!(
-            "| {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {name} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             figure(0, |round| round.rate),
-            ratio(rounds, pgbench),
+            ratio(of_program, &rounds[0]),
+            ratio(of_program, &rounds[2]),
             figure(2, |round| round.p50),
             figure(2, |round| round.p99),
             figure(3, |round| round.program_cpu),
@@ -172,14 +160,16 @@ fn print_results(plan: &Plan, [pgbench, service, naive]: &[Vec<Round>; 3]) {
             figure(1, |round| round.backend_memory),
         );
     }
-    println!("\ntenant-orders ÷ naive port: {}", ratio(service, naive));
-    let all = || pgbench.iter().chain(service).chain(naive);
+    if let Some(other) = rounds.get(3) {
+        println!("\ntenant-orders ÷ other build: {}", ratio(&rounds[1], other));
+    }
+    let all = || rounds.iter().flatten();
     let failed: u64 = all().map(|round| round.failed).sum();
     if failed > 0 {
         println!("INVALID: {failed} requests failed");
     }
     let busy = all().map(|round| round.others).fold(0.0, f64::max);
-    if busy > 0.05 {
+    if busy > 0.05 && plan.rtt.is_none() {
         println!(
             "INVALID: other programs used up to {:.0} % of the CPU",
             busy * 100.0

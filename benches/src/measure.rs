@@ -4,15 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::servers::Service;
+use crate::servers::{Host, Server};
 use crate::{Failure, Plan};
-
-#[derive(Debug, Clone, Copy)]
-pub enum Contender {
-    Pgbench,
-    Service,
-    Naive,
-}
 
 /// The result of one measurement.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +28,7 @@ pub struct Round {
 }
 
 /// Runs the tutorial's statements with pgbench.
-pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Result<Round, Failure> {
+pub fn pgbench(here: &Path, host: &Host, plan: &Plan, seconds: u32) -> Result<Round, Failure> {
     let script = std::fs::read_to_string(here.join("tutorial.sql"))?;
     let script = if plan.zipf > 0.0 {
         // pgbench requires an exponent of at least 1.001.
@@ -64,10 +57,14 @@ pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Res
             format!("--define=tenants={}", plan.tenants),
             format!("--define=users={}", plan.users),
         ])
-        .arg(format!("--host={}", service.socket.display()))
+        .arg(match host.port {
+            Some(_) => "--host=127.0.0.1".to_owned(),
+            None => format!("--host={}", host.socket.display()),
+        })
+        .arg(format!("--port={}", host.port.unwrap_or(5432)))
         .arg(format!("--file={}", path.display()))
         .arg("postgres");
-    let (output, mut round) = measure(service, &mut command, None, &service.backends())?;
+    let (output, mut round) = measure(host, &mut command, None, &host.backends())?;
     let number = |before: &str| {
         let (_, rest) = output.split_once(before)?;
         rest.trim_start()
@@ -87,8 +84,8 @@ pub fn pgbench(here: &Path, service: &Service, plan: &Plan, seconds: u32) -> Res
 /// Sends HTTP requests with wrk, each connection as soon as it has its response.
 pub fn wrk(
     here: &Path,
-    (url, pid): (&str, u32),
-    service: &Service,
+    server: &Server,
+    host: &Host,
     ignored_backends: &[u32],
     plan: &Plan,
     seconds: u32,
@@ -102,13 +99,13 @@ pub fn wrk(
         ])
         .arg(format!("--script={}", here.join("users.lua").display()))
         .args([
-            url,
+            &server.url,
             "--",
             &plan.tenants.to_string(),
             &plan.users.to_string(),
             &plan.zipf.to_string(),
         ]);
-    let (output, mut round) = measure(service, &mut command, Some(pid), ignored_backends)?;
+    let (output, mut round) = measure(host, &mut command, Some(server.pid), ignored_backends)?;
     let figures: Vec<f64> = output
         .lines()
         .find_map(|line| line.strip_prefix("result "))
@@ -137,15 +134,15 @@ impl Round {
 /// Runs a load and measures the CPU time and memory of `program` and PostgreSQL. Without a program, the CPU time is
 /// that of the load itself. The CPU times are totals. `ignored_backends` belong to another program.
 fn measure(
-    service: &Service,
+    host: &Host,
     load: &mut Command,
     program: Option<u32>,
     ignored_backends: &[u32],
 ) -> Result<(String, Round), Failure> {
     let database = || -> f64 {
-        let backends = service.backends();
+        let backends = host.backends();
         // The postmaster's count of its children contains the CPU time of backends that have ended.
-        process_cpu(service.postmaster, true)
+        process_cpu(host.postmaster, true)
             + backends.iter().map(|pid| process_cpu(*pid, false)).sum::<f64>()
     };
     // Backends of the previous load, and later of this load, must have ended and been reaped. Only then does the

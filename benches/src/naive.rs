@@ -23,6 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/users/{id}/orders", get(orders))
         .with_state(pool);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", env::var("PORT")?.parse()?)).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, router).await?;
     Ok(())
 }

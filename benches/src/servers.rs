@@ -3,56 +3,46 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::{Failure, Plan};
+use crate::{Failure, Plan, delay};
 
-/// The product and its embedded PostgreSQL, which all measurements use. Stopped on drop.
-pub struct Service {
+/// PostgreSQL, which all measurements use: the product's embedded one. Stopped on drop.
+pub struct Host {
     child: Child,
-    pub url: String,
-    pub pid: u32,
     /// The folder of PostgreSQL's socket.
     pub socket: PathBuf,
     pub postmaster: u32,
+    /// The port of the proxy that delays messages.
+    pub port: Option<u16>,
 }
 
-impl Service {
-    pub fn start(program: &Path, data: &Path, plan: &Plan) -> Result<Self, Failure> {
-        let settings = plan.settings.iter().filter_map(|setting| setting.split_once('='));
-        let mut child = Command::new(program)
-            .env("DATA_DIR", data)
-            .env("PORT", "0")
-            .env("RUST_LOG", "warn,tenant_orders::server=info")
-            .env("LOG_FORMAT", "json")
-            .env("DATABASE_MAX_CONNECTIONS", plan.connections.to_string())
-            .envs(settings)
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut lines = BufReader::new(child.stderr.take().ok_or("no stderr")?).lines();
-        let url = loop {
-            let line = lines.next().ok_or("the service failed to start")??;
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                break rest.split('"').next().unwrap_or_default().to_owned();
-            }
-        };
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+impl Host {
+    pub fn start(program: &Path, data: &Path, round_trip: Option<Duration>) -> Result<Self, Failure> {
+        let mut command = Command::new(program);
+        let (child, _) = start(command.env("DATA_DIR", data).env("PORT", "0"))?;
         let socket = data.join("cluster");
         let postmaster = std::fs::read_to_string(socket.join("postmaster.pid"))?;
         let postmaster = postmaster.lines().next().unwrap_or_default().parse()?;
+        let proxy = |round_trip| delay::start(socket.join(".s.PGSQL.5432"), round_trip);
+        let port = round_trip.map(proxy).transpose()?;
         Ok(Self {
-            pid: child.id(),
             child,
-            url,
             socket,
             postmaster,
+            port,
         })
     }
 
     /// Returns the URL of the embedded PostgreSQL.
     fn database_url(&self) -> String {
-        let socket = self.socket.display().to_string().replace('/', "%2F");
-        format!("postgres:///postgres?host={socket}&port=5432&user=postgres")
+        match self.port {
+            Some(port) => format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable"),
+            None => {
+                let socket = self.socket.display().to_string().replace('/', "%2F");
+                format!("postgres:///postgres?host={socket}&port=5432&user=postgres")
+            }
+        }
     }
 
     /// Returns the pids of PostgreSQL's backends.
@@ -70,48 +60,64 @@ impl Service {
     }
 }
 
-impl Drop for Service {
-    /// Stops the service and waits for it. The service stops PostgreSQL.
+impl Drop for Host {
+    /// Stops the product and waits for it. It stops PostgreSQL.
     fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.pid.to_string()).status();
-        let _ = self.child.wait();
+        stop(&mut self.child);
     }
 }
 
-/// The naive port. Stopped on drop.
-pub struct Naive {
+/// A measured program. Stopped on drop.
+pub struct Server {
     child: Child,
     pub url: String,
     pub pid: u32,
 }
 
-impl Naive {
-    pub fn start(program: &Path, service: &Service, plan: &Plan) -> Result<Self, Failure> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new(program)
-            .env("DATABASE_URL", service.database_url())
-            .env("DATABASE_MAX_CONNECTIONS", plan.connections.to_string())
-            .env("PORT", port.to_string())
-            .spawn()?;
-        let naive = Self {
+impl Server {
+    pub fn start(program: &Path, host: &Host, plan: &Plan) -> Result<Self, Failure> {
+        let settings = plan.settings.iter().filter_map(|setting| setting.split_once('='));
+        let mut command = Command::new(program);
+        let (child, url) = start(
+            command
+                .env("DATABASE_URL", host.database_url())
+                .env("DATABASE_MAX_CONNECTIONS", plan.connections.to_string())
+                .env("PORT", "0")
+                .envs(settings),
+        )?;
+        Ok(Self {
             pid: child.id(),
             child,
-            url: format!("http://127.0.0.1:{port}"),
-        };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if Instant::now() > deadline {
-                return Err("the naive port failed to start within 10 s".into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(naive)
+            url,
+        })
     }
 }
 
-impl Drop for Naive {
+impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        stop(&mut self.child);
     }
+}
+
+/// Starts a program and waits until it prints its URL.
+fn start(command: &mut Command) -> Result<(Child, String), Failure> {
+    let mut child = command
+        .env("RUST_LOG", "warn,tenant_orders::server=info")
+        .env("LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(child.stderr.take().ok_or("no stderr")?).lines();
+    let url = loop {
+        let line = lines.next().ok_or("the program failed to start")??;
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            break rest.split('"').next().unwrap_or_default().to_owned();
+        }
+    };
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+    Ok((child, url))
+}
+
+fn stop(child: &mut Child) {
+    let _ = Command::new("kill").arg(child.id().to_string()).status();
+    let _ = child.wait();
 }

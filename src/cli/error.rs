@@ -179,7 +179,7 @@ impl CommandError {
         }
     }
 
-    /// Whether the command was not as it should be, rather than what it set out to do.
+    /// Returns `true` if the command or its settings are invalid.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {

@@ -118,7 +118,7 @@ pub(super) struct OrderRow {
 pub(super) struct TotalRow {
     /// `None` if no order has both a quantity and a price.
     pub(super) due: Option<String>,
-    /// Whether each order was counted once.
+    /// `false` if an order may have been counted more than once.
     pub(super) is_unique: bool,
 }
 

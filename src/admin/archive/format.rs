@@ -70,7 +70,7 @@ pub(super) struct Grant {
     /// `None` for `PUBLIC`.
     pub(super) grantee: Option<String>,
     pub(super) privileges: String,
-    /// Whether the grantee can grant the privileges to others.
+    /// `true` if the grantee can grant the privileges to others.
     #[serde(default)]
     pub(super) grantable: bool,
 }

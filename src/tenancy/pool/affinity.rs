@@ -10,7 +10,7 @@ pub(super) const MAX_LIFETIME: Duration = Duration::from_mins(30);
 /// Age after which a connection is closed if it served too many tenants that prefer another slot.
 pub(super) const MAX_MISPLACED_LIFETIME: Duration = Duration::from_mins(1);
 
-/// What the server's process behind a connection has been through.
+/// The age and use of the server process behind a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wear {
     pub(super) created_at: Instant,

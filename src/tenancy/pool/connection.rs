@@ -100,7 +100,7 @@ pub(in crate::tenancy) struct PreparedStatements {
 pub(in crate::tenancy) struct PreparedStatement {
     /// Its name.
     pub(in crate::tenancy) name: String,
-    /// Whether it is still to be prepared.
+    /// `true` if it is still to be prepared.
     pub(in crate::tenancy) is_new: bool,
     /// The name of the statement that it replaces, which is to be deallocated.
     pub(in crate::tenancy) evicted: Option<String>,

@@ -5,6 +5,7 @@ mod connection;
 mod gate;
 mod slots;
 mod tenant_limit;
+mod waiters;
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,9 @@ use super::{DatabaseError, SchemaName};
 use connection::ServerConnection;
 pub(super) use connection::{PooledConnection, PreparedStatements};
 use gate::ConnectGate;
-use slots::{AFFINITY_TIMEOUT, Acquired, CheckedOut, IDLE_TIMEOUT, Slots, Ticket};
+use slots::{Acquired, CheckedOut, IDLE_TIMEOUT, Slots};
 pub(super) use tenant_limit::{LimitError, TenantLimits, TenantPermit};
+use waiters::{AFFINITY_TIMEOUT, Ticket};
 
 /// Interval between two searches for connections that have expired.
 const REAPER_INTERVAL: Duration = Duration::from_secs(IDLE_TIMEOUT.as_secs() / 12);

@@ -9,15 +9,14 @@
 //! - If no slot is idle, a request is overtaken by later ones only until about twice as many were served as
 //!   waited before it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::affinity::{Affinity, Wear};
+use super::waiters::{AFFINITY_TIMEOUT, Ticket, Waiters};
 
-/// Maximum time for which a request waits for its preferred slot while others are idle.
-pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(20);
 /// Maximum number of requests that wait for a preferred slot while others are idle.
 const MAX_PREFERRED_WAITERS: usize = 2;
 /// Time after which an idle connection is closed.
@@ -29,11 +28,10 @@ pub(super) struct Slots<C, W> {
     /// The idle slots, in the order in which they became idle. The last is taken first, so that the
     /// connections that are not needed reach their idle timeout.
     idle: Vec<usize>,
-    waiters: VecDeque<Waiter<W>>,
+    waiters: Waiters<W>,
     granted: HashMap<Ticket, CheckedOut<C>>,
     affinity: Affinity,
     check_outs: u64,
-    last_ticket: u64,
     is_closed: bool,
 }
 
@@ -58,20 +56,6 @@ struct Held<C> {
 pub(super) struct CheckedOut<C> {
     pub(super) slot: usize,
     pub(super) connection: Option<C>,
-}
-
-/// The number of a waiting request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Ticket(u64);
-
-struct Waiter<W> {
-    ticket: Ticket,
-    tenant: Option<u64>,
-    preferred: Option<usize>,
-    since: Instant,
-    /// The number of check-outs after which it takes any slot.
-    overdue_at: u64,
-    waker: W,
 }
 
 /// The result of asking for a slot.
@@ -100,11 +84,10 @@ impl<C, W> Slots<C, W> {
         Self {
             all: (0..limit).map(|_| Slot::Idle(None)).collect(),
             idle: (0..limit).rev().collect(),
-            waiters: VecDeque::new(),
+            waiters: Waiters::new(),
             granted: HashMap::new(),
             affinity: Affinity::new(affinity_threshold),
             check_outs: 0,
-            last_ticket: 0,
             is_closed: false,
         }
     }
@@ -118,19 +101,7 @@ impl<C, W> Slots<C, W> {
         if let Some(slot) = self.idle_slot_for(preferred, now) {
             return Acquired::Now(self.check_out(slot, tenant, now));
         }
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        let ahead = u64::try_from(self.waiters.len()).unwrap_or(u64::MAX);
-        self.waiters.push_back(Waiter {
-            ticket,
-            tenant,
-            preferred,
-            since: now,
-            overdue_at: self
-                .check_outs
-                .saturating_add(ahead.saturating_add(1).saturating_mul(2)),
-            waker,
-        });
+        let ticket = self.waiters.push(tenant, preferred, self.check_outs, now, waker);
         Acquired::Waiting(ticket)
     }
 
@@ -140,16 +111,11 @@ impl<C, W> Slots<C, W> {
         if let Some(granted) = self.granted.remove(&ticket) {
             return Acquired::Now(granted);
         }
-        let Some(index) = self.waiters.iter().position(|waiter| waiter.ticket == ticket) else {
+        if !self.waiters.contains(ticket) {
             return Acquired::Closed;
-        };
-        let is_late = self
-            .waiters
-            .get(index)
-            .is_some_and(|waiter| now - waiter.since >= AFFINITY_TIMEOUT);
-        if is_late
-            && let Some(&slot) = self.idle.last()
-            && let Some(waiter) = self.waiters.remove(index)
+        }
+        if let Some(&slot) = self.idle.last()
+            && let Some(waiter) = self.waiters.take_late(ticket, now)
         {
             return Acquired::Now(self.check_out(slot, waiter.tenant, now));
         }
@@ -159,7 +125,7 @@ impl<C, W> Slots<C, W> {
     /// Removes a request that no longer waits. A slot that was granted to it goes to the next one, whose
     /// waker is returned.
     pub(super) fn cancel(&mut self, ticket: Ticket, now: Instant) -> Option<W> {
-        self.waiters.retain(|waiter| waiter.ticket != ticket);
+        self.waiters.remove(ticket);
         let granted = self.granted.remove(&ticket)?;
         match granted.connection {
             Some(connection) => self.check_in(granted.slot, connection, now),
@@ -205,7 +171,7 @@ impl<C, W> Slots<C, W> {
     fn put(&mut self, slot: usize, held: Option<Held<C>>, now: Instant) -> Option<W> {
         *self.all.get_mut(slot)? = Slot::Idle(held);
         self.idle.push(slot);
-        let waiter = self.waiters.remove(self.next_waiter(slot, now)?)?;
+        let waiter = self.waiters.take_next(slot, self.check_outs, now)?;
         let granted = self.check_out(slot, waiter.tenant, now);
         self.granted.insert(waiter.ticket, granted);
         Some(waiter.waker)
@@ -238,8 +204,7 @@ impl<C, W> Slots<C, W> {
     /// Closes the pool: requests get no more slots. The wakers of those that wait are returned.
     pub(super) fn close(&mut self) -> Vec<W> {
         self.is_closed = true;
-        let waiters = std::mem::take(&mut self.waiters);
-        waiters.into_iter().map(|waiter| waiter.waker).collect()
+        self.waiters.take_wakers()
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -289,25 +254,12 @@ impl<C, W> Slots<C, W> {
         };
         match self.all.get(preferred) {
             Some(Slot::InUse { since, .. }) => {
-                let waiters = self
-                    .waiters
-                    .iter()
-                    .filter(|waiter| waiter.preferred == Some(preferred))
-                    .count();
+                let waiters = self.waiters.count_preferring(preferred);
                 let waits = waiters < MAX_PREFERRED_WAITERS && now - *since < AFFINITY_TIMEOUT;
                 (!waits).then_some(any)
             }
             _ => Some(preferred),
         }
-    }
-
-    /// The waiting request that gets a slot: the first that is overdue, else the first that prefers the slot
-    /// or none, else the first that has waited too long for another slot.
-    fn next_waiter(&self, slot: usize, now: Instant) -> Option<usize> {
-        let position = |is_next: &dyn Fn(&Waiter<W>) -> bool| self.waiters.iter().position(is_next);
-        position(&|waiter| waiter.overdue_at <= self.check_outs)
-            .or_else(|| position(&|waiter| waiter.preferred.is_none_or(|preferred| preferred == slot)))
-            .or_else(|| position(&|waiter| now - waiter.since >= AFFINITY_TIMEOUT))
     }
 
     fn check_out(&mut self, slot: usize, tenant: Option<u64>, now: Instant) -> CheckedOut<C> {

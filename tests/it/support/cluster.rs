@@ -123,7 +123,7 @@ impl Cluster {
 
     /// Returns the server's log.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("postgres.log")).unwrap()
+        String::from_utf8_lossy(&std::fs::read(self.folder.join("postgres.log")).unwrap()).into_owned()
     }
 
     pub(crate) fn url(&self, database: &str, role: &str) -> String {
