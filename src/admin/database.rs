@@ -96,7 +96,8 @@ impl AdminDatabase {
     /// [`DatabaseError::NotIsolated`] if there is a pooler; any other [`DatabaseError`] if there is no
     /// connection.
     pub async fn require_sessions(&self) -> Result<(), DatabaseError> {
-        require_sessions(async || self.connect().await).await
+        // Without the session settings, which a pooler would keep for other clients.
+        require_sessions(async || self.connector.connect(CONNECT_TIMEOUT).await).await
     }
 
     /// Opens a connection with the settings that administration relies on.

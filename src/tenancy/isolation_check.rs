@@ -160,8 +160,17 @@ fn require_no_leak(path: String) -> Result<(), IsolationError> {
 /// [`IsolationError::SessionsNeeded`] if there is a pooler; any other [`DatabaseError`] if the check could not
 /// be made.
 pub(crate) async fn require_sessions(
-    connect: impl AsyncFn() -> Result<PgConnection, DatabaseError>,
+    connect: impl AsyncFn() -> Result<PgConnection, sqlx::Error>,
 ) -> Result<(), DatabaseError> {
+    let connect = async || {
+        connect().await.map_err(|error| {
+            if is_pooler_refusal(&error) {
+                IsolationError::SessionsNeeded.into()
+            } else {
+                DatabaseError::from(error)
+            }
+        })
+    };
     let (mut one, mut other) = (connect().await?, connect().await?);
     require_version(one.server_version_num())?;
     let is_pooled = is_pooled(&mut one, &mut other).await?;

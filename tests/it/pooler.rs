@@ -128,19 +128,27 @@ async fn unconfigured_transaction_pooler_is_refused() {
     }
 }
 
+/// A message is one statement to PgBouncer, and one transaction to PostgreSQL.
 #[tokio::test]
-async fn statement_pooler_is_refused() {
+async fn requests_through_a_statement_pooler_see_their_own_rows() {
     let database = TestDatabase::demo().await;
     let Some(pooler) = PgBouncer::start("statement", "") else {
         return;
     };
-    let (status, _, errors) = finished(
-        ServiceProcess::command()
-            .env("DATABASE_URL", pooler.url(database.name()))
-            .env("DATABASE_POOLER", "transaction"),
-    );
-    assert_eq!(status, Some(1), "{errors}");
-    assert!(errors.contains("pool_mode = transaction"), "{errors}");
+    let service = service_behind(pooler.url(database.name()), 8);
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        for (user, total_due) in [("1", "60000.00"), ("2", "10500.00")] {
+            let service = service.clone();
+            requests.spawn(async move {
+                let page = service.get(&format!("/users/{user}/orders")).await.ok();
+                assert_eq!(page["total_due"], total_due);
+            });
+        }
+    }
+    while let Some(done) = requests.join_next().await {
+        done.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +182,10 @@ async fn commands_that_need_sessions_refuse_a_transaction_pooler() {
                     .env("DATABASE_URL", pooler.url(database.name())),
             );
             assert_eq!(status, Some(1), "{errors}");
-            assert!(errors.contains("name PostgreSQL itself"), "{errors}");
+            assert!(
+                errors.contains("set DATABASE_URL to PostgreSQL itself"),
+                "{errors}"
+            );
         }
     }
 }

@@ -98,7 +98,7 @@ async fn migrations_wait_for_an_export_without_blocking_requests() {
         database
             .text("SELECT max(version)::text FROM client1._tenant_orders_migrations")
             .await,
-        "2"
+        "3"
     );
 
     forget(&database, "client1").await;

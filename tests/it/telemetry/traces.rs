@@ -164,7 +164,7 @@ async fn request_continues_the_clients_trace_with_a_span_per_step() {
         .collect();
     steps.sort_by_key(|span| span.start_time_unix_nano);
     let names: Vec<_> = steps.iter().map(|span| span.name.as_str()).collect();
-    assert_eq!(names, ["acquire", "lookup", "acquire", "begin", "query"]);
+    assert_eq!(names, ["acquire", "lookup", "acquire", "query"]);
     for step in steps {
         assert_eq!(step.kind(), SpanKind::Client);
         assert_eq!(hex(&step.trace_id), TRACE);
@@ -181,7 +181,7 @@ async fn request_continues_the_clients_trace_with_a_span_per_step() {
     assert_eq!(resource["deployment.environment.name"], "test");
     let everything = format!("{received:?}");
     assert!(!everything.contains("secret"), "{everything}");
-    let line = told
+    let line = log
         .lines()
         .find(|line| line.contains("\"request completed\""))
         .unwrap();
