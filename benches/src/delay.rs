@@ -21,12 +21,16 @@ pub fn start(socket: PathBuf, round_trip: Duration) -> std::io::Result<u16> {
             let (Ok(from_client), Ok(to_server)) = (client.try_clone(), server.try_clone()) else {
                 continue;
             };
-            std::thread::spawn(move || forward(from_client, to_server, round_trip / 2, |server| {
-                let _ = server.shutdown(Shutdown::Both);
-            }));
-            std::thread::spawn(move || forward(server, client, round_trip / 2, |client: &TcpStream| {
-                let _ = client.shutdown(Shutdown::Both);
-            }));
+            std::thread::spawn(move || {
+                forward(from_client, to_server, round_trip / 2, |server| {
+                    let _ = server.shutdown(Shutdown::Both);
+                })
+            });
+            std::thread::spawn(move || {
+                forward(server, client, round_trip / 2, |client: &TcpStream| {
+                    let _ = client.shutdown(Shutdown::Both);
+                })
+            });
         }
     });
     Ok(port)
@@ -45,7 +49,11 @@ fn forward<W: Write>(mut from: impl Read, mut to: W, delay: Duration, close: imp
 
 /// Parses a duration such as `500us` or `2ms`.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let parse = |digits: &str| digits.parse().map_err(|_| format!("{text} is not a duration such as 500us"));
+    let parse = |digits: &str| {
+        digits
+            .parse()
+            .map_err(|_| format!("{text} is not a duration such as 500us"))
+    };
     match (text.strip_suffix("us"), text.strip_suffix("ms")) {
         (Some(microseconds), _) => parse(microseconds).map(Duration::from_micros),
         (_, Some(milliseconds)) => parse(milliseconds).map(Duration::from_millis),

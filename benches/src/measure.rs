@@ -142,8 +142,7 @@ fn measure(
     let database = || -> f64 {
         let backends = host.backends();
         // The postmaster's count of its children contains the CPU time of backends that have ended.
-        process_cpu(host.postmaster, true)
-            + backends.iter().map(|pid| process_cpu(*pid, false)).sum::<f64>()
+        process_cpu(host.postmaster, true) + backends.iter().map(|pid| process_cpu(*pid, false)).sum::<f64>()
     };
     // Backends of the previous load, and later of this load, must have ended and been reaped. Only then does the
     // postmaster's count contain their CPU time.
@@ -170,7 +169,7 @@ fn measure(
         match receiver.recv_timeout(Duration::from_millis(500)) {
             Ok(output) => break output,
             Err(_) => {
-                let memory: Vec<f64> = service
+                let memory: Vec<f64> = host
                     .backends()
                     .iter()
                     .filter(|pid| !ignored_backends.contains(pid))

@@ -53,7 +53,7 @@ pub(crate) fn is_empty(variable: &OsStr) -> bool {
 ///
 /// # Errors
 ///
-/// Returns a message if the value is not a whole number from 1 to [`MAX_WORKER_THREADS`].
+/// Returns a message if the value is not a whole number from 1 to `MAX_WORKER_THREADS`.
 pub fn worker_threads() -> Result<usize, String> {
     let Some(value) = std::env::var_os("TOKIO_WORKER_THREADS").filter(|value| !value.is_empty()) else {
         return Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));

@@ -46,7 +46,7 @@ impl LogQueue {
         Ok(Self(sender))
     }
 
-    /// Waits until the queued lines are written, for at most [`FLUSH_TIMEOUT`].
+    /// Waits until the queued lines are written, for at most `FLUSH_TIMEOUT`.
     pub fn flush(&self) {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         let (done, written) = sync_channel(1);

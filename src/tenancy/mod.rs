@@ -17,7 +17,7 @@
 //! - **Tables are locked before a prepared statement runs.** `EXECUTE` takes its snapshot before its plan takes
 //!   locks, so a request that waits for a table rewrite would read an empty table.
 //! - **A connection is closed after an error, a timeout or a cancellation.** Nothing depends on a clean-up that
-//!   has to succeed. See [`pool`].
+//!   has to succeed. See the module `pool`.
 //! - **Identifiers come from one type.** [`SchemaName`] refuses names that reach anything but one tenant's
 //!   schema, and renders only quoted. Values are bound, or rendered in hexadecimal inside a message.
 //! - **There is no way around.** The pool is private to this module. The code that serves requests can pass a
