@@ -1,5 +1,8 @@
 //! Databases that other people created: their encodings, collations, types and settings.
 
+use tenant_orders::admin::{AdminDatabase, tenants};
+use tenant_orders::config::DatabaseUrl;
+
 use crate::support::{Service, TestDatabase};
 
 /// The tables of the service, with two tenants whose schemas are `short` and `long`.
@@ -191,6 +194,13 @@ async fn names_that_differ_only_in_case_are_different_tenants() {
     let service = Service::over(&database);
     assert_eq!(total_due(&service, "/users/1/orders").await, "60000.00");
     assert_eq!(total_due(&service, "/users/2/orders").await, "10500.00");
+    let tenants = tenants::list(&AdminDatabase::new(&DatabaseUrl::from(database.url())).unwrap()).await;
+    let users: Vec<_> = tenants
+        .unwrap()
+        .into_iter()
+        .map(|tenant| (tenant.name, tenant.users))
+        .collect();
+    assert_eq!(users, [("CLIENT1".to_owned(), 1), ("client1".to_owned(), 1)]);
     database
         .execute("UPDATE public.users SET organization_id = 'CLIENT1' WHERE id = '1'")
         .await;

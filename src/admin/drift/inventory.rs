@@ -76,8 +76,8 @@ async fn count_users(
         return Ok(BTreeMap::new());
     }
     let rows = sqlx::query(
-        "SELECT organization_id::text, count(*) FROM public.users
-         WHERE organization_id IS NOT NULL AND ($1::text[] IS NULL OR organization_id::text = ANY ($1))
+        "SELECT organization_id::text COLLATE \"C\", count(*) FROM public.users
+         WHERE organization_id IS NOT NULL AND ($1::text[] IS NULL OR organization_id::text COLLATE \"C\" = ANY ($1))
          GROUP BY 1",
     )
     .bind(names)
