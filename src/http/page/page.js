@@ -42,7 +42,7 @@ async function load(cursor) {
   currentRequest.abort();
   currentRequest = new AbortController();
   const { signal } = currentRequest;
-  const { user } = shown;
+  const { user } = state;
   $("more").disabled = true;
   $("more").textContent = "Loading…";
   try {
