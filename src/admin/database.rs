@@ -97,7 +97,7 @@ impl AdminDatabase {
     /// connection.
     pub async fn require_sessions(&self) -> Result<(), DatabaseError> {
         // Without the session settings, which a pooler would keep for other clients.
-        require_sessions(async || self.connector.connect(CONNECT_TIMEOUT).await).await
+        require_sessions(&self.connector, CONNECT_TIMEOUT).await
     }
 
     /// Opens a connection with the settings that administration relies on.

@@ -77,7 +77,10 @@ impl Database {
         timings: &RequestTimings,
         query: Query<'_>,
     ) -> Result<Vec<PgRow>, DatabaseError> {
-        match self.send_with_retry(timings, query, None).await {
+        match self
+            .send_with_retry(timings, MessageForm::default(), query, None)
+            .await
+        {
             Ok(reply) => Ok(reply.shared),
             Err(error) => Err(error.source),
         }
@@ -96,9 +99,10 @@ impl Database {
         query: TenantQuery<'_>,
     ) -> Result<Reply, MessageError> {
         timings.set_tenant(tenant);
+        let mut form = self.shared.forms.get(tenant).unwrap_or_default();
         loop {
-            let form = self.form_for(tenant);
-            let error = match self.send_with_retry(timings, shared, Some((tenant, query))).await {
+            let sent = self.send_with_retry(timings, form, shared, Some((tenant, query)));
+            let error = match sent.await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
@@ -111,14 +115,11 @@ impl Database {
                         "trying another form of the message"
                     );
                     self.shared.forms.insert(Arc::clone(tenant), other);
+                    form = other;
                 }
                 _ => return Err(error),
             }
         }
-    }
-
-    fn form_for(&self, tenant: &Arc<SchemaName>) -> MessageForm {
-        self.shared.forms.get(tenant).unwrap_or_default()
     }
 
     /// Sends a message, and sends it again on a new connection if the server gave the first one up: nothing
@@ -126,22 +127,24 @@ impl Database {
     async fn send_with_retry(
         &self,
         timings: &RequestTimings,
+        form: MessageForm,
         shared: Query<'_>,
         in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
     ) -> Result<Reply, MessageError> {
-        let error = match self.send(timings, shared, in_tenant, false).await {
+        let error = match self.send(timings, form, shared, in_tenant, false).await {
             Err(error) if error.source.is_retryable() => error.source,
             reply => return reply,
         };
         let cause = error_chain::messages(&error).join(": ");
         tracing::info!(cause, "trying again on a new connection");
         // Seldom done, and large.
-        Box::pin(self.send(timings, shared, in_tenant, true)).await
+        Box::pin(self.send(timings, form, shared, in_tenant, true)).await
     }
 
     async fn send(
         &self,
         timings: &RequestTimings,
+        form: MessageForm,
         shared: Query<'_>,
         in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
         is_retry: bool,
@@ -164,8 +167,10 @@ impl Database {
                 Ok((settings, connection.with_permit(permit)))
             })
             .await?;
-        let mut form = tenant.map_or_else(MessageForm::default, |tenant| self.form_for(tenant));
-        form.is_inline |= !settings.allows_prepared_statements();
+        let form = MessageForm {
+            is_inline: form.is_inline || !settings.allows_prepared_statements(),
+            ..form
+        };
         let step = if tenant.is_some() {
             Step::Query
         } else {

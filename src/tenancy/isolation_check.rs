@@ -2,10 +2,12 @@
 //! with its message, and that nothing between the service and PostgreSQL splits a message or shares sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 use tokio::time::Instant;
 
+use super::connect::Connector;
 use super::message::{Message, MessageForm, Query, Statement, TenantQuery};
 use super::pool::Pool;
 use super::reply::Reply;
@@ -153,25 +155,22 @@ fn require_no_leak(path: String) -> Result<(), IsolationError> {
     Ok(())
 }
 
-/// Checks that no pooler shares the sessions that `connect` opens.
+/// Checks that no pooler shares the sessions that `connector` opens within `timeout`.
 ///
 /// # Errors
 ///
 /// [`IsolationError::SessionsNeeded`] if there is a pooler; any other [`DatabaseError`] if the check could not
 /// be made.
-pub(crate) async fn require_sessions(
-    connect: impl AsyncFn() -> Result<PgConnection, sqlx::Error>,
-) -> Result<(), DatabaseError> {
-    let connect = async || {
-        connect().await.map_err(|error| {
-            if is_pooler_refusal(&error) {
-                IsolationError::SessionsNeeded.into()
-            } else {
-                DatabaseError::from(error)
-            }
-        })
+pub(crate) async fn require_sessions(connector: &Connector, timeout: Duration) -> Result<(), DatabaseError> {
+    let explain = |error: sqlx::Error| {
+        if is_pooler_refusal(&error) {
+            IsolationError::SessionsNeeded.into()
+        } else {
+            DatabaseError::from(error)
+        }
     };
-    let (mut one, mut other) = (connect().await?, connect().await?);
+    let mut one = connector.connect(timeout).await.map_err(explain)?;
+    let mut other = connector.connect(timeout).await.map_err(explain)?;
     require_version(one.server_version_num())?;
     let is_pooled = is_pooled(&mut one, &mut other).await?;
     one.close().await?;

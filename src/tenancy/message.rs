@@ -105,7 +105,6 @@ pub(super) struct Message {
     pub(super) shared: usize,
     pub(super) role: Option<usize>,
     pub(super) lock: Option<usize>,
-    pub(super) tenant: Option<usize>,
 }
 
 impl Message {
@@ -128,7 +127,6 @@ impl Message {
             shared: 0,
             role: None,
             lock: None,
-            tenant: None,
         };
         message.push(settings.begin());
         for setting in settings.of_each_message() {
@@ -168,7 +166,7 @@ impl Message {
             self.role = Some(self.push(format_args!("SET LOCAL ROLE {}", tenant.quoted_role())));
         }
         if form.is_inline {
-            self.tenant = Some(self.push(Inline(query, form)));
+            self.push(Inline(query, form));
             return;
         }
         self.lock = Some(self.push(format_args!("LOCK TABLE {tables} IN ACCESS SHARE MODE")));
@@ -181,7 +179,7 @@ impl Message {
         if entry.is_new {
             self.push(Prepare(&entry.name, query, form));
         }
-        self.tenant = Some(self.push(Execute(&entry.name, query.values)));
+        self.push(Execute(&entry.name, query.values));
     }
 
     /// Appends a statement and returns its position.
