@@ -121,11 +121,14 @@ async fn insert_users(connection: &mut PgConnection, organization: &str, ids: &[
 
 /// Asserts that a response is a 200, or a complete 400 or 404.
 fn assert_valid_response(answer: &Answer, request: &str) {
-    match answer.status.as_u16() {
-        200 => {}
-        400 => drop(answer.problem(400, "bad-request")),
-        404 if answer.text().contains("user-not-found") => drop(answer.problem(404, "user-not-found")),
-        404 => drop(answer.problem(404, "not-found")),
-        status => panic!("{status} for {request}: {}", answer.text()),
-    }
+    let status = answer.status.as_u16();
+    let problems: &[&str] = match status {
+        200 => return,
+        400 => &["bad-request"],
+        404 => &["not-found", "user-not-found", "order-not-found"],
+        _ => panic!("{status} for {request}: {}", answer.text()),
+    };
+    let found = problems.iter().find(|slug| answer.text().contains(&format!("/problems/{slug}\"")));
+    let slug = found.unwrap_or_else(|| panic!("{request}: {}", answer.text()));
+    answer.problem(status, slug);
 }
