@@ -8,15 +8,16 @@
 //! 4. [`tenancy`] owns the connection pool and runs statements in the scope of a single tenant. Its
 //!    documentation has the rules that keep tenants isolated from each other.
 //!
-//! The other modules: [`authentication`] verifies tokens, [`config`] contains all settings, [`server`] the
-//! lifecycle of the service, [`telemetry`] its metrics and traces, [`admin`] the administration of tenants,
-//! [`seed`] demo and load-test data, `embedded` a PostgreSQL server for machines without a database, and
-//! [`cli`] the commands.
+//! The other modules: [`authentication`] verifies tokens, [`config`] contains all settings, [`connect`] opens
+//! connections to PostgreSQL, [`server`] has the lifecycle of the service, [`telemetry`] its metrics and traces,
+//! [`admin`] the administration of tenants, [`seed`] demo and load-test data, `embedded` a PostgreSQL server for
+//! machines without a database, and [`cli`] the commands.
 
 pub mod admin;
 pub mod authentication;
 pub mod cli;
 pub mod config;
+pub mod connect;
 #[cfg(all(feature = "embedded", unix))]
 pub mod embedded;
 mod error_chain;

@@ -54,6 +54,12 @@ struct Plan {
     /// Round-trip time to PostgreSQL, such as 500us; without it, PostgreSQL is reached by its socket
     #[arg(long, value_name = "DURATION", value_parser = delay::parse)]
     rtt: Option<Duration>,
+    /// Reach PostgreSQL over TCP on port 5432 instead of by its socket
+    #[arg(long, conflicts_with = "rtt")]
+    tcp: bool,
+    /// Undo the migrations: prices are floating-point numbers, and orders have an index on `user_id` alone
+    #[arg(long)]
+    unmigrated: bool,
     /// Another build of tenant-orders, measured beside this one
     #[arg(long, value_name = "PROGRAM")]
     baseline: Option<PathBuf>,
@@ -73,18 +79,36 @@ fn main() -> Result<(), Failure> {
         .current_dir(product))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| product.join("target"), PathBuf::from);
     let program = target.join("release/tenant-orders");
+    let kind = if plan.unmigrated { "-unmigrated" } else { "" };
     let data = plan
         .data
-        .join(format!("{}x{}x{}", plan.tenants, plan.users, plan.orders));
+        .join(format!("{}x{}x{}{kind}", plan.tenants, plan.users, plan.orders));
     std::fs::create_dir_all(&plan.data)?;
 
+    let is_new = !data.exists();
     eprintln!("seeding the database in {}, unless it already is", data.display());
     let count = |count: u32| count.to_string();
-    run(Command::new(&program)
-        .args(["seed", "bulk", "--tenants", &count(plan.tenants)])
-        .args(["--users", &count(plan.users), "--orders", &count(plan.orders)])
-        .env("DATA_DIR", &data))?;
-    let host = Host::start(&program, &data, plan.rtt)?;
+    // Without their migrations, tenants cannot be seeded again.
+    if is_new || !plan.unmigrated {
+        run(Command::new(&program)
+            .args(["seed", "bulk", "--tenants", &count(plan.tenants)])
+            .args(["--users", &count(plan.users), "--orders", &count(plan.orders)])
+            .env("DATA_DIR", &data))?;
+    }
+    let host = Host::start(&program, &data, plan.rtt, plan.tcp)?;
+    if is_new && plan.unmigrated {
+        eprintln!("undoing the migrations");
+        run(Command::new("psql")
+            .args([
+                "--quiet",
+                "--no-psqlrc",
+                "--set=ON_ERROR_STOP=1",
+                "--username=postgres",
+            ])
+            .arg(format!("--host={}", host.socket.display()))
+            .arg(format!("--file={}", here.join("unmigrate.sql").display()))
+            .arg("postgres"))?;
+    }
     let naive = std::env::current_exe()?.with_file_name("naive");
     let mut contenders = vec![
         ("pgbench, the tutorial's statements", None),
@@ -135,8 +159,10 @@ fn print_results(plan: &Plan, contenders: &[(&str, Option<PathBuf>)], rounds: &[
         plan.rounds,
         plan.seconds,
         std::thread::available_parallelism().map_or(0, usize::from),
-        plan.rtt
-            .map_or("Unix socket".to_owned(), |rtt| format!("round trip {rtt:?}")),
+        plan.rtt.map_or(
+            if plan.tcp { "TCP" } else { "Unix socket" }.to_owned(),
+            |rtt| format!("round trip {rtt:?}")
+        ),
     );
     println!(
         "| | requests/s | ÷ pgbench | ÷ naive port | p50 ms | p99 ms | program, CPU ms per request | PostgreSQL, CPU ms per request | program, MiB | backend, private MiB |"

@@ -7,25 +7,36 @@ use std::time::Duration;
 
 use crate::{Failure, Plan, delay};
 
+const TCP_SETTING: &str = "listen_addresses = '127.0.0.1'\n";
+
 /// PostgreSQL, which all measurements use: the product's embedded one. Stopped on drop.
 pub struct Host {
     child: Child,
     /// The folder of PostgreSQL's socket.
     pub socket: PathBuf,
     pub postmaster: u32,
-    /// The port of the proxy that delays messages.
+    /// The TCP port: of the server, or of the proxy that delays messages.
     pub port: Option<u16>,
 }
 
 impl Host {
-    pub fn start(program: &Path, data: &Path, round_trip: Option<Duration>) -> Result<Self, Failure> {
+    pub fn start(
+        program: &Path,
+        data: &Path,
+        round_trip: Option<Duration>,
+        tcp: bool,
+    ) -> Result<Self, Failure> {
+        let configuration = data.join("cluster/postgresql.conf");
+        let text = std::fs::read_to_string(&configuration)?;
+        let text = text.replace(TCP_SETTING, "") + if tcp { TCP_SETTING } else { "" };
+        std::fs::write(configuration, text)?;
         let mut command = Command::new(program);
         let (child, _) = start(command.env("DATA_DIR", data).env("PORT", "0"))?;
         let socket = data.join("cluster");
         let postmaster = std::fs::read_to_string(socket.join("postmaster.pid"))?;
         let postmaster = postmaster.lines().next().unwrap_or_default().parse()?;
         let proxy = |round_trip| delay::start(socket.join(".s.PGSQL.5432"), round_trip);
-        let port = round_trip.map(proxy).transpose()?;
+        let port = round_trip.map(proxy).transpose()?.or(tcp.then_some(5432));
         Ok(Self {
             child,
             socket,
@@ -54,7 +65,7 @@ impl Host {
             .filter_map(|pid| pid.parse().ok())
             .filter(|pid: &u32| {
                 let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                title.contains("[local]")
+                title.contains("[local]") || title.contains("127.0.0.1(")
             })
             .collect()
     }

@@ -8,7 +8,8 @@ use sqlx::{ConnectOptions, Connection, PgConnection, raw_sql};
 
 use super::migrations::MigrationSource;
 use crate::config::{DatabaseUrl, RoleSettings};
-use crate::tenancy::{Connector, DatabaseError, InvalidDatabaseUrl, require_sessions};
+use crate::connect::{Connector, InvalidDatabaseUrl};
+use crate::tenancy::{DatabaseError, require_sessions};
 
 /// Maximum time for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -8,9 +8,10 @@ use crate::admin::AdminError;
 use crate::admin::migrations::InvalidMigrations;
 use crate::admin::tenants::drop::DropError;
 use crate::authentication::InvalidKeys;
+use crate::connect::InvalidDatabaseUrl;
 use crate::seed::SeedError;
 use crate::server::ServeError;
-use crate::tenancy::{DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, SchemaName};
+use crate::tenancy::{DatabaseError, InvalidSchemaName, SchemaName};
 
 /// Error of a command.
 #[derive(Debug, thiserror::Error)]

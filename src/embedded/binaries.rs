@@ -17,6 +17,8 @@ const DOWNLOADED_MAJOR_VERSION: u32 = 17;
 /// Oldest major version that supports the service's statements.
 const MIN_MAJOR_VERSION: u32 = 12;
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(10);
+/// Maximum time for the first response of the archives' site.
+const SITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Locations of server programs: parent folder, prefix of the child folder's name, and the path below the
 /// child folder.
@@ -120,9 +122,20 @@ impl Binaries {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn download(data_dir: &DataDir, major: u32) -> Result<Binaries, BoxError> {
+    require_site().await?;
     let version = VersionReq::parse(&format!("={major}"))?;
     let (version, archive) = get_archive(theseus::URL, &version).await?;
     unpack(data_dir, &version.to_string(), &archive).await
+}
+
+/// Requests the site of the archives once. The crate that downloads them panics without CA certificates, and
+/// retries other errors without a word about their cause.
+async fn require_site() -> Result<(), BoxError> {
+    // The client uses the process's default provider. An error means that one is set.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().timeout(SITE_TIMEOUT).build()?;
+    client.head(theseus::URL).send().await?.error_for_status()?;
+    Ok(())
 }
 
 async fn unpack(data_dir: &DataDir, version: &str, archive: &Vec<u8>) -> Result<Binaries, BoxError> {

@@ -8,42 +8,88 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::tenancy::Statement;
+use crate::tenancy::{IdComparison, Statement};
 
 /// The tables that the statements read.
 pub(super) const TABLES: &str = "items, orders";
 
-/// The newest orders of the user `$1`, at most `$2`.
+/// Returns the types of the id columns, in the order of the constants below.
+const SELECT_ID_TYPES: &str = "\
+SELECT pg_catalog.pg_typeof((NULL::orders).user_id)::text, pg_catalog.pg_typeof((NULL::orders).id)::text,
+       pg_catalog.pg_typeof((NULL::orders).item_id)::text, pg_catalog.pg_typeof((NULL::items).id)::text";
+const USER_ID: usize = 0;
+const ORDER_ID: usize = 1;
+const ITEM_IDS: [usize; 2] = [2, 3];
+
+const ORDERS_OF_USER: IdComparison = IdComparison {
+    columns: &[USER_ID],
+    of_texts: "o.user_id::text = $1",
+    in_type: "o.user_id = $1",
+    value: Some(0),
+};
+const ORDER_OF_ID: IdComparison = IdComparison {
+    columns: &[ORDER_ID],
+    of_texts: "o.id::text = $2",
+    in_type: "o.id = $2",
+    value: Some(1),
+};
+const ITEMS_OF_ORDERS: IdComparison = IdComparison {
+    columns: &ITEM_IDS,
+    of_texts: "i.id::text = o.item_id::text /*collation*/",
+    in_type: "i.id = o.item_id",
+    value: None,
+};
+const ITEMS_OF_PAGE: IdComparison = IdComparison {
+    of_texts: "i.id::text = o.item_id /*collation*/",
+    ..ITEMS_OF_ORDERS
+};
+const ITEMS_OF_TOTAL: IdComparison = IdComparison {
+    of_texts: "i.id::text = ordered.item_id /*collation*/",
+    in_type: "i.id = ordered.item_id",
+    ..ITEMS_OF_ORDERS
+};
+
+/// Orders with their items.
 ///
 /// The last column is true if the order's item differs from an existing one only in upper and lower case, which
 /// is the same item for a column of type `citext`. The subquery runs only if an item is missing.
-pub(super) const NEWEST_ORDERS: Statement = Statement {
-    name: "newest_orders",
-    text: "\
+macro_rules! select_orders {
+    ($condition:literal) => {
+        concat!(
+            "\
 SELECT o.id::text, o.creation_timestamp::timestamp::text, o.quantity::text, o.item_id::text,
        i.description::text, i.price::text,
+       false /*if citext*/ OR
        CASE WHEN i.id IS NULL AND o.item_id IS NOT NULL AND pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext'
             THEN pg_catalog.lower(o.item_id::text) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
-            ELSE false END
+            ELSE false END /*end*/
 FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text /*collation*/
-WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
-ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
-LIMIT $2",
-};
+",
+            $condition
+        )
+    };
+}
+
+/// The newest orders of the user `$1`, at most `$2`.
+pub(super) const NEWEST_ORDERS: Statement = Statement::new(
+    "newest_orders",
+    select_orders!(
+        "WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
+         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
+         LIMIT $2"
+    ),
+)
+.with_ids(SELECT_ID_TYPES, &[ORDERS_OF_USER, ITEMS_OF_ORDERS]);
 
 /// The order `$2` of the user `$1`. Two rows if it, or its item, occurs more than once.
-pub(super) const ORDER_BY_ID: Statement = Statement {
-    name: "order_by_id",
-    text: "\
-SELECT o.id::text, o.creation_timestamp::timestamp::text, o.quantity::text, o.item_id::text,
-       i.description::text, i.price::text,
-       CASE WHEN i.id IS NULL AND o.item_id IS NOT NULL AND pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext'
-            THEN pg_catalog.lower(o.item_id::text) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
-            ELSE false END
-FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text /*collation*/
-WHERE o.id::text = $2 AND o.id::text COLLATE \"C\" = $2 AND o.user_id::text COLLATE \"C\" = $1
-LIMIT 2",
-};
+pub(super) const ORDER_BY_ID: Statement = Statement::new(
+    "order_by_id",
+    select_orders!(
+        "WHERE o.id::text = $2 AND o.id::text COLLATE \"C\" = $2 AND o.user_id::text COLLATE \"C\" = $1
+         LIMIT 2"
+    ),
+)
+.with_ids(SELECT_ID_TYPES, &[ORDER_OF_ID, ITEMS_OF_ORDERS]);
 
 /// The orders of the user `$1` behind a cursor, at most `$2`, and the total due of all orders of the user. If no
 /// order is behind the cursor, the only row has no order.
@@ -51,26 +97,26 @@ LIMIT 2",
 /// The total multiplies each item's price by the sum of its quantities, which takes half the time of a
 /// multiplication for each order. Prices are converted by way of text, because a direct cast of a float to
 /// numeric rounds it to 15 digits. `is_unique` is false if an item's id occurs more than once, which would count
-/// an order more than once, or if an item may be another one, as in [`NEWEST_ORDERS`].
+/// an order more than once, or if an item may be another one, as in `select_orders`.
 ///
 /// `$3` and `$4` are the id and the time of the last order before the page: NULL and `infinity` for the first
 /// page, and a NULL time among the orders without one, which come last. Orders with and without a time are read
 /// separately, so that the index finds where each part begins, however deep the page is.
-pub(super) const PAGE_AND_TOTAL: Statement = Statement {
-    name: "page_and_total",
-    text: "\
+pub(super) const PAGE_AND_TOTAL: Statement = Statement::new(
+    "page_and_total",
+    "\
 SELECT page.id, page.creation_timestamp::text, page.quantity, page.item_id, page.description, page.price,
        total.due, total.is_unique
 FROM (
     SELECT sum(i.price::text::numeric * ordered.quantity)::text AS due,
            count(*) = count(DISTINCT ordered.item_id) + count(*) FILTER (WHERE ordered.item_id IS NULL)
-           AND NOT COALESCE(pg_catalog.bool_or(
+           /*if citext*/ AND NOT COALESCE(pg_catalog.bool_or(
                CASE WHEN i.id IS NULL AND ordered.is_citext
                THEN pg_catalog.lower(ordered.item_id) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
-               ELSE false END), false) AS is_unique
+               ELSE false END), false) /*end*/ AS is_unique
     FROM (
         SELECT o.item_id::text, sum(o.quantity::text::numeric) AS quantity,
-               pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext' AS is_citext
+               false /*if citext*/ OR pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext' /*end*/ AS is_citext
         FROM orders o
         WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
         GROUP BY o.item_id::text, is_citext
@@ -100,7 +146,8 @@ LEFT JOIN (
     ) AS o LEFT JOIN items i ON i.id::text = o.item_id /*collation*/
 ) AS page ON TRUE
 ORDER BY page.creation_timestamp DESC NULLS LAST, page.id",
-};
+)
+.with_ids(SELECT_ID_TYPES, &[ORDERS_OF_USER, ITEMS_OF_TOTAL, ITEMS_OF_PAGE]);
 
 /// An order, as text from the database.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,16 +8,17 @@ use sqlx::postgres::PgRow;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::connect::{Connector, InvalidDatabaseUrl};
-use super::message::{Message, MessageForm, Query, TenantQuery};
+use super::message::{Message, MessageForms};
 use super::pool::{LimitError, Pool, PoolLimits, PoolStatus, TenantLimits, TenantPermit};
 use super::reply::{MessageError, Reply};
 use super::session_settings::SessionSettings;
+use super::statement::{MessageForm, Query, TenantQuery};
 use super::{DatabaseError, RequestTimings, SchemaName, Step, isolation_check};
 use crate::config::{DatabaseUrl, PoolSettings};
+use crate::connect::{Connector, InvalidDatabaseUrl};
 use crate::error_chain;
 
-/// Maximum number of tenants whose messages are known to need another form.
+/// Maximum number of tenants for which the form of messages is known.
 const MAX_TENANT_FORMS: usize = 10_000;
 
 /// A database, reached through a pool of connections. Clones share the pool.
@@ -27,14 +28,16 @@ pub struct Database {
 }
 
 struct Shared {
+    /// The database's name, for traces.
+    name: String,
     pool: Arc<Pool>,
     limits: Arc<TenantLimits>,
     acquire_timeout: Duration,
     settings: SessionSettings,
     /// The settings that the server needs; set once the connections have passed the isolation check.
     checked: OnceCell<SessionSettings>,
-    /// The forms of messages to tenants that need another one than most, such as those with foreign tables.
-    forms: Cache<Arc<SchemaName>, MessageForm>,
+    /// The forms of messages to tenants, and to the shared tables under `None`.
+    forms: Cache<Option<Arc<SchemaName>>, MessageForm>,
 }
 
 impl Database {
@@ -54,6 +57,7 @@ impl Database {
             connect_timeout: settings.acquire_timeout,
         };
         let shared = Shared {
+            name: connector.database_name().to_owned(),
             pool: Pool::new(connector, &limits),
             limits: Arc::new(TenantLimits::new(
                 settings.tenant_share(),
@@ -77,10 +81,7 @@ impl Database {
         timings: &RequestTimings,
         query: Query<'_>,
     ) -> Result<Vec<PgRow>, DatabaseError> {
-        match self
-            .send_with_retry(timings, MessageForm::default(), query, None)
-            .await
-        {
+        match self.send_in_any_form(timings, query, None).await {
             Ok(reply) => Ok(reply.shared),
             Err(error) => Err(error.source),
         }
@@ -99,25 +100,57 @@ impl Database {
         query: TenantQuery<'_>,
     ) -> Result<Reply, MessageError> {
         timings.set_tenant(tenant);
-        let mut form = self.shared.forms.get(tenant).unwrap_or_default();
+        self.send_in_any_form(timings, shared, Some((tenant, query)))
+            .await
+    }
+
+    /// Sends a message in the form that the tenant's tables need, or that is found now.
+    async fn send_in_any_form(
+        &self,
+        timings: &RequestTimings,
+        shared: Query<'_>,
+        in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
+    ) -> Result<Reply, MessageError> {
+        let tenant = in_tenant.map(|(tenant, _)| Arc::clone(tenant));
+        let known = |tenant| self.shared.forms.get(tenant).unwrap_or_default();
+        let mut forms = MessageForms {
+            shared: known(&None),
+            tenant: tenant
+                .as_ref()
+                .map_or_else(MessageForm::default, |_| known(&tenant)),
+        };
         loop {
-            let sent = self.send_with_retry(timings, form, shared, Some((tenant, query)));
-            let error = match sent.await {
-                Ok(reply) => return Ok(reply),
+            let error = match self.send_with_retry(timings, forms, shared, in_tenant).await {
+                Ok(reply) => {
+                    self.remember_id_types(&reply, forms, tenant);
+                    return Ok(reply);
+                }
                 Err(error) => error,
             };
-            match error.other_form(form) {
-                Some(other) if other != form => {
-                    let cause = error_chain::messages(&error.source).join(": ");
-                    tracing::info!(
-                        tenant = tenant.as_str(),
-                        cause,
-                        "trying another form of the message"
-                    );
-                    self.shared.forms.insert(Arc::clone(tenant), other);
-                    form = other;
-                }
-                _ => return Err(error),
+            let Some(other) = error.other_forms(forms) else {
+                return Err(error);
+            };
+            let cause = error_chain::messages(&error.source).join(": ");
+            tracing::info!(
+                tenant = tenant.as_deref().map(SchemaName::as_str),
+                cause,
+                "trying another form of the message"
+            );
+            self.shared.forms.insert(None, other.shared);
+            if tenant.is_some() {
+                self.shared.forms.insert(tenant.clone(), other.tenant);
+            }
+            forms = other;
+        }
+    }
+
+    fn remember_id_types(&self, reply: &Reply, forms: MessageForms, tenant: Option<Arc<SchemaName>>) {
+        for (id_types, form, name) in [
+            (reply.shared_id_types, forms.shared, None),
+            (reply.tenant_id_types, forms.tenant, tenant),
+        ] {
+            if id_types.is_some() {
+                self.shared.forms.insert(name, MessageForm { id_types, ..form });
             }
         }
     }
@@ -127,31 +160,31 @@ impl Database {
     async fn send_with_retry(
         &self,
         timings: &RequestTimings,
-        form: MessageForm,
+        forms: MessageForms,
         shared: Query<'_>,
         in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
     ) -> Result<Reply, MessageError> {
-        let error = match self.send(timings, form, shared, in_tenant, false).await {
+        let error = match self.send(timings, forms, shared, in_tenant, false).await {
             Err(error) if error.source.is_retryable() => error.source,
             reply => return reply,
         };
         let cause = error_chain::messages(&error).join(": ");
         tracing::info!(cause, "trying again on a new connection");
         // Seldom done, and large.
-        Box::pin(self.send(timings, form, shared, in_tenant, true)).await
+        Box::pin(self.send(timings, forms, shared, in_tenant, true)).await
     }
 
     async fn send(
         &self,
         timings: &RequestTimings,
-        form: MessageForm,
+        forms: MessageForms,
         shared: Query<'_>,
         in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
         is_retry: bool,
     ) -> Result<Reply, MessageError> {
         let tenant = in_tenant.map(|(tenant, _)| tenant);
         let (settings, mut connection) = timings
-            .step::<_, DatabaseError>(Step::Acquire, async {
+            .step::<_, DatabaseError>(Step::Acquire, &self.shared.name, async {
                 let deadline = self.deadline();
                 let settings = self.checked_settings(deadline).await?;
                 let permit = match tenant {
@@ -167,9 +200,10 @@ impl Database {
                 Ok((settings, connection.with_permit(permit)))
             })
             .await?;
-        let form = MessageForm {
-            is_inline: form.is_inline || !settings.allows_prepared_statements(),
-            ..form
+        let prepares = settings.allows_prepared_statements();
+        let forms = MessageForms {
+            shared: forms.shared.inline_unless(prepares),
+            tenant: forms.tenant.inline_unless(prepares && connection.is_home()),
         };
         let step = if tenant.is_some() {
             Step::Query
@@ -177,9 +211,9 @@ impl Database {
             Step::Lookup
         };
         timings
-            .step(step, async {
+            .step(step, &self.shared.name, async {
                 let (stream, prepared) = connection.parts();
-                let message = Message::new(settings, form, prepared, shared, in_tenant);
+                let message = Message::new(settings, forms, prepared, shared, in_tenant);
                 let reply = Reply::read(stream, message).await?;
                 connection.check_in();
                 Ok(reply)

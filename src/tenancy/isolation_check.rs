@@ -7,12 +7,13 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 use tokio::time::Instant;
 
-use super::connect::Connector;
-use super::message::{Message, MessageForm, Query, Statement, TenantQuery};
+use super::message::{Message, MessageForms};
 use super::pool::Pool;
 use super::reply::Reply;
 use super::session_settings::SessionSettings;
+use super::statement::{MessageForm, Query, Statement, TenantQuery};
 use super::{DatabaseError, SchemaName};
+use crate::connect::Connector;
 
 /// The name of a schema that does not exist. A search path may name it all the same.
 const MISSING_SCHEMA: &str = "tenant-orders isolation check";
@@ -23,10 +24,10 @@ const PROCESS_CHECKS: usize = 4;
 const MIN_SERVER_VERSION: u32 = 120_000;
 
 /// Returns the search path and the server process that a statement has.
-const SESSION: Statement = Statement {
-    name: "session",
-    text: "SELECT pg_catalog.current_setting('search_path'), pg_catalog.pg_backend_pid()::pg_catalog.text",
-};
+const SESSION: Statement = Statement::new(
+    "session",
+    "SELECT pg_catalog.current_setting('search_path'), pg_catalog.pg_backend_pid()::pg_catalog.text",
+);
 
 /// The reason why connections cannot be used for tenants' requests. No retry helps, only other settings.
 #[derive(Debug, thiserror::Error)]
@@ -98,11 +99,15 @@ pub(super) async fn run(
         values: &[],
     };
     let in_tenant = TenantQuery { tables: "", query };
+    let form = MessageForm {
+        is_inline: true,
+        ..MessageForm::default()
+    };
     let message = Message::new(
         &settings.without_roles(),
-        MessageForm {
-            is_inline: true,
-            ..MessageForm::default()
+        MessageForms {
+            shared: form,
+            tenant: form,
         },
         prepared,
         query,

@@ -4,98 +4,20 @@
 //! the end of the message, also after an error (manual, section 55.2.2.1, "Multiple Statements in a Simple
 //! Query"). So the search path, the role and the locks of a request end with its message.
 
-use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
-
-use data_encoding::HEXLOWER;
 
 use super::SchemaName;
 use super::pool::PreparedStatements;
 use super::session_settings::SessionSettings;
+use super::statement::{FormedQuery, MessageForm, Query, TenantQuery};
 
-/// A statement, with `$1`, `$2`, … for its values. The text is part of the program, never built from data.
-#[derive(Debug)]
-pub(crate) struct Statement {
-    /// The beginning of its name as a prepared statement: lower-case letters and `_`.
-    pub(crate) name: &'static str,
-    /// Its text. It contains no `$` other than those of its values.
-    pub(crate) text: &'static str,
-}
-
-/// A statement with its values.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Query<'a> {
-    /// The statement.
-    pub(crate) statement: &'static Statement,
-    /// The values of `$1`, `$2`, ….
-    pub(crate) values: &'a [Value<'a>],
-}
-
-/// A statement over one tenant's tables, which it names without a schema.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TenantQuery<'a> {
-    /// The tables that it reads, separated by commas.
-    pub(crate) tables: &'static str,
-    /// The statement and its values.
-    pub(crate) query: Query<'a>,
-}
-
-/// A value inside the text of a message.
-///
-/// Text is rendered in hexadecimal: only the digits `0-9a-f` stand between the quotes, so no text can end
-/// the literal, whatever `standard_conforming_strings` is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Value<'a> {
-    /// A text, which must not contain a NUL.
-    Text(&'a str),
-    /// The NULL of type `text`.
-    NullText,
-    /// A number.
-    Number(u32),
-}
-
-impl Value<'_> {
-    const fn type_name(self) -> &'static str {
-        match self {
-            Self::Text(_) | Self::NullText => "text",
-            Self::Number(_) => "bigint",
-        }
-    }
-}
-
-impl<'a> From<Option<&'a str>> for Value<'a> {
-    fn from(text: Option<&'a str>) -> Self {
-        text.map_or(Self::NullText, Self::Text)
-    }
-}
-
-impl fmt::Display for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => {
-                f.write_str("pg_catalog.convert_from(pg_catalog.decode('")?;
-                HEXLOWER.encode_write(text.as_bytes(), f)?;
-                f.write_str("', 'hex'), 'UTF8')")
-            }
-            Self::NullText => f.write_str("NULL::pg_catalog.text"),
-            Self::Number(number) => write!(f, "{number}"),
-        }
-    }
-}
-
-/// The form of a message, which depends on the server connection and on the tenant's relations.
+/// The forms of the two parts of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct MessageForm {
-    /// The message contains the text of its statements. Otherwise, they are prepared once for each connection and
-    /// tenant, and the tenant's tables are locked before they run.
-    pub(super) is_inline: bool,
-    /// Comparisons of two columns have the default collation, because the columns have different ones.
-    pub(super) has_collation: bool,
+pub(super) struct MessageForms {
+    pub(super) shared: MessageForm,
+    pub(super) tenant: MessageForm,
 }
-
-/// Stands in the text of a statement behind the comparison of two columns.
-const COLLATION_MARK: &str = "/*collation*/";
 
 /// A message, and the positions of its statements, by which its rows and errors are told apart.
 #[derive(Debug)]
@@ -103,8 +25,10 @@ pub(super) struct Message {
     pub(super) text: String,
     statements: usize,
     pub(super) shared: usize,
+    pub(super) shared_id_types: Option<usize>,
     pub(super) role: Option<usize>,
     pub(super) lock: Option<usize>,
+    pub(super) tenant_id_types: Option<usize>,
 }
 
 impl Message {
@@ -116,7 +40,7 @@ impl Message {
     /// would then read an empty table.
     pub(super) fn new(
         settings: &SessionSettings,
-        form: MessageForm,
+        forms: MessageForms,
         prepared: &mut PreparedStatements,
         shared: Query<'_>,
         in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
@@ -125,23 +49,28 @@ impl Message {
             text: String::with_capacity(512),
             statements: 0,
             shared: 0,
+            shared_id_types: None,
             role: None,
             lock: None,
+            tenant_id_types: None,
         };
         message.push(settings.begin());
         for setting in settings.of_each_message() {
             message.push(setting);
         }
-        message.shared = if form.is_inline {
-            message.push(Inline(shared, form))
+        let shared = FormedQuery(shared, forms.shared);
+        message.shared = if forms.shared.is_inline {
+            message.push(shared.inline())
         } else {
-            if prepared.insert_shared(shared.statement.name) {
-                message.push(Prepare(shared.statement.name, shared, form));
+            let entry = prepared.insert_shared(shared.0.statement.name, forms.shared.id_types());
+            if entry.is_new {
+                message.push(shared.prepare(&entry.name));
             }
-            message.push(Execute(shared.statement.name, shared.values))
+            message.push(shared.execute(&entry.name))
         };
+        message.shared_id_types = message.push_id_types(shared);
         if let Some((tenant, query)) = in_tenant {
-            message.push_tenant(settings, form, prepared, tenant, query);
+            message.push_tenant(settings, forms.tenant, prepared, tenant, query);
         }
         if let Some(end) = settings.end() {
             message.push(end);
@@ -165,21 +94,31 @@ impl Message {
         if settings.has_roles() {
             self.role = Some(self.push(format_args!("SET LOCAL ROLE {}", tenant.quoted_role())));
         }
+        let query = FormedQuery(query, form);
         if form.is_inline {
-            self.push(Inline(query, form));
-            return;
+            self.push(query.inline());
+        } else {
+            self.lock = Some(self.push(format_args!("LOCK TABLE {tables} IN ACCESS SHARE MODE")));
+            // Each tenant has its own prepared statement: PostgreSQL plans a prepared statement anew if the search
+            // path differs from that of its last run.
+            let entry = prepared.insert(query.0.statement.name, tenant, form.id_types());
+            if let Some(evicted) = &entry.evicted {
+                self.push(format_args!("DEALLOCATE {evicted}"));
+            }
+            if entry.is_new {
+                self.push(query.prepare(&entry.name));
+            }
+            self.push(query.execute(&entry.name));
         }
-        self.lock = Some(self.push(format_args!("LOCK TABLE {tables} IN ACCESS SHARE MODE")));
-        // Each tenant has its own prepared statement: PostgreSQL plans a prepared statement anew if the search
-        // path differs from that of its last run.
-        let entry = prepared.insert(query.statement.name, tenant);
-        if let Some(evicted) = &entry.evicted {
-            self.push(format_args!("DEALLOCATE {evicted}"));
-        }
-        if entry.is_new {
-            self.push(Prepare(&entry.name, query, form));
-        }
-        self.push(Execute(&entry.name, query.values));
+        // Behind the query, whose errors name a missing table.
+        self.tenant_id_types = self.push_id_types(query);
+    }
+
+    /// Appends the statement that returns the types of the id columns, if they are not known.
+    fn push_id_types(&mut self, FormedQuery(query, form): FormedQuery<'_>) -> Option<usize> {
+        let statement = query.statement.select_id_types;
+        let statement = statement.filter(|_| form.id_types.is_none())?;
+        Some(self.push(statement))
     }
 
     /// Appends a statement and returns its position.
@@ -191,74 +130,3 @@ impl Message {
         self.statements - 1
     }
 }
-
-struct Prepare<'a, N>(N, Query<'a>, MessageForm);
-
-impl<N: fmt::Display> fmt::Display for Prepare<'_, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PREPARE {}", self.0)?;
-        write_list(f, self.1.values.iter().map(|value| value.type_name()))?;
-        write!(f, " AS {}", self.2.text_of(self.1.statement))
-    }
-}
-
-struct Execute<'a, N>(N, &'a [Value<'a>]);
-
-impl<N: fmt::Display> fmt::Display for Execute<'_, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EXECUTE {}", self.0)?;
-        write_list(f, self.1)
-    }
-}
-
-/// Writes `(a, b)`, or nothing for an empty list.
-fn write_list(f: &mut fmt::Formatter<'_>, items: impl IntoIterator<Item = impl fmt::Display>) -> fmt::Result {
-    let mut separator = "(";
-    for item in items {
-        write!(f, "{separator}{item}")?;
-        separator = ", ";
-    }
-    if separator == "(" {
-        Ok(())
-    } else {
-        f.write_str(")")
-    }
-}
-
-/// The text of a statement with its values in place of `$1`, `$2`, ….
-struct Inline<'a>(Query<'a>, MessageForm);
-
-impl MessageForm {
-    fn text_of(self, statement: &Statement) -> Cow<'static, str> {
-        if self.has_collation {
-            statement
-                .text
-                .replace(COLLATION_MARK, "COLLATE \"default\"")
-                .into()
-        } else {
-            statement.text.into()
-        }
-    }
-}
-
-impl fmt::Display for Inline<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.1.text_of(self.0.statement);
-        let mut parts = text.split('$');
-        f.write_str(parts.next().unwrap_or_default())?;
-        for part in parts {
-            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-            let (number, rest) = part.split_at(digits);
-            let value = number
-                .parse::<usize>()
-                .ok()
-                .and_then(|number| self.0.values.get(number.checked_sub(1)?));
-            write!(f, "{}{rest}", value.ok_or(fmt::Error)?)?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-#[path = "message_tests.rs"]
-mod tests;

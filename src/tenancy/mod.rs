@@ -53,19 +53,18 @@
 //! `tests/mutants` holds changes that break these rules; `.ci/mutants` shows that a test fails for each of them,
 //! or that it does not compile.
 
-mod connect;
-mod connect_url;
 mod database;
 mod error;
+mod id_type;
 mod isolation_check;
 mod message;
 mod pool;
 mod reply;
 mod schema_name;
 mod session_settings;
+mod statement;
 mod timings;
 
-pub use connect::InvalidDatabaseUrl;
 pub use database::Database;
 pub use error::DatabaseError;
 pub use isolation_check::IsolationError;
@@ -73,7 +72,7 @@ pub use pool::PoolStatus;
 pub use schema_name::{InvalidSchemaName, SchemaName};
 pub use timings::{RequestTimings, Step};
 
-pub(crate) use connect::Connector;
+pub(crate) use id_type::IdComparison;
 pub(crate) use isolation_check::require_sessions;
-pub(crate) use message::{Query, Statement, TenantQuery, Value};
 pub(crate) use reply::MessageError;
+pub(crate) use statement::{Query, Statement, TenantQuery, Value};

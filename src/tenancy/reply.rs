@@ -10,7 +10,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, PgConnection, raw_sql};
 
 use super::DatabaseError;
-use super::message::{Message, MessageForm};
+use super::id_type::{IdTypes, id_types};
+use super::message::{Message, MessageForms};
 
 /// The rows of a message's statements.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Reply {
     pub(crate) shared: Vec<PgRow>,
     /// The rows of the statement in the tenant's schema.
     pub(crate) tenant: Vec<PgRow>,
+    pub(super) shared_id_types: Option<IdTypes>,
+    pub(super) tenant_id_types: Option<IdTypes>,
 }
 
 /// The error that ended a message.
@@ -37,54 +40,80 @@ impl Reply {
     /// # Errors
     ///
     /// [`MessageError`], after which the connection must not be used again.
-    pub(super) async fn read(connection: &mut PgConnection, message: Message) -> Result<Self, MessageError> {
+    pub(super) async fn read(
+        connection: &mut PgConnection,
+        mut message: Message,
+    ) -> Result<Self, MessageError> {
         let mut reply = Self {
             shared: Vec::new(),
             tenant: Vec::new(),
+            shared_id_types: None,
+            tenant_id_types: None,
         };
         let mut completed = 0;
-        let mut stream = raw_sql(AssertSqlSafe(message.text)).fetch_many(connection);
+        let mut stream = raw_sql(AssertSqlSafe(std::mem::take(&mut message.text))).fetch_many(connection);
         loop {
-            match stream.try_next().await {
-                Ok(Some(Either::Left(_))) => completed += 1,
-                Ok(Some(Either::Right(row))) if completed == message.shared => reply.shared.push(row),
-                Ok(Some(Either::Right(row))) => reply.tenant.push(row),
-                Ok(None) => return Ok(reply),
-                Err(error) => {
-                    return Err(MessageError {
-                        source: if message.role == Some(completed) {
-                            DatabaseError::at_role(error)
-                        } else {
-                            error.into()
-                        },
-                        shared: (completed > message.shared).then_some(reply.shared),
-                        is_at_lock: message.lock == Some(completed),
-                    });
+            let error = match stream.try_next().await {
+                Ok(Some(Either::Left(_))) => {
+                    completed += 1;
+                    continue;
                 }
-            }
+                Ok(Some(Either::Right(row))) => match reply.push(&message, completed, row) {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+                Ok(None) => return Ok(reply),
+                Err(error) => error,
+            };
+            return Err(MessageError {
+                source: if message.role == Some(completed) {
+                    DatabaseError::at_role(error)
+                } else {
+                    error.into()
+                },
+                shared: (completed > message.shared).then_some(reply.shared),
+                is_at_lock: message.lock == Some(completed),
+            });
         }
+    }
+
+    /// Adds a row of the statement at `position`.
+    fn push(&mut self, message: &Message, position: usize, row: PgRow) -> Result<(), sqlx::Error> {
+        if position == message.shared {
+            self.shared.push(row);
+        } else if Some(position) == message.shared_id_types {
+            self.shared_id_types = Some(id_types(&row)?);
+        } else if Some(position) == message.tenant_id_types {
+            self.tenant_id_types = Some(id_types(&row)?);
+        } else {
+            self.tenant.push(row);
+        }
+        Ok(())
     }
 }
 
 impl MessageError {
-    /// Returns the form of the message that may succeed where `form` failed, if there is one.
+    /// Returns the forms of the message that may succeed where `forms` failed, if there are any.
     ///
     /// PostgreSQL refuses to lock foreign tables and materialized views, and tables of which the service may read
-    /// only some columns. It refuses to compare columns of different collations.
-    pub(super) fn other_form(&self, form: MessageForm) -> Option<MessageForm> {
+    /// only some columns. It refuses to compare columns of different collations, and ids with values of another
+    /// type than before, after a migration.
+    pub(super) fn other_forms(&self, mut forms: MessageForms) -> Option<MessageForms> {
+        let failed = if self.shared.is_some() {
+            &mut forms.tenant
+        } else {
+            &mut forms.shared
+        };
         match self.source.sqlstate().as_deref()? {
             // wrong_object_type, insufficient_privilege
-            "42809" | "42501" if self.is_at_lock => Some(MessageForm {
-                is_inline: true,
-                ..form
-            }),
+            "42809" | "42501" if self.is_at_lock => failed.is_inline = true,
             // collation_mismatch, indeterminate_collation
-            "42P21" | "42P22" => Some(MessageForm {
-                has_collation: true,
-                ..form
-            }),
-            _ => None,
+            "42P21" | "42P22" if !failed.has_collation => failed.has_collation = true,
+            // undefined_function
+            "42883" if failed.id_types.is_some() => failed.id_types = None,
+            _ => return None,
         }
+        Some(forms)
     }
 }
 

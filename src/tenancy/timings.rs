@@ -42,19 +42,29 @@ impl Step {
         }
     }
 
-    /// A span by the semantic conventions for database clients (OpenTelemetry, version 1.33).
-    fn span(self, parent: &Span) -> Span {
+    /// A span by the semantic conventions for PostgreSQL clients (OpenTelemetry, version 1.33).
+    fn span(self, timings: &RequestTimings, database: &str) -> Span {
         tracing::info_span!(
             target: TRACE_TARGET,
-            parent: parent,
+            parent: &timings.span,
             "database",
             otel.name = self.name(),
             otel.kind = "client",
             otel.status_code = field::Empty,
             db.system.name = "postgresql",
+            db.namespace = self.namespace(timings, database),
             db.operation.name = self.operation(),
+            db.response.status_code = field::Empty,
             "error.type" = field::Empty,
         )
+    }
+
+    /// The database, and the schema if there is one.
+    fn namespace(self, timings: &RequestTimings, database: &str) -> String {
+        match timings.tenant() {
+            Some(tenant) if self == Self::Query => format!("{database}|{}", tenant.as_str()),
+            _ => database.to_owned(),
+        }
     }
 }
 
@@ -101,13 +111,14 @@ impl RequestTimings {
         *self.tenant.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(tenant));
     }
 
-    /// Runs `work` and records its duration as that of `step`.
+    /// Runs `work` in `database` and records its duration as that of `step`.
     pub(super) async fn step<T, E: AsRef<DatabaseError>>(
         &self,
         step: Step,
+        database: &str,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let span = step.span(&self.span);
+        let span = step.span(self, database);
         let _timer = StepTimer {
             nanoseconds: self.nanoseconds(step),
             started: Instant::now(),
@@ -116,11 +127,10 @@ impl RequestTimings {
         if let Err(error) = &result
             && !span.is_disabled()
         {
+            let sqlstate = error.as_ref().sqlstate();
             span.record("otel.status_code", "ERROR");
-            span.record(
-                "error.type",
-                error.as_ref().sqlstate().as_deref().unwrap_or("_OTHER"),
-            );
+            span.record("db.response.status_code", sqlstate.as_deref());
+            span.record("error.type", sqlstate.as_deref().unwrap_or("_OTHER"));
         }
         result
     }
@@ -155,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn cancelled_steps_count_and_repeated_steps_add_up() {
         let timings = RequestTimings::disabled();
-        let cancelled = timings.step::<(), DatabaseError>(Step::Query, std::future::pending());
+        let cancelled = timings.step::<(), DatabaseError>(Step::Query, "shop", std::future::pending());
         assert!(
             tokio::time::timeout(Duration::from_millis(2), cancelled)
                 .await
@@ -164,7 +174,7 @@ mod tests {
         let first = timings.duration_of(Step::Query).unwrap();
         assert!(first >= Duration::from_millis(1));
         timings
-            .step::<_, DatabaseError>(Step::Query, async { Ok(()) })
+            .step::<_, DatabaseError>(Step::Query, "shop", async { Ok(()) })
             .await
             .unwrap();
         assert!(timings.duration_of(Step::Query).unwrap() > first);

@@ -10,8 +10,9 @@ use sqlx::postgres::PgRow;
 use utoipa::ToSchema;
 
 use crate::config::{DatabaseUrl, PoolSettings};
+use crate::connect::InvalidDatabaseUrl;
 use crate::tenancy::{
-    Database, DatabaseError, InvalidDatabaseUrl, InvalidSchemaName, MessageError, Query, RequestTimings,
+    Database, DatabaseError, IdComparison, InvalidSchemaName, MessageError, Query, RequestTimings,
     SchemaName, Statement, TenantQuery, Value,
 };
 use tenant_cache::TenantCache;
@@ -24,22 +25,28 @@ const MAX_LOOKUPS: usize = 4;
 /// length of the name counts in the server's encoding, in which PostgreSQL truncates identifiers.
 ///
 /// The first comparison uses an index on `id`, the second is byte for byte, whatever the column's collation.
-const MEMBERSHIPS: Statement = Statement {
-    name: "memberships",
-    text: "SELECT COALESCE(organization_id::text, ''), \
-                  COALESCE(pg_catalog.octet_length(organization_id::text), 0), name::text \
-           FROM public.users WHERE id::text = $1 AND id::text COLLATE \"C\" = $1",
-};
+const MEMBERSHIPS: Statement = Statement::new(
+    "memberships",
+    "SELECT COALESCE(organization_id::text, ''), \
+            COALESCE(pg_catalog.octet_length(organization_id::text), 0), name::text \
+     FROM public.users WHERE id::text = $1 AND id::text COLLATE \"C\" = $1",
+)
+.with_ids(
+    "SELECT pg_catalog.pg_typeof((NULL::public.users).id)::text",
+    &[IdComparison {
+        columns: &[0],
+        of_texts: "WHERE id::text = $1",
+        in_type: "WHERE id = $1",
+        value: Some(0),
+    }],
+);
 
-const ANY_USER: Statement = Statement {
-    name: "any_user",
-    text: "SELECT id::text FROM public.users LIMIT 1",
-};
+const ANY_USER: Statement = Statement::new("any_user", "SELECT id::text FROM public.users LIMIT 1");
 
-const COLUMNS: Statement = Statement {
-    name: "columns",
-    text: "SELECT id::text, name::text, organization_id::text FROM public.users LIMIT 0",
-};
+const COLUMNS: Statement = Statement::new(
+    "columns",
+    "SELECT id::text, name::text, organization_id::text FROM public.users LIMIT 0",
+);
 
 /// The users in `public.users`. Clones share the database and the tenant cache.
 #[derive(Clone)]

@@ -8,6 +8,7 @@ use sqlx::{Connection, PgConnection};
 use super::Pool;
 use super::tenant_limit::TenantPermit;
 use crate::tenancy::SchemaName;
+use crate::tenancy::id_type::IdTypes;
 
 /// A connection in use, with its slot of the pool.
 ///
@@ -17,6 +18,7 @@ use crate::tenancy::SchemaName;
 pub(in crate::tenancy) struct PooledConnection {
     connection: Option<ServerConnection>,
     slot: usize,
+    is_home: bool,
     pool: Arc<Pool>,
     permit: Option<TenantPermit>,
 }
@@ -37,10 +39,11 @@ impl ServerConnection {
 }
 
 impl PooledConnection {
-    pub(super) fn new(connection: ServerConnection, slot: usize, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(connection: ServerConnection, slot: usize, is_home: bool, pool: Arc<Pool>) -> Self {
         Self {
             connection: Some(connection),
             slot,
+            is_home,
             pool,
             permit: None,
         }
@@ -50,6 +53,11 @@ impl PooledConnection {
     pub(in crate::tenancy) fn with_permit(mut self, permit: Option<TenantPermit>) -> Self {
         self.permit = permit.map(TenantPermit::connected);
         self
+    }
+
+    /// Returns whether the tenant's statements are to be prepared on this connection.
+    pub(in crate::tenancy) fn is_home(&self) -> bool {
+        self.is_home
     }
 
     /// The connection and its prepared statements.
@@ -91,12 +99,12 @@ impl Drop for PooledConnection {
 /// The prepared statements of a connection: one for each shared statement, and the most recently used of the
 /// tenants.
 pub(in crate::tenancy) struct PreparedStatements {
-    shared: Vec<&'static str>,
-    tenants: LruCache<(&'static str, Arc<SchemaName>), u64>,
+    shared: Vec<(&'static str, IdTypes)>,
+    tenants: LruCache<(&'static str, Arc<SchemaName>, IdTypes), u64>,
     last_number: u64,
 }
 
-/// A tenant's prepared statement.
+/// A prepared statement.
 pub(in crate::tenancy) struct PreparedStatement {
     /// Its name.
     pub(in crate::tenancy) name: String,
@@ -115,22 +123,33 @@ impl PreparedStatements {
         }
     }
 
-    /// Adds a statement over shared tables. Returns whether it is new.
-    pub(in crate::tenancy) fn insert_shared(&mut self, name: &'static str) -> bool {
-        let is_new = !self.shared.contains(&name);
-        if is_new {
-            self.shared.push(name);
+    /// Adds a statement over shared tables, whose ids have these types.
+    pub(in crate::tenancy) fn insert_shared(
+        &mut self,
+        name: &'static str,
+        id_types: IdTypes,
+    ) -> PreparedStatement {
+        let key = (name, id_types);
+        let position = self.shared.iter().position(|known| *known == key);
+        if position.is_none() {
+            self.shared.push(key);
         }
-        is_new
+        PreparedStatement {
+            name: format!("{name}_shared_{}", position.unwrap_or(self.shared.len() - 1)),
+            is_new: position.is_none(),
+            evicted: None,
+        }
     }
 
-    /// Adds a statement of a tenant, in place of the least recently used one if there are too many.
+    /// Adds a statement of a tenant whose ids have these types, in place of the least recently used one if there
+    /// are too many.
     pub(in crate::tenancy) fn insert(
         &mut self,
         name: &'static str,
         tenant: &Arc<SchemaName>,
+        id_types: IdTypes,
     ) -> PreparedStatement {
-        let key = (name, Arc::clone(tenant));
+        let key = (name, Arc::clone(tenant), id_types);
         if let Some(number) = self.tenants.get(&key) {
             return PreparedStatement {
                 name: format!("{name}_{number}"),
@@ -141,7 +160,7 @@ impl PreparedStatements {
         let evicted = (self.tenants.len() == self.tenants.capacity())
             .then(|| self.tenants.remove_lru())
             .flatten()
-            .map(|((name, _), number)| format!("{name}_{number}"));
+            .map(|((name, ..), number)| format!("{name}_{number}"));
         self.last_number += 1;
         self.tenants.insert(key, self.last_number);
         PreparedStatement {
@@ -161,7 +180,7 @@ mod tests {
         let mut prepared = PreparedStatements::new(2);
         let tenant = |name| Arc::new(SchemaName::parse(name).unwrap());
         let mut insert = |name| {
-            let statement = prepared.insert("orders", &tenant(name));
+            let statement = prepared.insert("orders", &tenant(name), IdTypes::default());
             (statement.name, statement.is_new, statement.evicted)
         };
         assert_eq!(insert("a"), ("orders_1".to_owned(), true, None));

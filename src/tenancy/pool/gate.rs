@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use crate::tenancy::connect::Connector;
+use crate::connect::Connector;
 use crate::tenancy::{DatabaseError, IsolationError, isolation_check};
 
 /// Delay before the attempt after the first one that failed.

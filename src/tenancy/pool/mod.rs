@@ -16,8 +16,8 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::connect::Connector;
 use super::{DatabaseError, SchemaName};
+use crate::connect::Connector;
 use connection::ServerConnection;
 pub(super) use connection::{PooledConnection, PreparedStatements};
 use gate::ConnectGate;
@@ -99,18 +99,22 @@ impl Pool {
         is_retry: bool,
     ) -> Result<PooledConnection, DatabaseError> {
         let acquire = async {
-            let CheckedOut { slot, connection } = self.check_out(tenant).await?;
+            let CheckedOut {
+                slot,
+                connection,
+                is_home,
+            } = self.check_out(tenant).await?;
             let slot = TakenSlot { pool: self, slot };
             if let Some(connection) = connection {
                 if !is_retry {
-                    return Ok(slot.into_connection(connection));
+                    return Ok(slot.into_connection(connection, is_home));
                 }
                 let _ = connection.connection.close_hard().await;
             }
             // Seldom done, and large: boxed, it does not make every request's future as large.
             let connection = Box::pin(self.gate.connect()).await?;
             self.slots().connected(slot.slot, Instant::now());
-            Ok(slot.into_connection(ServerConnection::new(connection, self.statement_cache)))
+            Ok(slot.into_connection(ServerConnection::new(connection, self.statement_cache), is_home))
         };
         match tokio::time::timeout_at(deadline, acquire).await {
             Ok(acquired) => acquired,
@@ -250,8 +254,8 @@ struct TakenSlot<'p> {
 }
 
 impl TakenSlot<'_> {
-    fn into_connection(self, connection: ServerConnection) -> PooledConnection {
-        let connection = PooledConnection::new(connection, self.slot, Arc::clone(self.pool));
+    fn into_connection(self, connection: ServerConnection, is_home: bool) -> PooledConnection {
+        let connection = PooledConnection::new(connection, self.slot, is_home, Arc::clone(self.pool));
         std::mem::forget(self); // the connection frees the slot now
         connection
     }

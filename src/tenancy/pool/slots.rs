@@ -1,9 +1,12 @@
 //! The pool's state: which slot a request gets, and when. No I/O and no clock: every call takes `now`.
 //!
-//! With few tenants, a request takes any idle connection. With many, each tenant has a preferred slot, so
-//! that a process of the server plans, and keeps in memory, the statements of its own tenants and not of all.
-//! The preference is limited, so that it does not slow anybody down much:
+//! With few tenants, a request takes any idle connection. With many, each tenant has a home slot, so that a
+//! process of the server plans, and keeps in memory, the statements of its own tenants and not of all. The
+//! preference is limited, so that it does not slow anybody down much:
 //!
+//! - Each tenant has a second slot, which its requests prefer if [`MAX_MORE_AT_HOME`] more wait at home: two
+//!   choices are enough to keep all queues about equally long. Nothing is prepared for a tenant that is not at
+//!   home, so the second slot costs the server's process no memory for plans.
 //! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`], and only if
 //!   at most [`MAX_PREFERRED_WAITERS`] wait there already.
 //! - If no slot is idle, a request is overtaken by later ones only until about twice as many were served as
@@ -17,6 +20,9 @@ use tokio::time::Instant;
 use super::affinity::{Affinity, Wear};
 use super::waiters::{AFFINITY_TIMEOUT, Ticket, Waiters};
 
+/// Maximum number of requests by which a tenant's home slot may have more than its second one. With less,
+/// more requests leave home, and each of them has to be planned; with more, the longest waits grow.
+const MAX_MORE_AT_HOME: usize = 6;
 /// Maximum number of requests that wait for a preferred slot while others are idle.
 const MAX_PREFERRED_WAITERS: usize = 2;
 /// Time after which an idle connection is closed.
@@ -56,6 +62,8 @@ struct Held<C> {
 pub(super) struct CheckedOut<C> {
     pub(super) slot: usize,
     pub(super) connection: Option<C>,
+    /// `true` if the tenant's statements are to be prepared in this slot.
+    pub(super) is_home: bool,
 }
 
 /// The result of asking for a slot.
@@ -238,12 +246,22 @@ impl<C, W> Slots<C, W> {
         if !self.affinity.is_enabled_by(tenant, now) {
             return None;
         }
-        self.slot_of(tenant)
+        let [home, second] = self.slots_of(tenant)?;
+        let requests_at = |slot| {
+            let is_in_use = matches!(self.all.get(slot), Some(Slot::InUse { .. }));
+            usize::from(is_in_use) + self.waiters.count_preferring(slot)
+        };
+        let is_crowded = requests_at(home) > requests_at(second) + MAX_MORE_AT_HOME;
+        Some(if is_crowded { second } else { home })
     }
 
-    fn slot_of(&self, tenant: u64) -> Option<usize> {
-        let slot = tenant.checked_rem(u64::try_from(self.all.len()).ok()?)?;
-        usize::try_from(slot).ok()
+    /// The home slot of a tenant, and its second one.
+    fn slots_of(&self, tenant: u64) -> Option<[usize; 2]> {
+        let slots = u64::try_from(self.all.len()).ok()?;
+        let home = tenant.checked_rem(slots)?;
+        let step = (tenant / slots).checked_rem(slots - 1).map_or(0, |step| step + 1);
+        let second = (home + step) % slots;
+        Some([usize::try_from(home).ok()?, usize::try_from(second).ok()?])
     }
 
     /// The idle slot that a new request takes, if it does not wait.
@@ -265,8 +283,11 @@ impl<C, W> Slots<C, W> {
     fn check_out(&mut self, slot: usize, tenant: Option<u64>, now: Instant) -> CheckedOut<C> {
         self.check_outs += 1;
         self.idle.retain(|idle| *idle != slot);
-        let is_misplaced =
-            self.affinity.is_enabled() && tenant.is_some_and(|tenant| self.slot_of(tenant) != Some(slot));
+        let slots = tenant
+            .filter(|_| self.affinity.is_enabled())
+            .and_then(|tenant| self.slots_of(tenant));
+        let is_home = slots.is_none_or(|[home, _]| home == slot);
+        let is_misplaced = slots.is_some_and(|slots| !slots.contains(&slot));
         let mut taken = Slot::InUse {
             since: now,
             wear: None,
@@ -285,7 +306,11 @@ impl<C, W> Slots<C, W> {
             }
             held.connection
         });
-        CheckedOut { slot, connection }
+        CheckedOut {
+            slot,
+            connection,
+            is_home,
+        }
     }
 }
 

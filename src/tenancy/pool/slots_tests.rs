@@ -206,24 +206,54 @@ fn connection_made_before_affinity_was_enabled_expires() {
 
 #[test]
 fn connection_with_many_misplaced_checkouts_expires_early() {
-    let mut pool = Pool::with_threshold(2, 4);
+    let mut pool = Pool::with_threshold(3, 4);
     for tenant in 0..5 {
         let slot = pool.slot(tenant);
         pool.check_in(slot);
     }
+    let slot = pool.slot(1);
+    assert_eq!(slot, 1);
     pool.slot(0);
-    let mut slot = 1;
+    pool.check_in(slot);
     for _ in 0..3 {
-        // Slot 0 has been in use for too long, so its tenants take slot 1.
+        // Slot 0 has been in use for too long, so the tenant takes any slot: neither its home nor its second one.
         pool.pass(AFFINITY_TIMEOUT);
-        slot = pool.slot(2);
-        assert_eq!(slot, 1);
+        assert_eq!(pool.slots.slots_of(3), Some([0, 2]));
+        assert_eq!(pool.slot(3), slot);
         pool.check_in(slot);
     }
     pool.pass(MAX_MISPLACED_LIFETIME);
     assert_eq!(pool.slot(1), slot);
     assert!(!pool.slots.is_expired(0, pool.now));
     assert!(pool.slots.is_expired(slot, pool.now));
+}
+
+#[test]
+fn tenant_prefers_its_second_slot_if_its_home_is_crowded() {
+    let mut pool = Pool::new(2);
+    pool.slot(0);
+    pool.slot(1);
+    let at_home: Vec<_> = (0..=MAX_MORE_AT_HOME).map(|_| pool.wait(0, 1)).collect();
+    let at_second = pool.wait(0, 2);
+    assert_eq!(pool.check_in(1), Some(2));
+    assert_eq!(pool.granted(at_second), Some(1));
+    assert_eq!(pool.check_in(0), Some(1));
+    assert_eq!(pool.granted(at_home[0]), Some(0));
+}
+
+#[test]
+fn every_tenant_has_two_different_slots() {
+    for limit in [2, 3, 12] {
+        let pool = Pool::new(limit);
+        for tenant in 0..1000 {
+            let [home, second] = pool.slots.slots_of(tenant).unwrap();
+            assert!(
+                home < limit && second < limit && home != second,
+                "{tenant} of {limit}"
+            );
+        }
+    }
+    assert_eq!(Pool::new(1).slots.slots_of(7), Some([0, 0]));
 }
 
 #[test]

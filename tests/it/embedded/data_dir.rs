@@ -102,12 +102,14 @@ fn failed_download_prints_how_to_install_postgresql() {
         std::os::unix::fs::chown(&data_dir, Some(65534), None).unwrap();
         std::fs::set_permissions(&data_dir, PermissionsExt::from_mode(0o777)).unwrap();
     }
-    let (status, _, errors) = finished(
-        ServiceProcess::command()
-            .env("DATA_DIR", &data_dir)
-            .env("HTTPS_PROXY", "http://127.0.0.1:1"),
-    );
-    assert_eq!(status, Some(1));
+    let download = |settings: &[(&str, &str)]| {
+        let mut command = ServiceProcess::command();
+        command.env("DATA_DIR", &data_dir).envs(settings.iter().copied());
+        let (status, _, errors) = finished(&mut command);
+        assert_eq!(status, Some(1), "{errors}");
+        errors
+    };
+    let errors = download(&[("HTTPS_PROXY", "http://127.0.0.1:1")]);
     for expected in [
         "PostgreSQL 7 is not installed, and downloading it failed",
         "hint: install it",
@@ -115,9 +117,13 @@ fn failed_download_prints_how_to_install_postgresql() {
         "dnf install",
         "brew install",
         "DATABASE_URL",
+        "Connection refused",
     ] {
         assert!(errors.contains(expected), "{expected}: {errors}");
     }
+    let errors = download(&[("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")]);
+    assert!(!errors.contains("panicked"), "{errors}");
+    assert!(errors.contains("certificate"), "{errors}");
 }
 
 #[test]

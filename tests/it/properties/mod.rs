@@ -128,7 +128,9 @@ fn assert_valid_response(answer: &Answer, request: &str) {
         404 => &["not-found", "user-not-found", "order-not-found"],
         _ => panic!("{status} for {request}: {}", answer.text()),
     };
-    let found = problems.iter().find(|slug| answer.text().contains(&format!("/problems/{slug}\"")));
+    let found = problems
+        .iter()
+        .find(|slug| answer.text().contains(&format!("/problems/{slug}\"")));
     let slug = found.unwrap_or_else(|| panic!("{request}: {}", answer.text()));
     answer.problem(status, slug);
 }

@@ -165,6 +165,13 @@ async fn request_continues_the_clients_trace_with_a_span_per_step() {
     steps.sort_by_key(|span| span.start_time_unix_nano);
     let names: Vec<_> = steps.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["acquire", "lookup", "acquire", "query"]);
+    let namespaces: Vec<_> = steps
+        .iter()
+        .map(|span| attributes(&span.attributes)["db.namespace"].clone())
+        .collect();
+    let name = database.name();
+    let in_tenant = format!("{name}|client1");
+    assert_eq!(namespaces, [name, name, name, &in_tenant]);
     for step in steps {
         assert_eq!(step.kind(), SpanKind::Client);
         assert_eq!(hex(&step.trace_id), TRACE);
@@ -211,6 +218,8 @@ async fn failure_is_an_error_in_the_trace() {
         );
         assert_eq!(attributes(&span.attributes)["error.type"], error_type);
     }
+    let query = spans.iter().find(|span| span.name == "query").unwrap();
+    assert_eq!(attributes(&query.attributes)["db.response.status_code"], "42P01");
     let received = collector.received.lock().unwrap();
     let resource = received[0].1.resource_spans[0].resource.as_ref().unwrap();
     assert_eq!(

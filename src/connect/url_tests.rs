@@ -1,9 +1,9 @@
-//! Tests of `connect_url.rs`.
+//! Tests of `url.rs`.
 
 use super::*;
 
 fn hosts(url: &str) -> Vec<(String, u16)> {
-    let parsed = ConnectUrl::parse(url)
+    let parsed = ConnectUrl::parse(url, None)
         .map_err(|error| panic!("{url}: {error}"))
         .unwrap();
     parsed
@@ -44,7 +44,7 @@ fn hosts_and_ports_are_those_of_libpq() {
 
 #[test]
 fn user_and_database_are_kept() {
-    let parsed = ConnectUrl::parse("postgres://me:p%40ss@/shop?host=/socket")
+    let parsed = ConnectUrl::parse("postgres://me:p%40ss@/shop?host=/socket", None)
         .ok()
         .unwrap();
     assert_eq!(parsed.hosts[0].get_username(), "me");
@@ -70,7 +70,7 @@ fn invalid_urls_are_refused_without_their_values() {
         ("postgres://a/b?sslrootcert=/does/not/exist", "/does/not/exist"),
         ("postgres://a/b?sslmode=require&sslrootcert=system", "verify-full"),
     ] {
-        let error = ConnectUrl::parse(url).err().unwrap().to_string();
+        let error = ConnectUrl::parse(url, None).err().unwrap().to_string();
         assert!(error.contains(expected), "{url}: {error}");
         assert!(!error.contains("secret"), "{error}");
     }
@@ -86,7 +86,7 @@ fn root_certificate_makes_require_verify() {
         ("sslrootcert=system".to_owned(), "VerifyFull"),
         ("sslmode=require".to_owned(), "Require"),
     ] {
-        let parsed = ConnectUrl::parse(&format!("postgres://a/b?{parameters}"))
+        let parsed = ConnectUrl::parse(&format!("postgres://a/b?{parameters}"), None)
             .ok()
             .unwrap();
         assert_eq!(
@@ -94,5 +94,20 @@ fn root_certificate_makes_require_verify() {
             expected,
             "{parameters}"
         );
+    }
+}
+
+#[test]
+fn default_root_certificate_is_trusted_without_another() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (parameters, expected) in [
+        ("sslmode=require", PgSslMode::VerifyCa),
+        ("sslmode=prefer", PgSslMode::Prefer),
+        ("sslrootcert=system", PgSslMode::VerifyFull),
+    ] {
+        let url = format!("postgres://a/b?{parameters}");
+        let parsed = ConnectUrl::parse(&url, Some(file.path())).ok().unwrap();
+        let mode = parsed.hosts[0].get_ssl_mode();
+        assert_eq!(format!("{mode:?}"), format!("{expected:?}"), "{parameters}");
     }
 }

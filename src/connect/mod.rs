@@ -1,15 +1,18 @@
-//! Connecting: the hosts of `DATABASE_URL`, tried in order, the password file, and TLS as libpq does it.
+//! Connections to PostgreSQL: the hosts of `DATABASE_URL`, tried in order, the password file, and TLS.
+
+mod tls;
+mod url;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection, PgConnection, raw_sql};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, raw_sql};
 
-pub use super::connect_url::InvalidDatabaseUrl;
-use super::connect_url::{ConnectUrl, SessionAttributes};
+pub use self::url::InvalidDatabaseUrl;
+use self::url::{ConnectUrl, SessionAttributes};
 use crate::config::DatabaseUrl;
 
 /// Connects to the first suitable host of a database URL.
@@ -30,7 +33,7 @@ impl Connector {
         let ConnectUrl {
             hosts,
             session_attributes,
-        } = ConnectUrl::parse(url.expose())?;
+        } = ConnectUrl::parse(url.expose(), default_root_certificate().as_deref())?;
         let connector = Self {
             hosts,
             session_attributes,
@@ -70,7 +73,7 @@ impl Connector {
                     None => host.clone(),
                 };
                 let attempt = async {
-                    let connection = open(options).await?;
+                    let connection = tls::open(options).await?;
                     accepts.check(connection).await
                 };
                 match tokio::time::timeout(timeout, attempt).await {
@@ -92,6 +95,14 @@ impl Connector {
         Err(last_error.unwrap_or_else(|| sqlx::Error::Configuration("no host".into())))
     }
 
+    /// Returns the name of the database. Like libpq, the user's name if the URL has none.
+    pub(crate) fn database_name(&self) -> &str {
+        let options = self.hosts.first();
+        options.map_or("", |options| {
+            options.get_database().unwrap_or(options.get_username())
+        })
+    }
+
     fn read_password(&self) -> std::io::Result<Option<SecretString>> {
         let Some(path) = &self.password_file else {
             return Ok(None);
@@ -102,24 +113,10 @@ impl Connector {
     }
 }
 
-/// Opens a connection. With `sslmode=prefer`, a server whose TLS does not work is used without it, as libpq
-/// does.
-async fn open(options: PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    let without_tls = matches!(options.get_ssl_mode(), PgSslMode::Prefer)
-        .then(|| options.clone().ssl_mode(PgSslMode::Disable));
-    match (options.connect().await, without_tls) {
-        (Err(error), Some(options)) if is_tls_failure(&error) => options.connect().await,
-        (connected, _) => connected,
-    }
-}
-
-fn is_tls_failure(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Tls(_) => true,
-        // rustls reports a refused certificate or handshake in this way
-        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
-        _ => false,
-    }
+/// The file that libpq trusts without `sslrootcert`, if there is one.
+fn default_root_certificate() -> Option<PathBuf> {
+    let file = std::env::home_dir()?.join(".postgresql/root.crt");
+    file.is_file().then_some(file)
 }
 
 /// The servers that one pass over the hosts accepts.

@@ -1,6 +1,6 @@
 //! The database URL: hosts and parameters as libpq has them (PostgreSQL manual, section 34.1.1.2).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -83,7 +83,11 @@ struct Parameters {
 }
 
 impl ConnectUrl {
-    pub(super) fn parse(url: &str) -> Result<Self, InvalidDatabaseUrl> {
+    /// Parses `url`. `default_root_certificate` is the file that is trusted if the URL names none.
+    pub(super) fn parse(
+        url: &str,
+        default_root_certificate: Option<&Path>,
+    ) -> Result<Self, InvalidDatabaseUrl> {
         let malformed = || InvalidDatabaseUrl::Malformed(None);
         let rest = ["postgres://", "postgresql://"]
             .iter()
@@ -108,7 +112,7 @@ impl ConnectUrl {
         let options = PgConnectOptions::from_str(&url)
             .map_err(|error| InvalidDatabaseUrl::Malformed(Some(error)))?
             .application_name("tenant-orders");
-        let options = parameters.with_root_certificate(options)?;
+        let options = parameters.with_root_certificate(options, default_root_certificate)?;
         let hosts = hosts_with_ports(hosts, &parameters)?
             .into_iter()
             .map(|(host, port)| with_host(options.clone(), host, port))
@@ -221,20 +225,19 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Sets the trusted certificates as libpq does: with `sslrootcert`, `sslmode=require` verifies the
-    /// certificate, and `sslrootcert=system` verifies the host's name too.
+    /// Sets the trusted certificates as libpq does: with a file, `sslmode=require` verifies the certificate, and
+    /// `sslrootcert=system` verifies the host's name too.
     fn with_root_certificate(
         &self,
         options: PgConnectOptions,
+        default_file: Option<&Path>,
     ) -> Result<PgConnectOptions, InvalidDatabaseUrl> {
-        let Some(path) = self.root_certificate.as_deref().filter(|path| !path.is_empty()) else {
-            return Ok(options);
-        };
-        let names_mode = self
-            .passed_on
-            .iter()
-            .any(|parameter| parameter.starts_with("sslmode=") || parameter.starts_with("ssl-mode="));
-        if path == "system" {
+        let named = self.root_certificate.as_deref().filter(|path| !path.is_empty());
+        if named == Some("system") {
+            let names_mode = self
+                .passed_on
+                .iter()
+                .any(|parameter| parameter.starts_with("sslmode=") || parameter.starts_with("ssl-mode="));
             return match options.get_ssl_mode() {
                 PgSslMode::VerifyFull => Ok(options),
                 _ if !names_mode => Ok(options.ssl_mode(PgSslMode::VerifyFull)),
@@ -244,8 +247,11 @@ impl Parameters {
                 }),
             };
         }
+        let Some(path) = named.map(Path::new).or(default_file) else {
+            return Ok(options);
+        };
         std::fs::read(path)
-            .map_err(|error| InvalidDatabaseUrl::RootCertificate(PathBuf::from(path), Arc::new(error)))?;
+            .map_err(|error| InvalidDatabaseUrl::RootCertificate(path.to_owned(), Arc::new(error)))?;
         let options = match options.get_ssl_mode() {
             PgSslMode::Require => options.ssl_mode(PgSslMode::VerifyCa),
             _ => options,
@@ -272,5 +278,5 @@ fn session_attributes(value: &str) -> Result<SessionAttributes, InvalidDatabaseU
 }
 
 #[cfg(test)]
-#[path = "connect_url_tests.rs"]
+#[path = "url_tests.rs"]
 mod tests;

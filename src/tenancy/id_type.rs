@@ -1,0 +1,147 @@
+//! The types of id columns. Ids are compared as texts, which no index on a `bigint` or `uuid` supports: if the
+//! types of the columns are known, statements compare in those types instead.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+/// Maximum number of id columns that a statement compares.
+const MAX_COLUMNS: usize = 4;
+
+/// The types of the id columns of a tenant's tables, or of the shared tables.
+pub(super) type IdTypes = [IdType; MAX_COLUMNS];
+
+/// A type in which two ids are equal if their texts are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) enum IdType {
+    /// `varchar`, `text`, and all other types.
+    #[default]
+    Text,
+    /// `citext`: the type itself takes two texts for the same id that the service tells apart.
+    CaseInsensitive,
+    /// `smallint`, `integer` or `bigint`.
+    Integer,
+    Uuid,
+}
+
+/// A comparison of ids in the text of a statement, with another form for columns that are no texts.
+#[derive(Debug)]
+pub(crate) struct IdComparison {
+    /// The positions of the compared columns among those whose types are known. If their types differ, their
+    /// texts are compared.
+    pub(crate) columns: &'static [usize],
+    /// The comparison of texts, as it stands in the statement.
+    pub(crate) of_texts: &'static str,
+    /// The comparison in the type of the columns. The name of that type is appended, as a cast of its right side.
+    pub(crate) in_type: &'static str,
+    /// The position of the compared value in the statement's values, if one is compared.
+    pub(crate) value: Option<usize>,
+}
+
+impl IdType {
+    fn from_name(name: &str) -> Self {
+        match name {
+            "smallint" | "integer" | "bigint" => Self::Integer,
+            "uuid" => Self::Uuid,
+            _ if name.ends_with("citext") => Self::CaseInsensitive,
+            _ => Self::Text,
+        }
+    }
+
+    /// The type's name for a cast. A text needs none.
+    pub(super) fn cast(self) -> Option<&'static str> {
+        match self {
+            Self::Text | Self::CaseInsensitive => None,
+            Self::Integer => Some("pg_catalog.int8"),
+            Self::Uuid => Some("pg_catalog.uuid"),
+        }
+    }
+
+    /// Returns whether `text` is the text of a value of this type, as PostgreSQL prints it.
+    pub(super) fn prints(self, text: &str) -> bool {
+        match self {
+            Self::Text | Self::CaseInsensitive => true,
+            Self::Integer => text.parse::<i64>().is_ok_and(|number| number.to_string() == text),
+            Self::Uuid => uuid::Uuid::try_parse(text)
+                .is_ok_and(|uuid| uuid.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == text),
+        }
+    }
+}
+
+impl IdComparison {
+    /// Returns the type of the comparison, if `types` are those of the columns.
+    pub(super) fn id_type(&self, types: &IdTypes) -> IdType {
+        let mut types = self.columns.iter().filter_map(|column| types.get(*column));
+        match types.next() {
+            Some(first) if types.all(|other| other == first) => *first,
+            _ => IdType::Text,
+        }
+    }
+}
+
+/// Reads the types' names from a row.
+pub(super) fn id_types(row: &PgRow) -> Result<IdTypes, sqlx::Error> {
+    let mut types = IdTypes::default();
+    for (column, id_type) in types.iter_mut().enumerate().take(row.len()) {
+        *id_type = IdType::from_name(row.try_get(column)?);
+    }
+    Ok(types)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_texts_that_postgresql_prints_are_ids_of_a_type() {
+        for (id_type, printed, others) in [
+            (
+                IdType::Integer,
+                vec!["0", "7", "-7", "9223372036854775807", "-9223372036854775808"],
+                vec![
+                    "",
+                    "+7",
+                    "07",
+                    "-0",
+                    " 7",
+                    "7 ",
+                    "7.0",
+                    "9223372036854775808",
+                    "x",
+                    "٣",
+                ],
+            ),
+            (
+                IdType::Uuid,
+                vec!["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
+                vec![
+                    "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+                    "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+                    "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
+                    "urn:uuid:a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                    "",
+                ],
+            ),
+        ] {
+            for text in printed {
+                assert!(id_type.prints(text), "{id_type:?}, {text:?}");
+            }
+            for text in others {
+                assert!(!id_type.prints(text), "{id_type:?}, {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn columns_of_different_types_are_compared_as_texts() {
+        let comparison = IdComparison {
+            columns: &[0, 1],
+            of_texts: "a::text = b::text",
+            in_type: "a = b",
+            value: None,
+        };
+        let with = |first, second| comparison.id_type(&[first, second, IdType::Text, IdType::Text]);
+        assert_eq!(with(IdType::Integer, IdType::Integer), IdType::Integer);
+        assert_eq!(with(IdType::Integer, IdType::Uuid), IdType::Text);
+        assert_eq!(with(IdType::Text, IdType::Uuid), IdType::Text);
+    }
+}
