@@ -8,15 +8,22 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::tenancy::{IdComparison, Statement};
+use crate::tenancy::{IdComparison, Statement, select_id_type};
 
 /// The tables that the statements read.
 pub(super) const TABLES: &str = "items, orders";
 
 /// Returns the types of the id columns, in the order of the constants below.
-const SELECT_ID_TYPES: &str = "\
-SELECT pg_catalog.pg_typeof((NULL::orders).user_id)::text, pg_catalog.pg_typeof((NULL::orders).id)::text,
-       pg_catalog.pg_typeof((NULL::orders).item_id)::text, pg_catalog.pg_typeof((NULL::items).id)::text";
+const SELECT_ID_TYPES: &str = concat!(
+    "SELECT ",
+    select_id_type!("(NULL::orders).user_id"),
+    ", ",
+    select_id_type!("(NULL::orders).id"),
+    ", ",
+    select_id_type!("(NULL::orders).item_id"),
+    ", ",
+    select_id_type!("(NULL::items).id")
+);
 const USER_ID: usize = 0;
 const ORDER_ID: usize = 1;
 const ITEM_IDS: [usize; 2] = [2, 3];
@@ -51,15 +58,17 @@ const ITEMS_OF_TOTAL: IdComparison = IdComparison {
 
 /// Orders with their items.
 ///
-/// The last column is true if the order's item differs from an existing one only in upper and lower case, which
-/// is the same item for a column of type `citext`. The subquery runs only if an item is missing.
+/// The last column is true if the row must not be used: its id is only equal by its collation, which the condition
+/// excludes if the type of the column is known, or the order's item differs from an existing one only in upper and
+/// lower case, which is the same item for a column of type `citext`. The subquery runs only if an item is missing.
 macro_rules! select_orders {
-    ($condition:literal) => {
+    ($differs:literal, $condition:literal) => {
         concat!(
             "\
 SELECT o.id::text, o.creation_timestamp::timestamp::text, o.quantity::text, o.item_id::text,
-       i.description::text, i.price::text,
-       false /*if citext*/ OR
+       i.description::text, i.price::text, ",
+            $differs,
+            " /*if inexact*/ OR
        CASE WHEN i.id IS NULL AND o.item_id IS NOT NULL AND pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext'
             THEN pg_catalog.lower(o.item_id::text) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
             ELSE false END /*end*/
@@ -74,7 +83,8 @@ FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text /*collation*/
 pub(super) const NEWEST_ORDERS: Statement = Statement::new(
     "newest_orders",
     select_orders!(
-        "WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
+        "o.user_id::text COLLATE \"C\" <> $1",
+        "WHERE o.user_id::text = $1 /*if inexact*/ AND o.user_id::text COLLATE \"C\" = $1 /*end*/
          ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
          LIMIT $2"
     ),
@@ -85,7 +95,9 @@ pub(super) const NEWEST_ORDERS: Statement = Statement::new(
 pub(super) const ORDER_BY_ID: Statement = Statement::new(
     "order_by_id",
     select_orders!(
-        "WHERE o.id::text = $2 AND o.id::text COLLATE \"C\" = $2 AND o.user_id::text COLLATE \"C\" = $1
+        "o.id::text COLLATE \"C\" <> $2",
+        "WHERE o.id::text = $2 /*if inexact*/ AND o.id::text COLLATE \"C\" = $2 /*end*/
+           AND o.user_id::text COLLATE \"C\" = $1
          LIMIT 2"
     ),
 )
@@ -97,7 +109,7 @@ pub(super) const ORDER_BY_ID: Statement = Statement::new(
 /// The total multiplies each item's price by the sum of its quantities, which takes half the time of a
 /// multiplication for each order. Prices are converted by way of text, because a direct cast of a float to
 /// numeric rounds it to 15 digits. `is_unique` is false if an item's id occurs more than once, which would count
-/// an order more than once, or if an item may be another one, as in `select_orders`.
+/// an order more than once, or if a row must not be used, as in `select_orders`.
 ///
 /// `$3` and `$4` are the id and the time of the last order before the page: NULL and `infinity` for the first
 /// page, and a NULL time among the orders without one, which come last. Orders with and without a time are read
@@ -110,15 +122,17 @@ SELECT page.id, page.creation_timestamp::text, page.quantity, page.item_id, page
 FROM (
     SELECT sum(i.price::text::numeric * ordered.quantity)::text AS due,
            count(*) = count(DISTINCT ordered.item_id) + count(*) FILTER (WHERE ordered.item_id IS NULL)
-           /*if citext*/ AND NOT COALESCE(pg_catalog.bool_or(
+           AND COALESCE(pg_catalog.bool_and(ordered.is_of_user), true)
+           /*if inexact*/ AND NOT COALESCE(pg_catalog.bool_or(
                CASE WHEN i.id IS NULL AND ordered.is_citext
                THEN pg_catalog.lower(ordered.item_id) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
                ELSE false END), false) /*end*/ AS is_unique
     FROM (
         SELECT o.item_id::text, sum(o.quantity::text::numeric) AS quantity,
-               false /*if citext*/ OR pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext' /*end*/ AS is_citext
+               pg_catalog.bool_and(o.user_id::text COLLATE \"C\" = $1) AS is_of_user,
+               false /*if inexact*/ OR pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext' /*end*/ AS is_citext
         FROM orders o
-        WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
+        WHERE o.user_id::text = $1 /*if inexact*/ AND o.user_id::text COLLATE \"C\" = $1 /*end*/
         GROUP BY o.item_id::text, is_citext
     ) AS ordered LEFT JOIN items i ON i.id::text = ordered.item_id /*collation*/
 ) AS total
@@ -127,7 +141,7 @@ LEFT JOIN (
     FROM (
         (SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::text, o.item_id::text
          FROM orders o
-         WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
+         WHERE o.user_id::text = $1 /*if inexact*/ AND o.user_id::text COLLATE \"C\" = $1 /*end*/
            AND o.creation_timestamp::timestamp <= $4::timestamp
            AND ($3::text IS NULL OR o.creation_timestamp::timestamp < $4::timestamp OR o.id::text > $3)
          ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
@@ -135,7 +149,7 @@ LEFT JOIN (
         UNION ALL
         (SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::text, o.item_id::text
          FROM orders o
-         WHERE o.user_id::text = $1 AND o.user_id::text COLLATE \"C\" = $1
+         WHERE o.user_id::text = $1 /*if inexact*/ AND o.user_id::text COLLATE \"C\" = $1 /*end*/
            AND o.creation_timestamp IS NULL
            AND o.id::text >= CASE WHEN $4::text IS NULL THEN $3 ELSE '' END
            AND ($4::text IS NOT NULL OR o.id::text > $3)

@@ -18,6 +18,8 @@ use crate::config::{DatabaseUrl, PoolSettings};
 use crate::connect::{Connector, InvalidDatabaseUrl};
 use crate::error_chain;
 
+/// Time after which a message asks for the types of ids again: a migration may have changed them.
+const ID_TYPES_LIFETIME: Duration = Duration::from_mins(1);
 /// Maximum number of tenants for which the form of messages is known.
 const MAX_TENANT_FORMS: usize = 10_000;
 
@@ -37,7 +39,7 @@ struct Shared {
     /// The settings that the server needs; set once the connections have passed the isolation check.
     checked: OnceCell<SessionSettings>,
     /// The forms of messages to tenants, and to the shared tables under `None`.
-    forms: Cache<Option<Arc<SchemaName>>, MessageForm>,
+    forms: Cache<Option<Arc<SchemaName>>, (MessageForm, Instant)>,
 }
 
 impl Database {
@@ -112,12 +114,9 @@ impl Database {
         in_tenant: Option<(&Arc<SchemaName>, TenantQuery<'_>)>,
     ) -> Result<Reply, MessageError> {
         let tenant = in_tenant.map(|(tenant, _)| Arc::clone(tenant));
-        let known = |tenant| self.shared.forms.get(tenant).unwrap_or_default();
         let mut forms = MessageForms {
-            shared: known(&None),
-            tenant: tenant
-                .as_ref()
-                .map_or_else(MessageForm::default, |_| known(&tenant)),
+            shared: self.form(&None),
+            tenant: self.form(&tenant),
         };
         loop {
             let error = match self.send_with_retry(timings, forms, shared, in_tenant).await {
@@ -136,12 +135,26 @@ impl Database {
                 cause,
                 "trying another form of the message"
             );
-            self.shared.forms.insert(None, other.shared);
+            self.remember(None, other.shared);
             if tenant.is_some() {
-                self.shared.forms.insert(tenant.clone(), other.tenant);
+                self.remember(tenant.clone(), other.tenant);
             }
             forms = other;
         }
+    }
+
+    /// The form of messages to a tenant, or to the shared tables.
+    fn form(&self, tenant: &Option<Arc<SchemaName>>) -> MessageForm {
+        let (mut form, asks) = match self.shared.forms.get(tenant) {
+            Some((form, known_since)) => (form, known_since.elapsed() > ID_TYPES_LIFETIME),
+            None => (MessageForm::default(), true),
+        };
+        form.asks_for_id_types = asks || form.id_types.is_none();
+        form
+    }
+
+    fn remember(&self, tenant: Option<Arc<SchemaName>>, form: MessageForm) {
+        self.shared.forms.insert(tenant, (form, Instant::now()));
     }
 
     fn remember_id_types(&self, reply: &Reply, forms: MessageForms, tenant: Option<Arc<SchemaName>>) {
@@ -150,7 +163,7 @@ impl Database {
             (reply.tenant_id_types, forms.tenant, tenant),
         ] {
             if id_types.is_some() {
-                self.shared.forms.insert(name, MessageForm { id_types, ..form });
+                self.remember(name, MessageForm { id_types, ..form });
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The types of id columns. Ids are compared as texts, which no index on a `bigint` or `uuid` supports: if the
-//! types of the columns are known, statements compare in those types instead.
+//! types of the columns are known, statements compare in those types instead, and without the checks that only
+//! other types need.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -13,14 +14,15 @@ pub(super) type IdTypes = [IdType; MAX_COLUMNS];
 /// A type in which two ids are equal if their texts are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) enum IdType {
-    /// `varchar`, `text`, and all other types.
-    #[default]
+    /// `varchar` or `text`, whose values are equal only if their bytes are.
     Text,
-    /// `citext`: the type itself takes two texts for the same id that the service tells apart.
-    CaseInsensitive,
     /// `smallint`, `integer` or `bigint`.
     Integer,
     Uuid,
+    /// Any other type, such as `citext`, or a text with a collation of its own. It may take two texts for the same
+    /// id that the service tells apart.
+    #[default]
+    Other,
 }
 
 /// A comparison of ids in the text of a statement, with another form for columns that are no texts.
@@ -42,15 +44,15 @@ impl IdType {
         match name {
             "smallint" | "integer" | "bigint" => Self::Integer,
             "uuid" => Self::Uuid,
-            _ if name.ends_with("citext") => Self::CaseInsensitive,
-            _ => Self::Text,
+            "text" | "character varying" => Self::Text,
+            _ => Self::Other,
         }
     }
 
     /// The type's name for a cast. A text needs none.
     pub(super) fn cast(self) -> Option<&'static str> {
         match self {
-            Self::Text | Self::CaseInsensitive => None,
+            Self::Text | Self::Other => None,
             Self::Integer => Some("pg_catalog.int8"),
             Self::Uuid => Some("pg_catalog.uuid"),
         }
@@ -59,7 +61,7 @@ impl IdType {
     /// Returns whether `text` is the text of a value of this type, as PostgreSQL prints it.
     pub(super) fn prints(self, text: &str) -> bool {
         match self {
-            Self::Text | Self::CaseInsensitive => true,
+            Self::Text | Self::Other => true,
             Self::Integer => text.parse::<i64>().is_ok_and(|number| number.to_string() == text),
             Self::Uuid => uuid::Uuid::try_parse(text)
                 .is_ok_and(|uuid| uuid.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == text),
@@ -73,14 +75,39 @@ impl IdComparison {
         let mut types = self.columns.iter().filter_map(|column| types.get(*column));
         match types.next() {
             Some(first) if types.all(|other| other == first) => *first,
-            _ => IdType::Text,
+            _ => IdType::Other,
         }
     }
 }
 
+/// Returns whether two ids are equal in each of these types only if their bytes are.
+pub(super) fn are_exact(types: &IdTypes) -> bool {
+    !types.contains(&IdType::Other)
+}
+
+/// Renders an expression for the name of an id column's type: the type, and in front of it the column's collation
+/// if texts can be equal in it that differ in their bytes.
+macro_rules! select_id_type {
+    ($column:literal) => {
+        concat!(
+            "CASE WHEN pg_catalog.pg_typeof(",
+            $column,
+            ")::text IN ('text', 'character varying') \
+             AND pg_catalog.pg_collation_for(",
+            $column,
+            ") NOT IN ('\"default\"', '\"C\"', '\"POSIX\"') \
+             THEN 'collated ' ELSE '' END || pg_catalog.pg_typeof(",
+            $column,
+            ")::text"
+        )
+    };
+}
+
+pub(crate) use select_id_type;
+
 /// Reads the types' names from a row.
 pub(super) fn id_types(row: &PgRow) -> Result<IdTypes, sqlx::Error> {
-    let mut types = IdTypes::default();
+    let mut types = [IdType::Text; MAX_COLUMNS];
     for (column, id_type) in types.iter_mut().enumerate().take(row.len()) {
         *id_type = IdType::from_name(row.try_get(column)?);
     }
@@ -141,7 +168,7 @@ mod tests {
         };
         let with = |first, second| comparison.id_type(&[first, second, IdType::Text, IdType::Text]);
         assert_eq!(with(IdType::Integer, IdType::Integer), IdType::Integer);
-        assert_eq!(with(IdType::Integer, IdType::Uuid), IdType::Text);
-        assert_eq!(with(IdType::Text, IdType::Uuid), IdType::Text);
+        assert_eq!(with(IdType::Integer, IdType::Uuid), IdType::Other);
+        assert_eq!(with(IdType::Text, IdType::Uuid), IdType::Other);
     }
 }

@@ -117,7 +117,7 @@ impl Message {
     /// Appends the statement that returns the types of the id columns, if they are not known.
     fn push_id_types(&mut self, FormedQuery(query, form): FormedQuery<'_>) -> Option<usize> {
         let statement = query.statement.select_id_types;
-        let statement = statement.filter(|_| form.id_types.is_none())?;
+        let statement = statement.filter(|_| form.asks_for_id_types)?;
         Some(self.push(statement))
     }
 

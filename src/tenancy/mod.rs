@@ -72,7 +72,7 @@ pub use pool::PoolStatus;
 pub use schema_name::{InvalidSchemaName, SchemaName};
 pub use timings::{RequestTimings, Step};
 
-pub(crate) use id_type::IdComparison;
+pub(crate) use id_type::{IdComparison, select_id_type};
 pub(crate) use isolation_check::require_sessions;
 pub(crate) use reply::MessageError;
 pub(crate) use statement::{Query, Statement, TenantQuery, Value};

@@ -110,7 +110,10 @@ impl MessageError {
             // collation_mismatch, indeterminate_collation
             "42P21" | "42P22" if !failed.has_collation => failed.has_collation = true,
             // undefined_function
-            "42883" if failed.id_types.is_some() => failed.id_types = None,
+            "42883" if failed.id_types.is_some() => {
+                failed.id_types = None;
+                failed.asks_for_id_types = true;
+            }
             _ => return None,
         }
         Some(forms)

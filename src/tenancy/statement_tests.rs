@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::tenancy::id_type::IdType;
 
 const STATEMENT: Statement = Statement::new("example", "SELECT $2 FROM t WHERE id::text = $1 LIMIT $3")
     .with_ids(
@@ -17,20 +18,26 @@ const STATEMENT: Statement = Statement::new("example", "SELECT $2 FROM t WHERE i
 
 proptest! {
     #[test]
-    fn text_values_contain_only_hexadecimal_digits_between_quotes(text in any::<String>()) {
+    fn text_cannot_end_its_literal(text in prop_oneof![any::<String>(), "[a-zA-Z0-9_.:@'\\\\-]{0,9}"]) {
         let rendered = Value::Text(&text).to_string();
-        let digits = rendered
-            .strip_prefix("pg_catalog.convert_from(pg_catalog.decode('")
-            .and_then(|rest| rest.strip_suffix("', 'hex'), 'UTF8')"))
-            .unwrap();
-        prop_assert!(digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
-        prop_assert_eq!(HEXLOWER.decode(digits.as_bytes()).unwrap(), text.as_bytes());
+        match rendered.strip_prefix("pg_catalog.convert_from(pg_catalog.decode('") {
+            None => {
+                let literal = rendered.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap();
+                prop_assert!(literal.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:@".contains(c)));
+                prop_assert_eq!(literal, text);
+            }
+            Some(rest) => {
+                let digits = rest.strip_suffix("', 'hex'), 'UTF8')").unwrap();
+                prop_assert!(digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+                prop_assert_eq!(HEXLOWER.decode(digits.as_bytes()).unwrap(), text.as_bytes());
+            }
+        }
     }
 }
 
 #[test]
 fn inline_statements_have_their_values_in_place() {
-    let values = [Value::Text("a"), Value::NullText, Value::Number(7)];
+    let values = [Value::Text("ä"), Value::NullText, Value::Number(7)];
     let query = Query {
         statement: &STATEMENT,
         values: &values,
@@ -40,16 +47,12 @@ fn inline_statements_have_their_values_in_place() {
         query.inline().to_string(),
         "SELECT NULL::pg_catalog.text FROM t \
          WHERE id::text = pg_catalog.textin(pg_catalog.textout(\
-         pg_catalog.convert_from(pg_catalog.decode('61', 'hex'), 'UTF8'))) LIMIT 7"
+         pg_catalog.convert_from(pg_catalog.decode('c3a4', 'hex'), 'UTF8'))) LIMIT 7"
     );
     assert_eq!(
         query.prepare("example_1").to_string(),
         "PREPARE example_1(text, text, bigint) AS SELECT $2 FROM t WHERE id::text = $1 LIMIT $3"
     );
-}
-
-fn inline(text: &str) -> String {
-    format!("pg_catalog.textin(pg_catalog.textout({}))", Value::Text(text))
 }
 
 #[test]
@@ -58,12 +61,9 @@ fn ids_are_compared_in_their_type_if_it_is_known() {
         id_types: Some([IdType::Integer, IdType::Text, IdType::Text, IdType::Text]),
         ..MessageForm::default()
     };
-    for (id, expected) in [
-        (
-            "7",
-            "pg_catalog.convert_from(pg_catalog.decode('37', 'hex'), 'UTF8')",
-        ),
-        ("seven", "NULL::pg_catalog.text"),
+    for (id, executed, inlined) in [
+        ("7", "'7'", "'7'::pg_catalog.text"),
+        ("seven", "NULL::pg_catalog.text", "NULL::pg_catalog.text"),
     ] {
         let values = [Value::Text(id), Value::Text("x"), Value::Number(1)];
         let query = Query {
@@ -73,15 +73,7 @@ fn ids_are_compared_in_their_type_if_it_is_known() {
         let query = FormedQuery(query, form);
         assert_eq!(
             query.inline().to_string(),
-            format!(
-                "SELECT {} FROM t WHERE id = {}::pg_catalog.int8 LIMIT 1",
-                inline("x"),
-                if id == "7" {
-                    inline(id)
-                } else {
-                    expected.to_owned()
-                }
-            )
+            format!("SELECT 'x'::pg_catalog.text FROM t WHERE id = {inlined}::pg_catalog.int8 LIMIT 1")
         );
         assert_eq!(
             query.prepare("example_1").to_string(),
@@ -89,15 +81,15 @@ fn ids_are_compared_in_their_type_if_it_is_known() {
         );
         assert_eq!(
             query.execute("example_1").to_string(),
-            format!("EXECUTE example_1({expected}, {}, 1)", Value::Text("x"))
+            format!("EXECUTE example_1({executed}, 'x', 1)")
         );
     }
 }
 
 #[test]
-fn citext_sections_are_left_out_if_no_id_is_one() {
+fn sections_for_inexact_ids_are_left_out_if_all_are_exact() {
     const STATEMENT: Statement =
-        Statement::new("example", "a /*if citext*/b/*end*/ c /*if citext*/d /*end*/e");
+        Statement::new("example", "a /*if inexact*/b/*end*/ c /*if inexact*/d /*end*/e");
     let text = |id_types| {
         let form = MessageForm {
             id_types,
@@ -109,8 +101,9 @@ fn citext_sections_are_left_out_if_no_id_is_one() {
         };
         FormedQuery(query, form).text()
     };
-    let citext = [IdType::Text, IdType::Text, IdType::CaseInsensitive, IdType::Text];
+    let exact = [IdType::Text, IdType::Integer, IdType::Uuid, IdType::Text];
+    let inexact = [IdType::Text, IdType::Text, IdType::Other, IdType::Text];
     assert_eq!(text(None), STATEMENT.text);
-    assert_eq!(text(Some(citext)), STATEMENT.text);
-    assert_eq!(text(Some(IdTypes::default())), "a  c e");
+    assert_eq!(text(Some(inexact)), STATEMENT.text);
+    assert_eq!(text(Some(exact)), "a  c e");
 }

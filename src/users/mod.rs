@@ -13,7 +13,7 @@ use crate::config::{DatabaseUrl, PoolSettings};
 use crate::connect::InvalidDatabaseUrl;
 use crate::tenancy::{
     Database, DatabaseError, IdComparison, InvalidSchemaName, MessageError, Query, RequestTimings,
-    SchemaName, Statement, TenantQuery, Value,
+    SchemaName, Statement, TenantQuery, Value, select_id_type,
 };
 use tenant_cache::TenantCache;
 pub use tenant_cache::TenantCacheCounts;
@@ -24,15 +24,16 @@ const MAX_LOOKUPS: usize = 4;
 /// The organizations of the user `$1`: usually one, or several if `public.users` is a view of memberships. The
 /// length of the name counts in the server's encoding, in which PostgreSQL truncates identifiers.
 ///
-/// The first comparison uses an index on `id`, the second is byte for byte, whatever the column's collation.
+/// The condition uses an index on `id`. The last column compares byte for byte, whatever the column's collation.
 const MEMBERSHIPS: Statement = Statement::new(
     "memberships",
     "SELECT COALESCE(organization_id::text, ''), \
-            COALESCE(pg_catalog.octet_length(organization_id::text), 0), name::text \
-     FROM public.users WHERE id::text = $1 AND id::text COLLATE \"C\" = $1",
+            COALESCE(pg_catalog.octet_length(organization_id::text), 0), name::text, \
+            id::text COLLATE \"C\" = $1 \
+     FROM public.users WHERE id::text = $1",
 )
 .with_ids(
-    "SELECT pg_catalog.pg_typeof((NULL::public.users).id)::text",
+    concat!("SELECT ", select_id_type!("(NULL::public.users).id")),
     &[IdComparison {
         columns: &[0],
         of_texts: "WHERE id::text = $1",
@@ -237,7 +238,8 @@ impl UserDirectory {
             Err(DatabaseError::Unencodable(_)) => Vec::new(),
             rows => rows.map_err(UserError::Lookup)?,
         };
-        let memberships = rows.iter().map(membership).collect::<Result<_, _>>();
+        let memberships = rows.iter().filter_map(|row| membership(row).transpose());
+        let memberships = memberships.collect::<Result<_, _>>();
         let memberships = memberships.map_err(|error| UserError::Lookup(error.into()))?;
         Ok((memberships, in_tenant))
     }
@@ -272,13 +274,18 @@ impl UserDirectory {
     }
 }
 
-fn membership(row: &PgRow) -> Result<Membership, sqlx::Error> {
+/// Reads a row of [`MEMBERSHIPS`]. Returns `None` for a user whose id is only equal by its collation.
+fn membership(row: &PgRow) -> Result<Option<Membership>, sqlx::Error> {
+    let is_of_user: bool = row.try_get(3)?;
+    if !is_of_user {
+        return Ok(None);
+    }
     let server_bytes: i32 = row.try_get(1)?;
-    Ok(Membership {
+    Ok(Some(Membership {
         organization_id: row.try_get(0)?,
         server_bytes: usize::try_from(server_bytes).unwrap_or(usize::MAX),
         name: row.try_get(2)?,
-    })
+    }))
 }
 
 /// Selects the membership that the request reads: that of the caller's organization, else the only one.

@@ -53,7 +53,7 @@ async fn failure_is_logged_once_with_cause_and_request_id() {
     assert_eq!(failures[0]["span"]["request_id"], "the-one");
     let cause = failures[0]["cause"].as_str().unwrap();
     assert!(
-        cause.contains("\"missing\"") && cause.contains("relation \"items\" does not exist"),
+        cause.contains("\"missing\"") && cause.contains("relation \"orders\" does not exist"),
         "{cause}"
     );
 }
