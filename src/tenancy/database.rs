@@ -115,8 +115,8 @@ impl Database {
     ) -> Result<Reply, MessageError> {
         let tenant = in_tenant.map(|(tenant, _)| Arc::clone(tenant));
         let mut forms = MessageForms {
-            shared: self.form(&None),
-            tenant: self.form(&tenant),
+            shared: self.form(None),
+            tenant: self.form(tenant.as_ref()),
         };
         loop {
             let error = match self.send_with_retry(timings, forms, shared, in_tenant).await {
@@ -144,8 +144,8 @@ impl Database {
     }
 
     /// The form of messages to a tenant, or to the shared tables.
-    fn form(&self, tenant: &Option<Arc<SchemaName>>) -> MessageForm {
-        let (mut form, asks) = match self.shared.forms.get(tenant) {
+    fn form(&self, tenant: Option<&Arc<SchemaName>>) -> MessageForm {
+        let (mut form, asks) = match self.shared.forms.get(&tenant.cloned()) {
             Some((form, known_since)) => (form, known_since.elapsed() > ID_TYPES_LIFETIME),
             None => (MessageForm::default(), true),
         };
@@ -213,10 +213,10 @@ impl Database {
                 Ok((settings, connection.with_permit(permit)))
             })
             .await?;
-        let prepares = settings.allows_prepared_statements();
+        let can_prepare = settings.allows_prepared_statements();
         let forms = MessageForms {
-            shared: forms.shared.inline_unless(prepares),
-            tenant: forms.tenant.inline_unless(prepares && connection.is_home()),
+            shared: forms.shared.inline_unless(can_prepare),
+            tenant: forms.tenant.inline_unless(can_prepare && connection.is_home()),
         };
         let step = if tenant.is_some() {
             Step::Query

@@ -71,17 +71,20 @@ impl IdType {
 
 impl IdComparison {
     /// Returns the type of the comparison, if `types` are those of the columns.
-    pub(super) fn id_type(&self, types: &IdTypes) -> IdType {
-        let mut types = self.columns.iter().filter_map(|column| types.get(*column));
+    pub(super) fn id_type(&self, types: IdTypes) -> IdType {
+        let mut types = self
+            .columns
+            .iter()
+            .filter_map(|column| types.get(*column).copied());
         match types.next() {
-            Some(first) if types.all(|other| other == first) => *first,
+            Some(first) if types.all(|other| other == first) => first,
             _ => IdType::Other,
         }
     }
 }
 
 /// Returns whether two ids are equal in each of these types only if their bytes are.
-pub(super) fn are_exact(types: &IdTypes) -> bool {
+pub(super) fn are_exact(types: IdTypes) -> bool {
     !types.contains(&IdType::Other)
 }
 
@@ -166,7 +169,7 @@ mod tests {
             in_type: "a = b",
             value: None,
         };
-        let with = |first, second| comparison.id_type(&[first, second, IdType::Text, IdType::Text]);
+        let with = |first, second| comparison.id_type([first, second, IdType::Text, IdType::Text]);
         assert_eq!(with(IdType::Integer, IdType::Integer), IdType::Integer);
         assert_eq!(with(IdType::Integer, IdType::Uuid), IdType::Other);
         assert_eq!(with(IdType::Text, IdType::Uuid), IdType::Other);

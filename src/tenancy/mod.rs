@@ -19,7 +19,7 @@
 //! - **A connection is closed after an error, a timeout or a cancellation.** Nothing depends on a clean-up that
 //!   has to succeed. See the module `pool`.
 //! - **Identifiers come from one type.** [`SchemaName`] refuses names that reach anything but one tenant's
-//!   schema, and renders only quoted. Values are bound, or rendered in hexadecimal inside a message.
+//!   schema, and renders only quoted. Values are bound, or rendered by one type inside a message.
 //! - **There is no way around.** The pool is private to this module. The code that serves requests can pass a
 //!   statement and its values to a message, and nothing else.
 //!   [`AdminDatabase`](crate::admin::AdminDatabase), which may run anything, is another type.

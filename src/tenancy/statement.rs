@@ -183,12 +183,12 @@ impl FormedQuery<'_> {
         let Self(Query { statement, .. }, form) = self;
         let mut text = Cow::Borrowed(statement.text);
         for comparison in statement.id_comparisons {
-            if let Some(cast) = comparison.id_type(&form.id_types()).cast() {
+            if let Some(cast) = comparison.id_type(form.id_types()).cast() {
                 let in_type = format!("{}::{cast}", comparison.in_type);
                 text = text.replace(comparison.of_texts, &in_type).into();
             }
         }
-        if are_exact(&form.id_types()) {
+        if are_exact(form.id_types()) {
             text = without_inexact_sections(&text).into();
         }
         if form.has_collation {
@@ -206,7 +206,7 @@ impl FormedQuery<'_> {
         };
         let mut comparisons = query.statement.id_comparisons.iter();
         let is_possible = comparisons.all(|comparison| {
-            comparison.value != Some(position) || comparison.id_type(&form.id_types()).prints(text)
+            comparison.value != Some(position) || comparison.id_type(form.id_types()).prints(text)
         });
         Some(if is_possible { value } else { Value::NullText })
     }
@@ -231,7 +231,7 @@ impl MessageForm {
     }
 
     /// The types of the id columns: any, as long as nothing else is known.
-    pub(super) fn id_types(&self) -> IdTypes {
+    pub(super) fn id_types(self) -> IdTypes {
         self.id_types.unwrap_or_default()
     }
 }

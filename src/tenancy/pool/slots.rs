@@ -22,7 +22,7 @@ use super::waiters::{AFFINITY_TIMEOUT, Ticket, Waiters};
 
 /// Maximum number of requests by which a tenant's home slot may have more than its second one. With less,
 /// more requests leave home, and each of them has to be planned; with more, the longest waits grow.
-const MAX_MORE_AT_HOME: usize = 6;
+const MAX_MORE_AT_HOME: usize = 10;
 /// Maximum number of requests that wait for a preferred slot while others are idle.
 const MAX_PREFERRED_WAITERS: usize = 2;
 /// Time after which an idle connection is closed.
