@@ -8,7 +8,7 @@ use clap::Args;
 use super::database_wait::wait_for_database;
 use super::fleet::RunSummary;
 use super::output::FleetOutput;
-use super::rollout::{Rollout, migrate_tenants, refuse_drift};
+use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift};
 use super::{
     CommandError, connect_admin_database, parse_schemas, read_migrations, report, unless_stopped,
     with_database,
@@ -47,8 +47,8 @@ pub(super) struct MigrateArguments {
     /// Adopt schemas that another program created at this version, without comparing them
     #[arg(long, value_name = "VERSION", conflicts_with = "adopt")]
     adopt_at: Option<i64>,
-    /// Migrate this tenant first, and the others only if it succeeds; repeatable
-    #[arg(long = "canary", value_name = "NAME")]
+    /// Migrate this tenant first, or this percentage of all, and the others only if it succeeds; repeatable
+    #[arg(long = "canary", value_name = "NAME|PERCENT%")]
     canaries: Vec<String>,
     /// Start no more tenants after this number of failures
     #[arg(long, value_name = "N")]
@@ -91,7 +91,7 @@ impl MigrateArguments {
                 },
                 max_failures: self.max_failures,
             },
-            canaries: parse_schemas(&self.canaries)?,
+            canaries: Canaries::parse(&self.canaries)?,
             refuse_drift: self.refuse_drift,
         })
     }
@@ -117,7 +117,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
             Ok((database, plan, hazards))
         })
         .await?;
-        refuse_unknown_canaries(&rollout.canaries, &plan)?;
+        refuse_unknown_canaries(&rollout.canaries.names, &plan)?;
         if arguments.dry_run {
             let dry_run = dry_run(&database, &rollout, plan, &hazards, &mut output);
             return unless_stopped(signals, dry_run).await;

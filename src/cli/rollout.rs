@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fleet::{self, RunSummary};
 use super::output::FleetOutput;
-use super::{CommandError, unless_stopped};
+use super::{CommandError, parse_schemas, unless_stopped};
 use crate::admin::migrations::{
     self, MigrateTenant, MigrationError, MigrationOutcome, MigrationPlan, PendingTenant,
 };
@@ -19,9 +19,55 @@ use crate::tenancy::SchemaName;
 pub(super) struct Rollout {
     pub(super) job: MigrateTenant,
     pub(super) options: RunOptions,
-    /// Tenants that are migrated first.
-    pub(super) canaries: Vec<SchemaName>,
+    pub(super) canaries: Canaries,
     pub(super) refuse_drift: bool,
+}
+
+/// The tenants that are migrated first.
+#[derive(Debug, Default)]
+pub(super) struct Canaries {
+    pub(super) names: Vec<SchemaName>,
+    /// This share of the pending tenants too, at least one.
+    pub(super) percent: Option<u8>,
+}
+
+impl Canaries {
+    /// Parses names, and a percentage such as `1%`.
+    pub(super) fn parse(arguments: &[String]) -> Result<Self, CommandError> {
+        let percentage = |argument: &&String| -> Option<u8> {
+            let percent = argument.strip_suffix('%')?.parse().ok()?;
+            (1..=100).contains(&percent).then_some(percent)
+        };
+        let (percentages, names): (Vec<_>, Vec<_>) = arguments
+            .iter()
+            .partition(|argument| percentage(argument).is_some());
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        Ok(Self {
+            names: parse_schemas(&names)?,
+            percent: percentages.iter().filter_map(percentage).max(),
+        })
+    }
+
+    /// Splits tenants into canaries and others. The share of canaries is spread over the list.
+    fn split(&self, tenants: Vec<SchemaName>) -> (Vec<SchemaName>, Vec<SchemaName>) {
+        let percent = self.percent.map_or(0, usize::from);
+        let share = (tenants.len() * percent).div_ceil(100);
+        let position = |index: usize| index * share / tenants.len();
+        let is_canary = |index, tenant| position(index) < position(index + 1) || self.names.contains(tenant);
+        let chosen: Vec<bool> = tenants
+            .iter()
+            .enumerate()
+            .map(|(index, tenant)| is_canary(index, tenant))
+            .collect();
+        let mut chosen = chosen.into_iter();
+        tenants
+            .into_iter()
+            .partition(|_| chosen.next().unwrap_or_default())
+    }
+
+    fn are_empty(&self) -> bool {
+        self.names.is_empty() && self.percent.is_none()
+    }
 }
 
 /// Migrates the shared schema and all tenants of the embedded database.
@@ -65,8 +111,8 @@ pub(super) async fn migrate_tenants(
         tenants = unless_stopped(signals, refuse_drift(database, tenants, &mut summary, output)).await?;
     }
     let tenants = tenants.into_iter().map(|pending| pending.tenant.schema);
-    let (first, others): (Vec<_>, Vec<_>) = tenants.partition(|tenant| canaries.contains(tenant));
-    if !canaries.is_empty() {
+    let (first, others) = canaries.split(tenants.collect());
+    if !canaries.are_empty() {
         fleet::run(
             database,
             first,

@@ -3,7 +3,7 @@
 use tenant_orders::admin::{AdminDatabase, tenants};
 use tenant_orders::config::DatabaseUrl;
 
-use crate::support::{Service, TestDatabase};
+use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
 /// The tables of the service, with two tenants whose schemas are `short` and `long`.
 fn two_tenants(short: &str, long: &str) -> String {
@@ -201,8 +201,46 @@ async fn names_that_differ_only_in_case_are_different_tenants() {
         .map(|tenant| (tenant.name, tenant.users))
         .collect();
     assert_eq!(users, [("CLIENT1".to_owned(), 1), ("client1".to_owned(), 1)]);
+    let run = |arguments: &[&str]| {
+        let mut command = ServiceProcess::command();
+        finished(command.env("DATABASE_URL", database.url()).args(arguments))
+    };
+    let (_, _, errors) = run(&["tenants", "export", "client1"]);
+    assert!(errors.contains("1 user, "), "{errors}");
+    let (status, _, errors) = run(&["tenants", "drop", "CLIENT1", "--yes"]);
+    assert_eq!(status, Some(1), "{errors}");
+    assert!(errors.contains("1 user still belongs to this tenant"), "{errors}");
     database
         .execute("UPDATE public.users SET organization_id = 'CLIENT1' WHERE id = '1'")
         .await;
     assert_eq!(total_due(&service, "/users/1/orders").await, "0.00");
+}
+
+#[tokio::test]
+async fn orders_of_an_id_that_is_equal_only_by_its_collation_are_not_returned() {
+    let database = TestDatabase::existing().await;
+    database
+        .execute(
+            "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+             ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey;
+             INSERT INTO public.users (id, organization_id) VALUES ('ann', 'client1');
+             INSERT INTO client1.orders VALUES ('a', NULL, 1, 'ann', '2'), ('b', NULL, 1, 'ANN', '1')",
+        )
+        .await;
+    let paths = ["/users/ann/orders", "/users/ann/orders?limit=1"];
+    let service = Service::over(&database);
+    for path in paths {
+        assert_eq!(total_due(&service, path).await, "2000.00", "{path}");
+    }
+    database
+        .execute("ALTER TABLE client1.orders ALTER user_id TYPE varchar COLLATE ci")
+        .await;
+    for path in paths {
+        // The service does not know yet that the collation has changed.
+        service.get(path).await.problem(500, "tenant-data-invalid");
+        let service = Service::over(&database);
+        for _ in 0..2 {
+            assert_eq!(total_due(&service, path).await, "2000.00", "{path}");
+        }
+    }
 }

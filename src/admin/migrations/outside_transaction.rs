@@ -111,8 +111,8 @@ async fn record_begin(
         .map_err(|error| failed(migration, error))?;
     let insert = format!(
         "INSERT INTO {table} (version, description, success, checksum, execution_time)
-         SELECT $1, $2, false, $3, -1 WHERE NOT EXISTS (SELECT FROM {table} WHERE version = $1)"
-    );
+         VALUES ($1, $2, false, $3, -1) ON CONFLICT DO NOTHING"
+    ); // not INSERT … SELECT, to which Citus 13 adds an invalid condition
     let inserted = sqlx::query(AssertSqlSafe(insert))
         .bind(migration.version)
         .bind(&*migration.description)

@@ -33,6 +33,17 @@ pub(super) struct Worker {
     pub(super) name: String,
 }
 
+/// The URL of a node, where TLS is not tested.
+fn url(options: &PgConnectOptions) -> String {
+    format!(
+        "postgres://{}@{}:{}/{}?sslmode=disable",
+        options.get_username(),
+        options.get_host(),
+        options.get_port(),
+        options.get_database().unwrap_or_default()
+    )
+}
+
 impl CitusDatabase {
     /// Creates an empty database. Returns `None`, and prints that the test is skipped, if `CITUS_URL` is not set.
     pub(super) async fn empty() -> Option<Self> {
@@ -106,15 +117,12 @@ impl CitusDatabase {
 
     /// Returns the coordinator's URL, as superuser.
     pub(super) fn url(&self) -> String {
-        self.coordinator.to_url_lossy().to_string()
+        url(&self.coordinator)
     }
 
     /// Returns the URLs of the coordinator and each worker.
     pub(super) fn urls(&self) -> Vec<String> {
-        let workers = self
-            .workers
-            .iter()
-            .map(|worker| worker.options.to_url_lossy().to_string());
+        let workers = self.workers.iter().map(|worker| url(&worker.options));
         [self.url()].into_iter().chain(workers).collect()
     }
 

@@ -7,17 +7,23 @@ use crate::support::TestDatabase;
 
 #[tokio::test]
 async fn other_tenants_follow_successful_canaries() {
-    let database = old_fleet(4).await;
-    let canaries = ["migrate", "--jobs", "1", "--canary", "t3", "--canary", "t4"];
-    let (status, output, errors) = run(&database, &canaries);
-    assert_eq!((status, errors.as_str()), (Some(0), ""));
-    let order: Vec<_> = output
-        .lines()
-        .filter_map(|line| line.strip_prefix("Applied 2/exact prices to "))
-        .collect();
-    let order: String = order.iter().map(|line| &line[..2]).collect();
-    assert_eq!(order, "t3t4t1t2");
-    assert_eq!(count(&database, NEW).await, 4);
+    for (canaries, expected) in [
+        (&["--canary", "t3", "--canary", "t4"][..], "t3t4t1t2"),
+        (&["--canary", "1%"], "t4t1t2t3"),
+        (&["--canary", "50%", "--canary", "t1"], "t1t2t4t3"),
+    ] {
+        let database = old_fleet(4).await;
+        let arguments = [&["migrate", "--jobs", "1"], canaries].concat();
+        let (status, output, errors) = run(&database, &arguments);
+        assert_eq!((status, errors.as_str()), (Some(0), ""));
+        let order: String = output
+            .lines()
+            .filter_map(|line| line.strip_prefix("Applied 2/exact prices to "))
+            .map(|line| &line[..2])
+            .collect();
+        assert_eq!(order, expected, "{canaries:?}");
+        assert_eq!(count(&database, NEW).await, 4);
+    }
 }
 
 #[tokio::test]
