@@ -9,8 +9,8 @@
 //!   home, so the second slot costs the server's process no memory for plans.
 //! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`], and only if
 //!   at most [`MAX_PREFERRED_WAITERS`] wait there already.
-//! - If no slot is idle, a request is overtaken by later ones only until about twice as many were served as
-//!   waited before it.
+//! - If no slot is idle, a request is overtaken by later ones only until about three times as many were served
+//!   as waited before it.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -115,7 +115,7 @@ fn request_is_overtaken_only_a_limited_number_of_times() {
     pool.slot(0);
     pool.slot(1);
     let first = pool.wait(1, 1);
-    // Slot 1 stays in use. Each request for slot 0 overtakes the first one, at most twice.
+    // Slot 1 stays in use. Each request for slot 0 overtakes the first one, at most three times.
     let mut overtaken = 0;
     while pool.granted(first).is_none() {
         let other = pool.wait(0, 2);
@@ -123,9 +123,9 @@ fn request_is_overtaken_only_a_limited_number_of_times() {
         if pool.granted(other).is_some() {
             overtaken += 1;
         }
-        assert!(overtaken <= 2);
+        assert!(overtaken <= 3);
     }
-    assert_eq!(overtaken, 2);
+    assert_eq!(overtaken, 3);
 }
 
 #[test]
