@@ -100,7 +100,6 @@ pub(super) async fn migrate_tenants(
         canaries,
         refuse_drift: refuses_drift,
     } = rollout;
-    let options = *options;
     let pending = plan.pending.len();
     let mut summary = RunSummary::new(plan.current.len() + pending, pending);
     for (tenant, version) in &plan.current {
@@ -112,33 +111,18 @@ pub(super) async fn migrate_tenants(
     }
     let tenants = tenants.into_iter().map(|pending| pending.tenant.schema);
     let (first, others) = canaries.split(tenants.collect());
+    let migrate = async |tenants, summary: &mut RunSummary, output: &mut FleetOutput| {
+        fleet::run(database, tenants, job.clone(), *options, summary, output, signals).await
+    };
     if !canaries.are_empty() {
-        fleet::run(
-            database,
-            first,
-            job.clone(),
-            options,
-            &mut summary,
-            output,
-            signals,
-        )
-        .await?;
+        migrate(first, &mut summary, output).await?;
         if summary.has_failures() || summary.left() > others.len() {
             output.canaries_failed();
             output.end();
             return Ok(summary);
         }
     }
-    fleet::run(
-        database,
-        others,
-        job.clone(),
-        options,
-        &mut summary,
-        output,
-        signals,
-    )
-    .await?;
+    migrate(others, &mut summary, output).await?;
     output.end();
     Ok(summary)
 }

@@ -1,6 +1,6 @@
 //! One order of a user.
 
-use super::query::{ORDER_BY_ID, TABLES, has_ambiguous_item, order_rows};
+use super::query::{ORDER_BY_ID, TABLES, has_unusable_row, order_rows};
 use super::{InvalidTenantData, OrderLine, OrdersError, with_tenant};
 use crate::tenancy::{DatabaseError, Query, RequestTimings, TenantQuery, Value};
 use crate::users::{UserDirectory, UserError};
@@ -39,7 +39,7 @@ pub async fn find_for_user(
         error => error.into(),
     })?;
     let orders = with_tenant(user, |_| {
-        if has_ambiguous_item(&rows)? {
+        if has_unusable_row(&rows)? {
             return Err(InvalidTenantData::Ambiguous);
         }
         let orders = order_rows(&rows)?.into_iter().map(OrderLine::try_from);

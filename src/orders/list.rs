@@ -1,7 +1,7 @@
 //! The orders of a user, a page at a time.
 
 use super::query::{
-    NEWEST_ORDERS, OrderRow, PAGE_AND_TOTAL, TABLES, TotalRow, has_ambiguous_item, order_rows, total_row,
+    NEWEST_ORDERS, OrderRow, PAGE_AND_TOTAL, TABLES, TotalRow, has_unusable_row, order_rows, total_row,
 };
 use super::{Cursor, InvalidTenantData, Money, OrderLine, OrdersError, OrdersPage, PageRequest, with_tenant};
 use crate::tenancy::{DatabaseError, Query, RequestTimings, TenantQuery, Value};
@@ -37,7 +37,7 @@ pub async fn list_for_user(
         let (user, rows) = users.query_tenant(timings, user_id, organization, query).await?;
         if rows.len() <= usize::from(page.limit) {
             return with_tenant(user, |user| {
-                if has_ambiguous_item(&rows)? {
+                if has_unusable_row(&rows)? {
                     return Err(InvalidTenantData::Ambiguous);
                 }
                 OrdersPage::new(user, order_rows(&rows)?, page.limit, None)

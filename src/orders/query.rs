@@ -2,8 +2,8 @@
 //!
 //! Tables are named without a schema: the message's search path decides whose they are. Every column is cast to
 //! a fixed type, so that a migration that changes a column's type does not change the type of a prepared
-//! statement's result. Both sides of every operator are cast to one type that has the operator in `pg_catalog`,
-//! which is searched first, so that an operator of the tenant cannot replace it.
+//! statement's result. Both sides of every operator have types for which `pg_catalog` has the operator, mostly by
+//! a cast. It is searched first, so that an operator of the tenant cannot replace it.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -202,8 +202,8 @@ pub(super) fn order_rows(rows: &[PgRow]) -> Result<Vec<OrderRow>, sqlx::Error> {
     Ok(orders)
 }
 
-/// Returns whether a row of [`NEWEST_ORDERS`] or [`ORDER_BY_ID`] has an ambiguous item.
-pub(super) fn has_ambiguous_item(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
+/// Returns whether a row of [`NEWEST_ORDERS`] or [`ORDER_BY_ID`] must not be used, as its last column says.
+pub(super) fn has_unusable_row(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
     for row in rows {
         if row.try_get(6)? {
             return Ok(true);

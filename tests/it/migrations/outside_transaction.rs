@@ -1,10 +1,11 @@
 //! Migrations outside a transaction: interruptions, failures, and writes meanwhile.
 
 use nix::sys::signal::Signal;
+use sqlx::PgConnection;
 
 use super::fleet::{NEW, old_fleet, states};
 use super::{run, start, without_durations};
-use crate::support::TestDatabase;
+use crate::support::{ServiceProcess, TestDatabase};
 
 /// State of a tenant after migration 2.
 const WITHOUT_INDEX: &str = "1 2, numeric, 0 indexes";
@@ -16,17 +17,23 @@ async fn state(database: &TestDatabase) -> String {
     states(database).await.remove("t1").unwrap()
 }
 
+/// Begins a transaction that has inserted an order, and a migration that waits for it.
+async fn migration_behind_a_writer(database: &TestDatabase) -> (PgConnection, ServiceProcess) {
+    let mut writer = database.connect().await;
+    sqlx::raw_sql("BEGIN; INSERT INTO t1.orders (id) VALUES ('open')")
+        .execute(&mut writer)
+        .await
+        .unwrap();
+    let migration = start(database, &["migrate", "--lock-timeout", "1m"]);
+    database.service_is_blocked().await;
+    (writer, migration)
+}
+
 /// A writer holds a lock on `orders` and then needs one on `items`, as each insert of an order does.
 #[tokio::test]
 async fn a_writer_is_not_cancelled_by_a_deadlock() {
     let database = old_fleet(1).await;
-    let mut writer = database.connect().await;
-    sqlx::raw_sql("BEGIN; INSERT INTO t1.orders (id) VALUES ('one')")
-        .execute(&mut writer)
-        .await
-        .unwrap();
-    let mut migration = start(&database, &["migrate", "--lock-timeout", "1m"]);
-    database.service_is_blocked().await;
+    let (mut writer, mut migration) = migration_behind_a_writer(&database).await;
     let inserted = sqlx::raw_sql("INSERT INTO t1.orders (id, item_id) VALUES ('two', '1'); COMMIT")
         .execute(&mut writer)
         .await;
@@ -38,13 +45,7 @@ async fn a_writer_is_not_cancelled_by_a_deadlock() {
 #[tokio::test]
 async fn writes_continue_while_an_index_is_built() {
     let database = old_fleet(1).await;
-    let mut writer = database.connect().await;
-    sqlx::raw_sql("BEGIN; INSERT INTO t1.orders (id) VALUES ('open')")
-        .execute(&mut writer)
-        .await
-        .unwrap();
-    let mut migration = start(&database, &["migrate", "--lock-timeout", "1m"]);
-    database.service_is_blocked().await;
+    let (mut writer, mut migration) = migration_behind_a_writer(&database).await;
     database
         .execute("SET lock_timeout TO '5s'; INSERT INTO t1.orders (id, item_id) VALUES ('other', '1')")
         .await;
@@ -57,13 +58,7 @@ async fn writes_continue_while_an_index_is_built() {
 #[tokio::test]
 async fn an_interrupted_migration_is_listed_and_repeated() {
     let database = old_fleet(1).await;
-    let mut writer = database.connect().await;
-    sqlx::raw_sql("BEGIN; INSERT INTO t1.orders (id) VALUES ('open')")
-        .execute(&mut writer)
-        .await
-        .unwrap();
-    let mut migration = start(&database, &["migrate", "--lock-timeout", "1m"]);
-    database.service_is_blocked().await;
+    let (mut writer, mut migration) = migration_behind_a_writer(&database).await;
     migration.signal(Signal::SIGKILL);
     migration.wait();
     // Also ends the session of the killed process, which would wait for the writer.
