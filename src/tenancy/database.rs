@@ -135,8 +135,10 @@ impl Database {
                 cause,
                 "trying another form of the message"
             );
-            self.remember(None, other.shared);
-            if tenant.is_some() {
+            // The other part keeps the time since which its form is known.
+            if other.shared != forms.shared {
+                self.remember(None, other.shared);
+            } else if tenant.is_some() {
                 self.remember(tenant.clone(), other.tenant);
             }
             forms = other;

@@ -7,8 +7,7 @@
 //! - Each tenant has a second slot, which its requests prefer if [`MAX_MORE_AT_HOME`] more wait at home: two
 //!   choices are enough to keep all queues about equally long. Nothing is prepared for a tenant that is not at
 //!   home, so the second slot costs the server's process no memory for plans.
-//! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`], and only if
-//!   at most [`MAX_PREFERRED_WAITERS`] wait there already.
+//! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`].
 //! - If no slot is idle, a request is overtaken by later ones only until about three times as many were served
 //!   as waited before it.
 
@@ -23,8 +22,6 @@ use super::waiters::{AFFINITY_TIMEOUT, Ticket, Waiters};
 /// Maximum number of requests by which a tenant's home slot may have more than its second one. With less,
 /// more requests leave home, and each of them has to be planned; with more, the longest waits grow.
 const MAX_MORE_AT_HOME: usize = 10;
-/// Maximum number of requests that wait for a preferred slot while others are idle.
-const MAX_PREFERRED_WAITERS: usize = 2;
 /// Time after which an idle connection is closed.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -271,11 +268,7 @@ impl<C, W> Slots<C, W> {
             return Some(any);
         };
         match self.all.get(preferred) {
-            Some(Slot::InUse { since, .. }) => {
-                let waiters = self.waiters.count_preferring(preferred);
-                let waits = waiters < MAX_PREFERRED_WAITERS && now - *since < AFFINITY_TIMEOUT;
-                (!waits).then_some(any)
-            }
+            Some(Slot::InUse { since, .. }) => (now - *since >= AFFINITY_TIMEOUT).then_some(any),
             _ => Some(preferred),
         }
     }
