@@ -21,7 +21,7 @@ use super::waiters::{AFFINITY_TIMEOUT, Ticket, Waiters};
 
 /// Maximum number of requests by which a tenant's home slot may have more than its second one. With less,
 /// more requests leave home, and each of them has to be planned; with more, the longest waits grow.
-const MAX_MORE_AT_HOME: usize = 10;
+const MAX_MORE_AT_HOME: usize = 8;
 /// Time after which an idle connection is closed.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
