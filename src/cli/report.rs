@@ -265,6 +265,7 @@ mod tests {
             users,
             version: Some(2),
             state: TenantState::Current,
+            reason: None,
             size_bytes: Some(1 << 20),
             node: None,
         }
