@@ -11,6 +11,7 @@ use super::tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};
 use super::{inventory, snapshot};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
+use crate::admin::migrations::baseline;
 use crate::admin::migrations::history::{self, AppliedMigration};
 use crate::admin::migrations::source::{self, Migrations};
 use crate::tenancy::SchemaName;
@@ -110,6 +111,9 @@ async fn compare(
         if let Some(expected) = version.and_then(|version| expected.get(version)) {
             let snapshot = snapshots.remove(name).unwrap_or_default();
             differences.extend(diff(expected, &snapshot, &tenant.schema));
+            if migrations.begin_as_compiled_in() {
+                differences.iter_mut().for_each(accept_type);
+            }
         }
         CheckedTenant {
             tenant: name.to_owned(),
@@ -118,6 +122,16 @@ async fn compare(
         }
     });
     Ok(checked.collect())
+}
+
+/// Marks a type as supported if an adoption accepts it, and it cannot be changed safely.
+fn accept_type(difference: &mut Difference) {
+    if let (DifferenceKind::Type, None) = (difference.kind, &difference.fix)
+        && let (Some(expected), Some(found)) = (&difference.expected, &difference.found)
+        && baseline::accepts_type(&difference.object, expected, found)
+    {
+        difference.kind = DifferenceKind::SupportedType;
+    }
 }
 
 /// Returns the version at which the tenant's tables can be compared, or `None` if its history is missing,
