@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use sqlx::{ConnectOptions, Connection, PgConnection, raw_sql};
 
+use super::error::AdminError;
 use super::migrations::MigrationSource;
 use crate::config::{DatabaseUrl, RoleSettings};
 use crate::connect::{Connector, InvalidDatabaseUrl};
-use crate::tenancy::{DatabaseError, require_sessions};
+use crate::tenancy::{DatabaseError, SchemaName, require_sessions};
 
 /// Maximum time for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -106,6 +107,23 @@ impl AdminDatabase {
         let mut connection = self.connector.connect(CONNECT_TIMEOUT).await?;
         raw_sql(SESSION_SETTINGS).execute(&mut connection).await?;
         Ok(connection)
+    }
+
+    /// Validates the name of a tenant, whose length counts in the encoding of the database.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Name`]; [`AdminError::Database`] if the encoding lacks one of its characters.
+    pub async fn schema_name(&self, name: &str) -> Result<SchemaName, AdminError> {
+        let measured = name.split('\0').next().unwrap_or_default(); // the server refuses a NUL
+        let mut connection = self.connect().await?;
+        let bytes: i32 = sqlx::query_scalar("SELECT pg_catalog.octet_length($1)")
+            .bind(measured)
+            .fetch_one(&mut connection)
+            .await?;
+        connection.close().await?;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Ok(SchemaName::parse_measured(name, bytes)?)
     }
 
     /// Returns whether every transaction is read-only, as on a standby.

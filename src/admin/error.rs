@@ -2,7 +2,7 @@
 
 use super::citus::CitusError;
 use super::migrations::MigrationError;
-use crate::tenancy::DatabaseError;
+use crate::tenancy::{DatabaseError, InvalidSchemaName};
 
 /// A failure of administration.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +10,9 @@ pub enum AdminError {
     /// A statement failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The name of a tenant is invalid.
+    #[error(transparent)]
+    Name(#[from] InvalidSchemaName),
     /// The server accepts no writes.
     #[error(
         "the server is read-only: it is a standby, or default_transaction_read_only is on; \

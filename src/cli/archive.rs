@@ -15,7 +15,6 @@ use crate::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
 use crate::admin::migrations::MigrationSource;
 use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings};
 use crate::server::StopSignals;
-use crate::tenancy::SchemaName;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArguments {
@@ -89,7 +88,6 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
         output,
         database,
     } = arguments;
-    let tenant = SchemaName::parse(&tenant)?;
     let contents = if let Some(path) = output {
         let file = PendingFile::create(path)?;
         let mut content = file.content()?;
@@ -111,15 +109,16 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
 async fn export_to(
     database: &DatabaseSettings,
     signals: &StopSignals,
-    tenant: &SchemaName,
+    tenant: &str,
     to: impl AsyncWrite + Unpin + Send,
 ) -> Result<ArchiveContents, CommandError> {
     let progress = TransferProgress::new("exported", None);
     let to = progress.wrap_writer(to);
     let work = async |database: &AdminDatabase| {
-        let exported = archive::export(database, tenant, to).await;
+        let tenant = database.schema_name(tenant).await?;
+        let exported = archive::export(database, &tenant, to).await;
         exported.map_err(|error| match error {
-            ArchiveError::Admin(source) => CommandError::for_tenant(tenant, source),
+            ArchiveError::Admin(source) => CommandError::for_tenant(&tenant, source),
             error => ArchiveCommandError::from(error).into(),
         })
     };
@@ -190,7 +189,6 @@ pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) ->
         migrations: read_migrations(&migrations)?,
         roles,
     };
-    let name = name.as_deref().map(SchemaName::parse).transpose()?;
     let options = ImportOptions { name, without_users };
     let contents = if path.as_os_str() == "-" {
         if io::stdin().is_terminal() {

@@ -11,7 +11,7 @@ use crate::authentication::InvalidKeys;
 use crate::connect::InvalidDatabaseUrl;
 use crate::seed::SeedError;
 use crate::server::ServeError;
-use crate::tenancy::{DatabaseError, InvalidSchemaName, SchemaName};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Error of a command.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +88,6 @@ pub enum CommandError {
     /// An administrative operation failed.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// The name of a tenant is invalid.
-    #[error(transparent)]
-    Name(#[from] InvalidSchemaName),
     /// An operation on one tenant failed.
     #[error("tenant {name:?}: {source}")]
     Tenant {

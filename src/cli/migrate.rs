@@ -10,7 +10,7 @@ use super::fleet::RunSummary;
 use super::output::FleetOutput;
 use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift};
 use super::{
-    CommandError, connect_admin_database, parse_schemas, read_migrations, report, unless_stopped,
+    CommandError, connect_admin_database, read_migrations, report, schema_names, unless_stopped,
     with_database,
 };
 use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan};
@@ -76,7 +76,7 @@ pub(super) struct MigrateArguments {
 }
 
 impl MigrateArguments {
-    fn rollout(&self) -> Result<Rollout, CommandError> {
+    async fn rollout(&self, database: &AdminDatabase) -> Result<Rollout, CommandError> {
         Ok(Rollout {
             job: MigrateTenant::new(match self.adopt_at {
                 Some(version) => Adopt::At(version),
@@ -91,30 +91,30 @@ impl MigrateArguments {
                 },
                 max_failures: self.max_failures,
             },
-            canaries: Canaries::parse(&self.canaries)?,
+            canaries: Canaries::parse(database, &self.canaries).await?,
             refuse_drift: self.refuse_drift,
         })
     }
 }
 
 pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let only = parse_schemas(&arguments.tenants)?;
-    let rollout = arguments.rollout()?;
     let source = read_migrations(&arguments.migrations)?;
     wait_for_database(&arguments.wait, &arguments.database, signals).await?;
     Box::pin(with_database(&arguments.database, async |url| {
         let mut output = FleetOutput::for_migration(arguments.json, arguments.dry_run);
-        let (database, plan, hazards) = unless_stopped(signals, async {
+        let (database, rollout, plan, hazards) = unless_stopped(signals, async {
             let database = connect_admin_database(url).await?;
             let database = database.with_migrations(source).with_roles(&arguments.roles);
             if !arguments.dry_run {
                 admin::require_writable(&database).await?;
             }
+            let only = schema_names(&database, &arguments.tenants).await?;
+            let rollout = arguments.rollout(&database).await?;
             let shared = migrations::pending_shared(&database).await?;
             let plan = migrations::plan(&database, &only).await?;
             let shared: Vec<_> = shared.steps.iter().map(|step| step.version).collect();
             let hazards = migrations::hazards(&database, &shared, &plan, &rollout.job).await?;
-            Ok((database, plan, hazards))
+            Ok((database, rollout, plan, hazards))
         })
         .await?;
         refuse_unknown_canaries(&rollout.canaries.names, &plan)?;

@@ -118,9 +118,13 @@ fn read_migrations(settings: &MigrationSettings) -> Result<MigrationSource, Comm
     })
 }
 
-/// Parses the schema names on the command line.
-fn parse_schemas(names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
-    names.iter().map(|name| Ok(SchemaName::parse(name)?)).collect()
+/// Validates the names of tenants on the command line.
+async fn schema_names(database: &AdminDatabase, names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
+    let mut schemas = Vec::with_capacity(names.len());
+    for name in names {
+        schemas.push(database.schema_name(name).await?);
+    }
+    Ok(schemas)
 }
 
 /// Runs `work` on a writable database, until the first signal.

@@ -10,7 +10,7 @@ use super::fleet::{self, RunSummary};
 use super::output::{self, FleetOutput, MoveProgressOutput};
 use super::report::escape;
 use super::{
-    CommandError, confirm, connect_admin_database, parse_schemas, unless_stopped, with_admin_database,
+    CommandError, confirm, connect_admin_database, schema_names, unless_stopped, with_admin_database,
     with_database,
 };
 use crate::admin::citus::distribution::{self, DistributeTenant};
@@ -20,7 +20,6 @@ use crate::admin::runner::RunOptions;
 use crate::admin::{AdminDatabase, AdminError, RetryPolicy};
 use crate::config::{self, DatabaseSettings};
 use crate::server::StopSignals;
-use crate::tenancy::SchemaName;
 
 /// Interval between two queries of a move's progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -57,7 +56,6 @@ pub(super) async fn distribute(
     arguments: DistributeArguments,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
-    let only = parse_schemas(&arguments.names)?;
     let options = RunOptions {
         // Each tenant's distribution locks `public.users`, so more jobs would only wait.
         jobs: Some(NonZeroUsize::MIN),
@@ -70,6 +68,7 @@ pub(super) async fn distribute(
     with_database(&arguments.database, async |url| {
         let (database, plan) = unless_stopped(signals, async {
             let database = connect_admin_database(url).await?;
+            let only = schema_names(&database, &arguments.names).await?;
             let plan = distribution::plan(&database, &only).await?;
             migrate_shared(&database, options.retry).await?;
             Ok((database, plan))
@@ -97,11 +96,11 @@ pub(super) async fn distribute(
 
 /// Runs `tenants move`: prints the plan, asks for confirmation, and moves the tenant.
 pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let tenant = SchemaName::parse(&arguments.tenant)?;
     if !arguments.yes && !confirm::is_interactive() {
         return Err(CommandError::Unconfirmed);
     }
     let work = async |database: &AdminDatabase| {
+        let tenant = database.schema_name(&arguments.tenant).await?;
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
         let relocation = planned.map_err(|error| CommandError::for_tenant(&tenant, error))?;
         output::status(&describe(&relocation));

@@ -192,13 +192,19 @@ pub(super) fn drift(checked: &[CheckedTenant]) -> String {
         .iter()
         .map(|(text, tenants)| describe_group(text, tenants))
         .collect();
-    let unused: Vec<_> = checked
-        .iter()
-        .filter(|tenant| tenant.differences.iter().any(|difference| !difference.is_drift()))
-        .map(|tenant| tenant.tenant.as_str())
-        .collect();
-    if !unused.is_empty() {
-        let _ = writeln!(report, "without users: {}", list_names(unused.iter().copied()));
+    for (kind, remark) in [
+        (
+            DifferenceKind::SupportedType,
+            "with other types that are supported",
+        ),
+        (DifferenceKind::Users, "without users"),
+    ] {
+        let has_remark = |tenant: &&CheckedTenant| tenant.differences.iter().any(|found| found.kind == kind);
+        let tenants: Vec<_> = checked.iter().filter(has_remark).collect();
+        if !tenants.is_empty() {
+            let names = list_names(tenants.iter().map(|tenant| tenant.tenant.as_str()));
+            let _ = writeln!(report, "{remark}: {names}");
+        }
     }
     report
 }
@@ -237,7 +243,7 @@ fn describe_difference(difference: &Difference) -> String {
         DifferenceKind::History => "migration history",
         DifferenceKind::Table => "table",
         DifferenceKind::Column => "column",
-        DifferenceKind::Type => "type of",
+        DifferenceKind::Type | DifferenceKind::SupportedType => "type of",
         DifferenceKind::Nullability => "nullability of",
         DifferenceKind::Default => "default of",
         DifferenceKind::Constraint => "constraint",
@@ -265,6 +271,7 @@ mod tests {
             users,
             version: Some(2),
             state: TenantState::Current,
+            reason: None,
             size_bytes: Some(1 << 20),
             node: None,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fleet::{self, RunSummary};
 use super::output::FleetOutput;
-use super::{CommandError, parse_schemas, unless_stopped};
+use super::{CommandError, schema_names, unless_stopped};
 use crate::admin::migrations::{
     self, MigrateTenant, MigrationError, MigrationOutcome, MigrationPlan, PendingTenant,
 };
@@ -33,7 +33,7 @@ pub(super) struct Canaries {
 
 impl Canaries {
     /// Parses names, and a percentage such as `1%`.
-    pub(super) fn parse(arguments: &[String]) -> Result<Self, CommandError> {
+    pub(super) async fn parse(database: &AdminDatabase, arguments: &[String]) -> Result<Self, CommandError> {
         let percentage = |argument: &&String| -> Option<u8> {
             let percent = argument.strip_suffix('%')?.parse().ok()?;
             (1..=100).contains(&percent).then_some(percent)
@@ -43,7 +43,7 @@ impl Canaries {
             .partition(|argument| percentage(argument).is_some());
         let names: Vec<String> = names.into_iter().cloned().collect();
         Ok(Self {
-            names: parse_schemas(&names)?,
+            names: schema_names(database, &names).await?,
             percent: percentages.iter().filter_map(percentage).max(),
         })
     }

@@ -7,7 +7,7 @@ use super::archive::{self, ExportArguments, ImportArguments};
 use super::placement::{self, DistributeArguments, MoveArguments};
 use super::query::{self, QueryArguments};
 use super::{
-    CommandError, confirm, output, parse_schemas, read_migrations, report, with_admin_database,
+    CommandError, confirm, output, read_migrations, report, schema_names, with_admin_database,
     with_readonly_admin_database,
 };
 use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
@@ -15,7 +15,6 @@ use crate::admin::tenants::roles::RoleRemoval;
 use crate::admin::{drift, tenants};
 use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings};
 use crate::server::StopSignals;
-use crate::tenancy::SchemaName;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantsCommand {
@@ -141,16 +140,16 @@ impl TenantsCommand {
 }
 
 async fn create(arguments: CreateArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let schema = SchemaName::parse(&arguments.name)?;
     let migrations = read_migrations(&arguments.migrations)?;
     with_admin_database(&arguments.database, signals, async |database| {
         let database = database.with_migrations(migrations).with_roles(&arguments.roles);
+        let schema = database.schema_name(&arguments.name).await?;
         tenants::create(&database, &schema)
             .await
             .map_err(|error| CommandError::for_tenant(&schema, error))
     })
     .await?;
-    output::status(&format!("created tenant {}", report::escape(schema.as_str())));
+    output::status(&format!("created tenant {}", report::escape(&arguments.name)));
     Ok(())
 }
 
@@ -162,6 +161,9 @@ async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), Com
             output::print_json(&tenants);
         } else {
             output::print(&report::table(&tenants, output::terminal_width()));
+            for reason in tenants.iter().filter_map(|tenant| tenant.reason.as_deref()) {
+                output::status(&format!("misnamed: {reason}"));
+            }
         }
         Ok(())
     })
@@ -169,9 +171,9 @@ async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), Com
 }
 
 async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let names = parse_schemas(&arguments.names)?;
     let migrations = read_migrations(&arguments.migrations)?;
     with_admin_database(&arguments.database, signals, async |database| {
+        let names = schema_names(database, &arguments.names).await?;
         let mut checked = drift::check(&database.with_migrations(migrations), &names).await?;
         if arguments.ignore_extra {
             for tenant in &mut checked {
@@ -198,7 +200,6 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
 }
 
 async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let schema = SchemaName::parse(&arguments.name)?;
     if !arguments.yes && !confirm::is_interactive() {
         return Err(CommandError::Unconfirmed);
     }
@@ -207,14 +208,15 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
     } else {
         RemainingUsers::Refuse
     };
-    let name = report::escape(schema.as_str());
+    let name = report::escape(&arguments.name);
     let not_dropped = |source: DropError| CommandError::Drop {
-        name: schema.as_str().to_owned(),
+        name: arguments.name.clone(),
         source,
     };
     let migrations = read_migrations(&arguments.migrations)?;
     with_admin_database(&arguments.database, signals, async |database| {
         let database = &database.with_migrations(migrations);
+        let schema = database.schema_name(&arguments.name).await?;
         if !arguments.yes {
             let contents = drop::inspect(database, &schema, users)
                 .await

@@ -85,7 +85,7 @@ pub(super) const NEWEST_ORDERS: Statement = Statement::new(
     select_orders!(
         "o.user_id::text COLLATE \"C\" <> $1",
         "WHERE o.user_id::text = $1 /*if inexact*/ AND o.user_id::text COLLATE \"C\" = $1 /*end*/
-         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
+         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text /*if inexact*/, o.id::text COLLATE \"C\" /*end*/
          LIMIT $2"
     ),
 )
@@ -113,7 +113,8 @@ pub(super) const ORDER_BY_ID: Statement = Statement::new(
 ///
 /// `$3` and `$4` are the id and the time of the last order before the page: NULL and `infinity` for the first
 /// page, and a NULL time among the orders without one, which come last. Orders with and without a time are read
-/// separately, so that the index finds where each part begins, however deep the page is.
+/// separately, so that the index finds where each part begins, however deep the page is. Ids that are equal by
+/// their collation are in the order of their bytes.
 pub(super) const PAGE_AND_TOTAL: Statement = Statement::new(
     "page_and_total",
     "\
@@ -140,26 +141,30 @@ LEFT JOIN (
     SELECT o.id, o.creation_timestamp, o.quantity, o.item_id, i.description::text, i.price::text
     FROM (
         (SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::text, o.item_id::text
+             /*if inexact*/, o.id::text COLLATE \"C\" AS bytes /*end*/
          FROM orders o
          WHERE o.user_id::text = $1 /*if inexact*/ AND o.user_id::text COLLATE \"C\" = $1 /*end*/
            AND o.creation_timestamp::timestamp <= $4::timestamp
-           AND ($3::text IS NULL OR o.creation_timestamp::timestamp < $4::timestamp OR o.id::text > $3)
-         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
+           AND ($3::text IS NULL OR o.creation_timestamp::timestamp < $4::timestamp OR o.id::text > $3
+               /*if inexact*/ OR o.id::text = $3 AND o.id::text COLLATE \"C\" > $3 /*end*/)
+         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text /*if inexact*/, bytes /*end*/
          LIMIT $2)
         UNION ALL
         (SELECT o.id::text, o.creation_timestamp::timestamp, o.quantity::text, o.item_id::text
+             /*if inexact*/, o.id::text COLLATE \"C\" AS bytes /*end*/
          FROM orders o
          WHERE o.user_id::text = $1 /*if inexact*/ AND o.user_id::text COLLATE \"C\" = $1 /*end*/
            AND o.creation_timestamp IS NULL
            AND o.id::text >= CASE WHEN $4::text IS NULL THEN $3 ELSE '' END
-           AND ($4::text IS NOT NULL OR o.id::text > $3)
-         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text
+           AND ($4::text IS NOT NULL OR o.id::text > $3
+               /*if inexact*/ OR o.id::text = $3 AND o.id::text COLLATE \"C\" > $3 /*end*/)
+         ORDER BY o.creation_timestamp DESC NULLS LAST, o.id::text /*if inexact*/, bytes /*end*/
          LIMIT $2)
-        ORDER BY creation_timestamp DESC NULLS LAST, id
+        ORDER BY creation_timestamp DESC NULLS LAST, id /*if inexact*/, bytes /*end*/
         LIMIT $2
     ) AS o LEFT JOIN items i ON i.id::text = o.item_id /*collation*/
 ) AS page ON TRUE
-ORDER BY page.creation_timestamp DESC NULLS LAST, page.id",
+ORDER BY page.creation_timestamp DESC NULLS LAST, page.id /*if inexact*/, page.id COLLATE \"C\" /*end*/",
 )
 .with_ids(SELECT_ID_TYPES, &[ORDERS_OF_USER, ITEMS_OF_TOTAL, ITEMS_OF_PAGE]);
 

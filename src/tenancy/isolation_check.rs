@@ -204,11 +204,15 @@ async fn is_pooled(one: &mut PgConnection, other: &mut PgConnection) -> Result<b
     Ok(first.0 == first.1)
 }
 
-/// The process that answers, and the start time of its server.
+/// The process that answers, and the start time of its server. A standby refuses transactions that begin as
+/// serializable.
 async fn server_process(connection: &mut PgConnection) -> Result<(i32, String), sqlx::Error> {
-    let row = raw_sql("SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time()::text")
-        .fetch_one(connection)
-        .await?;
+    let row = raw_sql(
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time()::text",
+    )
+    .fetch_one(connection)
+    .await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 

@@ -18,7 +18,10 @@ pub enum InvalidSchemaName {
     #[error("the schema name is empty")]
     Empty,
     /// PostgreSQL would truncate the name.
-    #[error("the schema name {name:?} is too long: {bytes} bytes, at most {MAX_BYTES} are possible")]
+    #[error(
+        "the schema name {name:?} is too long: {bytes} bytes in the encoding of the database, at most {MAX_BYTES} \
+         are possible"
+    )]
     TooLong {
         /// The name.
         name: String,

@@ -181,6 +181,8 @@ async fn password_file_is_read_for_each_connection() {
     let execute = async |owner: &mut sqlx::PgConnection, sql: &'static str| {
         sqlx::raw_sql(sql).execute(owner).await.unwrap();
     };
+    let encryption = "SET password_encryption TO 'scram-sha-256'"; // the default since version 14
+    execute(&mut owner, encryption).await;
     execute(&mut owner, "CREATE ROLE rotated LOGIN SUPERUSER PASSWORD 'first'").await;
     let rules = cluster.socket_folder().join("pg_hba.conf");
     std::fs::write(&rules, "local all postgres trust\nlocal all all scram-sha-256\n").unwrap();

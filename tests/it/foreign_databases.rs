@@ -1,7 +1,8 @@
 //! Databases that other people created: their encodings, collations, types and settings.
 
 use tenant_orders::admin::{AdminDatabase, tenants};
-use tenant_orders::config::DatabaseUrl;
+use tenant_orders::config::{DatabaseUrl, PoolSettings, Pooler};
+use tenant_orders::users::UserDirectory;
 
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
@@ -242,5 +243,46 @@ async fn orders_of_an_id_that_is_equal_only_by_its_collation_are_not_returned() 
         for _ in 0..2 {
             assert_eq!(total_due(&service, path).await, "2000.00", "{path}");
         }
+    }
+}
+
+/// A total that lacks the hidden rows would be wrong.
+#[tokio::test]
+async fn rows_that_a_policy_hides_are_an_error() {
+    let database = TestDatabase::existing().await;
+    let reader = format!("reader_{}", database.name());
+    database
+        .execute(format!(
+            "CREATE ROLE {reader} LOGIN; GRANT SELECT ON public.users TO {reader};
+             GRANT USAGE ON SCHEMA client1 TO {reader}; GRANT SELECT ON client1.items, client1.orders TO {reader};
+             ALTER TABLE client1.orders ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY own ON client1.orders USING (user_id = current_setting('app.user_id', true))"
+        ))
+        .await;
+    let url = DatabaseUrl::from(database.url_as(&reader));
+    for pooler in [Pooler::None, Pooler::Transaction] {
+        let settings = PoolSettings {
+            database_pooler: pooler,
+            ..PoolSettings::default()
+        };
+        let service = || Service::new(UserDirectory::open(&url, &settings).unwrap());
+        let paths = ["/users/1/orders", "/users/1/orders?limit=1", "/users/1/orders/1"];
+        for path in paths {
+            service().get(path).await.problem(503, "tenant-unavailable");
+        }
+        database.execute(format!("ALTER ROLE {reader} BYPASSRLS")).await;
+        assert_eq!(total_due(&service(), "/users/1/orders").await, "60000.00");
+        database
+            .execute(format!(
+                "ALTER ROLE {reader} NOBYPASSRLS; ALTER TABLE public.users ENABLE ROW LEVEL SECURITY"
+            ))
+            .await;
+        service()
+            .get("/users/1/orders")
+            .await
+            .problem(503, "database-unavailable");
+        database
+            .execute("ALTER TABLE public.users DISABLE ROW LEVEL SECURITY")
+            .await;
     }
 }

@@ -32,6 +32,7 @@ mod order;
 mod orders;
 mod other_ids;
 mod page;
+mod page_order;
 mod pooler;
 mod problems;
 mod properties;

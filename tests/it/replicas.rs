@@ -174,7 +174,12 @@ async fn standby_serves_after_primary_stop_and_promotion() {
 #[tokio::test(flavor = "multi_thread")]
 async fn standby_runs_reading_commands_and_refuses_writing_ones() {
     let primary = demo().await;
+    let mut owner = primary.connect(DATABASE).await;
+    let serializable = "ALTER DATABASE postgres SET default_transaction_isolation = serializable";
+    owner.execute(serializable).await.unwrap(); // a standby refuses such transactions
     let standby = primary.standby();
+    let service = service_with_long_timeouts(&standby);
+    assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
     let run = |arguments: &[&str]| {
         finished(
             ServiceProcess::command()

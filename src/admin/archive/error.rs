@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::admin::AdminError;
-use crate::tenancy::{DatabaseError, InvalidSchemaName};
+use crate::tenancy::DatabaseError;
 
 /// A failed export or import. A partial export is not a valid archive; a failed import leaves nothing behind.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +35,6 @@ pub enum ArchiveError {
     /// A newer version of this program wrote the archive.
     #[error("unsupported archive format: {0}; import it with a newer version of this program")]
     NewerFormat(u64),
-    /// The name of the new tenant is invalid.
-    #[error(transparent)]
-    Name(#[from] InvalidSchemaName),
     /// A schema with the tenant's name exists.
     #[error("schema {0:?} already exists; import under another name with --as")]
     SchemaExists(String),

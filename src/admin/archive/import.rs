@@ -21,7 +21,7 @@ const ANALYZE_STATEMENT: &str = "SELECT format('ANALYZE %I', $1)";
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
     /// Name of the new schema; defaults to the name of the exported tenant.
-    pub name: Option<SchemaName>,
+    pub name: Option<String>,
     /// Skips the users of the archive. The users of its orders must exist.
     pub without_users: bool,
 }
@@ -41,10 +41,8 @@ pub async fn import(
 ) -> Result<ArchiveContents, ArchiveError> {
     let mut tar = TarReader::open(from).await?;
     let preamble = Preamble::read(&mut tar, &database.migrations().tenant).await?;
-    let tenant = match &options.name {
-        Some(name) => name.clone(),
-        None => SchemaName::parse(&preamble.manifest.tenant)?,
-    };
+    let name = options.name.as_deref().unwrap_or(&preamble.manifest.tenant);
+    let tenant = database.schema_name(name).await?;
     let mut connection = database.connect().await?;
     advisory_lock::lock(&mut connection, tenant.as_str()).await?;
     if schema::exists(&mut connection, &tenant).await? {

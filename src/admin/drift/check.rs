@@ -11,6 +11,7 @@ use super::tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};
 use super::{inventory, snapshot};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
+use crate::admin::migrations::baseline;
 use crate::admin::migrations::history::{self, AppliedMigration};
 use crate::admin::migrations::source::{self, Migrations};
 use crate::tenancy::SchemaName;
@@ -47,40 +48,44 @@ impl CheckedTenant {
 ///
 /// [`AdminError`] if the catalog or `public.users` cannot be read, or the expected schema cannot be created.
 pub async fn check(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
-    let mut checked = check_once(database, only).await?;
+    let inventory = inventory::read(database, only).await?;
+    let mut checked = check_tenants(database, &inventory.tenants).await?;
     // A migration may have run between the reads of the history and of the tables.
-    let drifted: Vec<_> = checked
+    let drifted: Vec<_> = inventory
+        .tenants
         .iter()
-        .filter(|tenant| tenant.has_drifted())
-        .filter_map(|tenant| SchemaName::parse(&tenant.tenant).ok())
+        .zip(&checked)
+        .filter(|(_, checked)| checked.has_drifted())
+        .map(|(tenant, _)| tenant.schema.clone())
         .collect();
     if !drifted.is_empty() {
-        let mut rechecked = check_once(database, &drifted).await?.into_iter().peekable();
+        let drifted = inventory::read(database, &drifted).await?.tenants;
+        let mut rechecked = check_tenants(database, &drifted).await?.into_iter().peekable();
         for tenant in &mut checked {
             if let Some(newer) = rechecked.next_if(|newer| newer.tenant == tenant.tenant) {
                 *tenant = newer;
             }
         }
     }
+    checked.extend(inventory.misnamed.into_iter().map(check_misnamed));
     Ok(checked)
 }
 
-/// Checks the tenants in the order of their names.
-async fn check_once(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
-    let inventory = inventory::read(database, only).await?;
+async fn check_tenants(
+    database: &AdminDatabase,
+    tenants: &[TenantEntry],
+) -> Result<Vec<CheckedTenant>, AdminError> {
     let migrations = &database.migrations().tenant;
-    let versions = inventory
-        .tenants
+    let versions = tenants
         .iter()
         .filter_map(|tenant| comparable_version(tenant, migrations));
     let mut connection = database.connect().await?;
     let expected = ExpectedSchemas::build(&mut connection, migrations, versions.max().unwrap_or(0)).await?;
     connection.close().await?;
-    let mut checked = Vec::with_capacity(inventory.tenants.len() + inventory.misnamed.len());
-    for chunk in inventory.tenants.chunks(MAX_SNAPSHOTS_PER_CONNECTION) {
+    let mut checked = Vec::with_capacity(tenants.len());
+    for chunk in tenants.chunks(MAX_SNAPSHOTS_PER_CONNECTION) {
         checked.extend(compare(database, &expected, chunk).await?);
     }
-    checked.extend(inventory.misnamed.into_iter().map(check_misnamed));
     Ok(checked)
 }
 
@@ -106,6 +111,9 @@ async fn compare(
         if let Some(expected) = version.and_then(|version| expected.get(version)) {
             let snapshot = snapshots.remove(name).unwrap_or_default();
             differences.extend(diff(expected, &snapshot, &tenant.schema));
+            if migrations.begin_as_compiled_in() {
+                differences.iter_mut().for_each(accept_type);
+            }
         }
         CheckedTenant {
             tenant: name.to_owned(),
@@ -114,6 +122,16 @@ async fn compare(
         }
     });
     Ok(checked.collect())
+}
+
+/// Marks a type as supported if an adoption accepts it, and it cannot be changed safely.
+fn accept_type(difference: &mut Difference) {
+    if let (DifferenceKind::Type, None) = (difference.kind, &difference.fix)
+        && let (Some(expected), Some(found)) = (&difference.expected, &difference.found)
+        && baseline::accepts_type(&difference.object, expected, found)
+    {
+        difference.kind = DifferenceKind::SupportedType;
+    }
 }
 
 /// Returns the version at which the tenant's tables can be compared, or `None` if its history is missing,

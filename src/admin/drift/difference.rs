@@ -34,6 +34,8 @@ pub enum DifferenceKind {
     Column,
     /// Type of a column.
     Type,
+    /// Type of a column that the service and the migrations support as well as the expected one.
+    SupportedType,
     /// NOT NULL of a column.
     Nullability,
     /// Default or generation expression of a column.
@@ -90,7 +92,7 @@ impl Difference {
     /// Returns `false` for a mere remark.
     #[must_use]
     pub fn is_drift(&self) -> bool {
-        self.kind != DifferenceKind::Users
+        !matches!(self.kind, DifferenceKind::Users | DifferenceKind::SupportedType)
     }
 
     /// Returns whether the tenant has an object that the migrations do not create.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::histories;
@@ -64,11 +65,19 @@ pub(in crate::admin) async fn read_certain(
     Ok(tenants)
 }
 
+/// The users of an organization.
+#[derive(Debug, Default)]
+struct OrganizationUsers {
+    count: i64,
+    /// Length of the organization's name in the encoding of the database.
+    name_bytes: usize,
+}
+
 /// Counts the users of each organization.
 async fn count_users(
     connection: &mut PgConnection,
     names: Option<&[&str]>,
-) -> Result<BTreeMap<String, i64>, AdminError> {
+) -> Result<BTreeMap<String, OrganizationUsers>, AdminError> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('public.users') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
@@ -76,25 +85,36 @@ async fn count_users(
         return Ok(BTreeMap::new());
     }
     let rows = sqlx::query(
-        "SELECT organization_id::text COLLATE \"C\", count(*) FROM public.users
+        "SELECT organization_id::text COLLATE \"C\", count(*), octet_length(organization_id::text COLLATE \"C\")
+         FROM public.users
          WHERE organization_id IS NOT NULL AND ($1::text[] IS NULL OR organization_id::text COLLATE \"C\" = ANY ($1))
-         GROUP BY 1",
+         GROUP BY organization_id::text COLLATE \"C\"",
     )
     .bind(names)
     .fetch_all(connection)
     .await?;
     let mut users = BTreeMap::new();
     for row in rows {
-        users.insert(row.try_get(0)?, row.try_get(1)?);
+        let of_organization = OrganizationUsers {
+            count: row.try_get(1)?,
+            name_bytes: name_bytes(&row, 2)?,
+        };
+        users.insert(row.try_get(0)?, of_organization);
     }
     Ok(users)
+}
+
+/// Reads the length of a name.
+fn name_bytes(row: &PgRow, column: usize) -> Result<usize, sqlx::Error> {
+    let bytes: i32 = row.try_get(column)?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// Reads the schemas that may be tenants. Their histories are read later.
 async fn read_schemas(
     connection: &mut PgConnection,
     names: Option<&[&str]>,
-    mut users: BTreeMap<String, i64>,
+    mut users: BTreeMap<String, OrganizationUsers>,
 ) -> Result<TenantInventory, AdminError> {
     let rows = sqlx::query(
         "SELECT n.nspname::text, count(c.oid) = 0,
@@ -106,7 +126,8 @@ async fn read_schemas(
                                      THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false),
                 COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
                          AND bool_or(CASE WHEN c.relname = $3
-                                     THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false)
+                                     THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false),
+                octet_length(n.nspname::text)
          FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
          WHERE $1::text[] IS NULL OR n.nspname::text = ANY ($1)
          GROUP BY n.oid, n.nspname",
@@ -119,7 +140,7 @@ async fn read_schemas(
     let mut tenants = Vec::new();
     for row in rows {
         let name: &str = row.try_get(0)?;
-        let Ok(schema) = SchemaName::parse(name) else {
+        let Ok(schema) = SchemaName::parse_measured(name, name_bytes(&row, 7)?) else {
             continue;
         };
         let users = users.remove(name);
@@ -141,7 +162,7 @@ async fn read_schemas(
         };
         tenants.push(TenantEntry {
             schema,
-            users: users.unwrap_or_default(),
+            users: users.unwrap_or_default().count,
             has_items,
             has_orders,
             history,
@@ -150,7 +171,11 @@ async fn read_schemas(
     }
     let mut misnamed = Vec::new();
     for (name, users) in users {
-        match SchemaName::parse(&name) {
+        let OrganizationUsers {
+            count: users,
+            name_bytes,
+        } = users;
+        match SchemaName::parse_measured(&name, name_bytes) {
             Ok(schema) => tenants.push(TenantEntry {
                 schema,
                 users,

@@ -60,9 +60,9 @@ impl Adopter {
     /// migrations up to a version, and changes nothing else. A dry run rolls the transaction back.
     ///
     /// With the compiled-in migrations, the tables, columns and primary keys of migration 1 are required.
-    /// Differences that the migrations can work with are accepted: lengths, the width of integers, `text` for
-    /// `varchar`, any numeric type for the price, NOT NULL, defaults, foreign keys. An index with the name of
-    /// migration 3's index is renamed. With other migrations, everything that they create is required.
+    /// Differences that the migrations and the service can work with are accepted: lengths, `citext`, numbers or
+    /// `uuid` for ids, any numeric type for prices and quantities, NOT NULL, defaults, foreign keys. An index with
+    /// the name of migration 3's index is renamed. With other migrations, everything that they create is required.
     ///
     /// # Errors
     ///

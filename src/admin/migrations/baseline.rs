@@ -12,11 +12,27 @@ use crate::admin::error::AdminError;
 /// Version at which schemas are adopted with the compiled-in migrations.
 const BASELINE_VERSION: i64 = 1;
 
-const TEXTS: &[&str] = &["character varying", "text"];
+const IDS: &[&str] = &[
+    "character varying",
+    "text",
+    "citext",
+    "uuid",
+    "integer",
+    "bigint",
+    "smallint",
+];
+const TEXTS: &[&str] = &["character varying", "text", "citext"];
 const TIMESTAMPS: &[&str] = &["timestamp without time zone"];
-const INTEGERS: &[&str] = &["integer", "bigint", "smallint"];
+const QUANTITIES: &[&str] = &[
+    "integer",
+    "bigint",
+    "smallint",
+    "numeric",
+    "double precision",
+    "real",
+];
 /// Migration 2 converts each of these to the same `numeric`, through its text.
-const NUMBERS: &[&str] = &[
+const PRICES: &[&str] = &[
     "double precision",
     "real",
     "numeric",
@@ -25,7 +41,7 @@ const NUMBERS: &[&str] = &[
     "smallint",
 ];
 
-/// Columns, each with its accepted types.
+/// Columns, each with its accepted types, of which migration 1 creates the first one.
 type Columns = &'static [(&'static str, &'static [&'static str])];
 
 /// Tables and columns that a tenant's schema must have, with the types that the migrations and the service
@@ -34,20 +50,20 @@ const REQUIRED: [(&str, Columns); 2] = [
     (
         "items",
         &[
-            ("id", TEXTS),
+            ("id", IDS),
             ("creation_timestamp", TIMESTAMPS),
             ("description", TEXTS),
-            ("price", NUMBERS),
+            ("price", PRICES),
         ],
     ),
     (
         "orders",
         &[
-            ("id", TEXTS),
+            ("id", IDS),
             ("creation_timestamp", TIMESTAMPS),
-            ("quantity", INTEGERS),
-            ("user_id", TEXTS),
-            ("item_id", TEXTS),
+            ("quantity", QUANTITIES),
+            ("user_id", IDS),
+            ("item_id", IDS),
         ],
     ),
 ];
@@ -143,8 +159,7 @@ fn add_obstacles_of_table(name: &str, columns: Columns, table: &TableSnapshot, o
             continue;
         };
         let data_type = found.data_type.unqualified();
-        let (plain_type, _) = data_type.split_once(" COLLATE ").unwrap_or((&data_type, ""));
-        if !types.contains(&without_modifier(plain_type).as_str()) {
+        if !contains_type(types, &data_type) {
             obstacles.push(format!(
                 "{name}.{column} is {data_type}, not {}",
                 types.join(" or ")
@@ -154,6 +169,32 @@ fn add_obstacles_of_table(name: &str, columns: Columns, table: &TableSnapshot, o
     if !has_constraint(table, PRIMARY_KEY) {
         obstacles.push(format!("{name} has no primary key (id)"));
     }
+}
+
+/// Returns whether `data_type` is one of `types`, whatever its length, precision and collation, and the schema of an
+/// extension's type.
+fn contains_type(types: &[&str], data_type: &str) -> bool {
+    let (data_type, _) = data_type.split_once(" COLLATE ").unwrap_or((data_type, ""));
+    let data_type = without_modifier(data_type);
+    let name = if data_type.ends_with(".citext") {
+        "citext"
+    } else {
+        &data_type
+    };
+    types.contains(&name)
+}
+
+/// Returns whether a schema with a column of the type `found` is adopted, if `expected` is the type that migration 1
+/// creates. `column` is named with its table.
+pub(in crate::admin) fn accepts_type(column: &str, expected: &str, found: &str) -> bool {
+    let Some((table, column)) = column.split_once('.') else {
+        return false;
+    };
+    let columns = REQUIRED.iter().filter(|(name, _)| *name == table);
+    let mut columns = columns.flat_map(|(_, columns)| *columns);
+    columns.any(|(name, types)| {
+        *name == column && types.first() == Some(&expected) && contains_type(types, found)
+    })
 }
 
 fn has_constraint(table: &TableSnapshot, definition: &str) -> bool {

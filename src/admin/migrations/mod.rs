@@ -6,7 +6,7 @@
 
 mod adopt;
 mod apply;
-mod baseline;
+pub(in crate::admin) mod baseline;
 mod dry_run;
 mod error;
 mod folder;

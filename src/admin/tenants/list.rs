@@ -21,6 +21,9 @@ pub struct ListedTenant {
     pub version: Option<i64>,
     /// Its state.
     pub state: TenantState,
+    /// The reason why the name cannot be that of a schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Size of its tables and their indexes in bytes; `None` if the schema does not exist, a table is locked,
     /// or the tenant's node does not report it.
     pub size_bytes: Option<i64>,
@@ -90,17 +93,19 @@ pub async fn list(database: &AdminDatabase) -> Result<Vec<ListedTenant>, AdminEr
             users: tenant.users,
             version: tenant.version(),
             state: TenantState::from_entry(tenant, migrations),
+            reason: None,
             size_bytes: storage.size_bytes,
             node: storage.node,
         }
     });
     let misnamed = inventory.misnamed.into_iter().map(|misnamed| {
-        let MisnamedTenant { name, users, .. } = misnamed;
+        let MisnamedTenant { name, users, reason } = misnamed;
         ListedTenant {
             name,
             users,
             version: None,
             state: TenantState::Misnamed,
+            reason: Some(reason.to_string()),
             size_bytes: None,
             node: None,
         }

@@ -46,7 +46,7 @@ async fn import_as(
     without_users: bool,
 ) -> Result<ArchiveContents, ArchiveError> {
     let options = ImportOptions {
-        name: Some(name(tenant)),
+        name: Some(tenant.to_owned()),
         without_users,
     };
     archive::import(&admin_database(database), file, &options).await

@@ -1,9 +1,17 @@
 //! `migrate --adopt`: accepted and refused schemas.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{assert_refused, json};
+use super::{assert_refused, json, tenants};
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
+
+/// Returns the differences that need a decision, according to `check`.
+fn undecided(database: &TestDatabase) -> Vec<Value> {
+    let (_, checked) = json(database, &["check", "client1"]);
+    let differences = checked[0]["differences"].as_array().unwrap().iter();
+    let undecided = differences.filter(|found| found["fix"].is_null() && found["kind"] != "supported_type");
+    undecided.cloned().collect()
+}
 
 /// Adopts and migrates the tenant client1 of an existing database after `statements`. Returns the exit status,
 /// standard output and standard error.
@@ -27,6 +35,18 @@ async fn harmless_differences_are_adopted() {
         "ALTER TABLE client1.items ALTER description TYPE varchar COLLATE \"C\"",
         "ALTER TABLE client1.orders ALTER quantity TYPE bigint, ALTER quantity SET NOT NULL",
         "ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey, DROP CONSTRAINT orders_item_id_fkey",
+        "ALTER TABLE client1.orders ALTER quantity TYPE numeric(10, 3)",
+        "ALTER TABLE client1.orders ALTER quantity TYPE double precision",
+        "ALTER TABLE client1.orders ALTER quantity TYPE real",
+        "CREATE EXTENSION citext; ALTER TABLE client1.orders DROP CONSTRAINT orders_item_id_fkey;
+         ALTER TABLE client1.items ALTER id TYPE citext, ALTER description TYPE citext;
+         ALTER TABLE client1.orders ALTER id TYPE citext, ALTER item_id TYPE citext, ALTER user_id TYPE citext,
+             ADD FOREIGN KEY (item_id) REFERENCES client1.items;
+         ALTER TABLE public.users ALTER mail TYPE citext",
+        "ALTER TABLE client1.orders DROP CONSTRAINT orders_item_id_fkey;
+         ALTER TABLE client1.items ALTER id TYPE bigint USING id::bigint;
+         ALTER TABLE client1.orders ALTER id TYPE bigint USING id::bigint, ALTER item_id TYPE bigint USING item_id::bigint,
+             ADD FOREIGN KEY (item_id) REFERENCES client1.items",
         "ALTER TABLE client1.orders RENAME CONSTRAINT orders_pkey TO pk",
     ] {
         let database = TestDatabase::existing().await;
@@ -36,6 +56,7 @@ async fn harmless_differences_are_adopted() {
         assert_eq!(listed[0]["state"], "current", "{differing}");
         let page = Service::over(&database).get("/users/1/orders").await.ok();
         assert_eq!(page["total_due"], "60000.00", "{differing}");
+        assert_eq!(undecided(&database), Vec::<Value>::new(), "{differing}");
     }
 }
 
@@ -129,5 +150,27 @@ async fn additional_objects_are_kept_and_reported() {
     assert_eq!(
         json(&database, &["check", "client1", "--ignore-extra"]).0,
         Some(0)
+    );
+}
+
+#[tokio::test]
+async fn supported_types_of_an_adopted_tenant_are_no_drift() {
+    let database = TestDatabase::existing().await;
+    let statements = "ALTER TABLE client1.orders ALTER quantity TYPE numeric(10, 3);
+                      UPDATE client1.orders SET quantity = 2.5 WHERE id = '1'";
+    assert_eq!(adopt(&database, statements).await.0, Some(0));
+    let page = Service::over(&database).get("/users/1/orders").await.ok();
+    assert_eq!(page["total_due"], "22500.00");
+    let (status, output, errors) = tenants(&database, &["check", "client1"]);
+    assert_eq!(
+        (status, output.as_str()),
+        (Some(0), "with other types that are supported: client1\n"),
+        "{errors}"
+    );
+    let (_, checked) = json(&database, &["check", "client1"]);
+    assert_eq!(
+        checked[0]["differences"],
+        json!([{ "kind": "supported_type", "object": "orders.quantity", "expected": "integer",
+                 "found": "numeric(10,3)", "fix": null }])
     );
 }

@@ -75,7 +75,10 @@ async fn invalid_names_are_refused() {
     let before = catalog(&database).await;
     for (name, reason) in [
         ("", "the schema name is empty"),
-        (&"x".repeat(64), "64 bytes, at most 63 are possible"),
+        (
+            &"x".repeat(64),
+            "64 bytes in the encoding of the database, at most 63 are possible",
+        ),
         ("public", "is reserved"),
         ("pg_catalog", "is reserved"),
         ("information_schema", "is reserved"),

@@ -43,7 +43,8 @@ async fn list_has_users_version_state_and_size() {
             { "name": "empty", "users": 1, "version": 0, "state": "behind", "size_bytes": 0 },
             { "name": "missing schema", "users": 1, "version": null, "state": "missing", "size_bytes": null },
             { "name": "old", "users": 0, "version": null, "state": "unadopted", "size_bytes": 0 },
-            { "name": "public", "users": 2, "version": null, "state": "misnamed", "size_bytes": null },
+            { "name": "public", "users": 2, "version": null, "state": "misnamed",
+              "reason": "the schema name \"public\" is reserved", "size_bytes": null },
         ])
     );
     assert!(size("client1").await > 0);

@@ -5,6 +5,7 @@ mod check;
 mod create;
 mod drift;
 mod drop;
+mod encodings;
 mod hostile_names;
 mod list;
 mod query;

@@ -262,6 +262,7 @@ async fn drop_of_more_tables_than_the_lock_table_holds_succeeds() {
         .execute(&mut connection)
         .await;
     assert!(at_once.unwrap_err().to_string().contains("out of shared memory"));
+    execute(&mut connection, "SELECT".to_owned()).await; // its locks are released
     let (status, _, errors) = tenants_at(
         &cluster.url("postgres", "postgres"),
         &["drop", "client1", "--yes", "--force"],
