@@ -8,7 +8,7 @@ use clap::Args;
 use super::database_wait::wait_for_database;
 use super::fleet::RunSummary;
 use super::output::FleetOutput;
-use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift};
+use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift, report_current};
 use super::{
     CommandError, connect_admin_database, parse_schemas, read_migrations, report, unless_stopped,
     with_database,
@@ -158,11 +158,9 @@ async fn dry_run(
     output: &mut FleetOutput,
 ) -> Result<(), CommandError> {
     output.shared(&migrations::pending_shared(database).await?);
-    let pending = plan.pending.len();
-    let mut summary = RunSummary::new(plan.current.len() + pending, pending);
-    for (tenant, version) in &plan.current {
-        output.current(tenant, *version);
-    }
+    let all = plan.current.len() + plan.pending.len();
+    let mut summary = RunSummary::new(all, all);
+    report_current(database, &plan.current, &mut summary, output).await?;
     let mut tenants = plan.pending;
     if rollout.refuse_drift {
         tenants = refuse_drift(database, tenants, &mut summary, output).await?;

@@ -34,10 +34,11 @@ pub(super) enum TenantsCommand {
     /// Report drift: differences between tenants and what the migrations create
     ///
     /// Each tenant is compared with what the migrations create at the tenant's version: tables, columns,
-    /// types, defaults, NOT NULL, keys, constraints, indexes, and the migration history. Schemas that
-    /// users belong to although they do not exist are reported too. A tenant without users is only a
-    /// remark. If a difference can be removed safely, its SQL is printed. Nothing is changed. The exit
-    /// status is 1 if there is drift.
+    /// types, defaults, NOT NULL, keys, constraints, indexes, and the migration history. The service's own
+    /// statements are planned for each tenant, and what they lack is reported. Schemas that users belong
+    /// to although they do not exist are reported too. A tenant without users is only a remark. If a
+    /// difference can be removed safely, its SQL is printed. Nothing is changed. The exit status is 1 if
+    /// there is drift.
     Check(CheckArguments),
     /// Permanently drop a tenant: its schema with everything in it
     ///
@@ -105,6 +106,8 @@ pub(super) struct CheckArguments {
     database: DatabaseSettings,
     #[command(flatten)]
     migrations: MigrationSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
 }
 
 #[derive(Debug, Args)]
@@ -172,7 +175,8 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
     let names = parse_schemas(&arguments.names)?;
     let migrations = read_migrations(&arguments.migrations)?;
     with_admin_database(&arguments.database, signals, async |database| {
-        let mut checked = drift::check(&database.with_migrations(migrations), &names).await?;
+        let database = database.with_migrations(migrations).with_roles(&arguments.roles);
+        let mut checked = drift::check(&database, &names).await?;
         if arguments.ignore_extra {
             for tenant in &mut checked {
                 tenant.differences.retain(|difference| !difference.is_extra());

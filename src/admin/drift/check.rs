@@ -13,6 +13,7 @@ use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::migrations::history::{self, AppliedMigration};
 use crate::admin::migrations::source::{self, Migrations};
+use crate::admin::servable;
 use crate::tenancy::SchemaName;
 
 /// Maximum number of snapshots per connection: a backend caches the catalog entries that it has read.
@@ -38,7 +39,7 @@ impl CheckedTenant {
 }
 
 /// Compares all tenants, or those in `only`, with what the migrations create at each tenant's version, and
-/// reports users without a tenant and tenants without users.
+/// reports users without a tenant, tenants without users, and tenants that cannot be served.
 ///
 /// The number of statements is fixed, apart from one for each few hundred tenants. Nothing is written; the
 /// expected schema is created in a transaction that is rolled back. Cancel-safe.
@@ -80,6 +81,7 @@ async fn check_once(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec
     for chunk in inventory.tenants.chunks(MAX_SNAPSHOTS_PER_CONNECTION) {
         checked.extend(compare(database, &expected, chunk).await?);
     }
+    add_obstacles(database, &inventory.tenants, &mut checked).await?;
     checked.extend(inventory.misnamed.into_iter().map(check_misnamed));
     Ok(checked)
 }
@@ -114,6 +116,25 @@ async fn compare(
         }
     });
     Ok(checked.collect())
+}
+
+/// Adds the reasons why tenants cannot be served.
+async fn add_obstacles(
+    database: &AdminDatabase,
+    tenants: &[TenantEntry],
+    checked: &mut [CheckedTenant],
+) -> Result<(), AdminError> {
+    let existing = tenants
+        .iter()
+        .filter(|tenant| tenant.history != HistoryState::NoSchema);
+    let existing: Vec<_> = existing.map(|tenant| tenant.schema.clone()).collect();
+    let mut obstacles = servable::check(database, &existing).await?;
+    for tenant in checked {
+        let reasons = obstacles.remove(&tenant.tenant).unwrap_or_default();
+        let differences = reasons.iter().map(|reason| Difference::not_servable(reason));
+        tenant.differences.extend(differences);
+    }
+    Ok(())
 }
 
 /// Returns the version at which the tenant's tables can be compared, or `None` if its history is missing,

@@ -42,6 +42,8 @@ pub enum DifferenceKind {
     Constraint,
     /// An index that does not belong to a constraint.
     Index,
+    /// A statement of the service, or a table or column that it reads.
+    Service,
 }
 
 impl Difference {
@@ -59,6 +61,11 @@ impl Difference {
             found: found.map(str::to_owned),
             fix: None,
         }
+    }
+
+    /// Returns the difference of a tenant that cannot be served, for this reason.
+    pub(super) fn not_servable(reason: &str) -> Self {
+        Self::without_fix(DifferenceKind::Service, "orders", Some("readable"), Some(reason))
     }
 
     /// Returns the difference with SQL that removes it.

@@ -29,8 +29,11 @@ pub enum MigrationError {
         version: i64,
     },
     /// The service cannot read the migrated tenant.
-    #[error("the migrations were applied, but the service cannot read the tenant")]
-    NotServable(#[source] sqlx::Error),
+    #[error("all migrations are applied, but the service cannot read the tenant: {}", reasons.join("; "))]
+    NotServable {
+        /// The missing objects, or PostgreSQL's message.
+        reasons: Vec<String>,
+    },
     /// The tenant differs from what the migrations create.
     #[error("the tenant differs from its version, and was not migrated: {differences}; see tenants check")]
     Drifted {

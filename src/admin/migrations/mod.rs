@@ -27,7 +27,7 @@ pub use error::MigrationError;
 pub use folder::InvalidMigrations;
 pub use hazards::{Hazard, LargestTable, hazards};
 pub use history::AppliedMigration;
-pub use job::{MigrateTenant, MigrationOutcome};
+pub use job::{MigrateTenant, MigrationOutcome, verify_current};
 pub use plan::{MigrationPlan, PendingTenant, plan};
 pub use shared::{migrate_shared, pending_shared};
 pub use source::MigrationSource;

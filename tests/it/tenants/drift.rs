@@ -30,6 +30,10 @@ fn difference(
     json!({ "kind": kind, "object": object, "expected": expected, "found": found, "fix": fix })
 }
 
+fn not_servable(reason: &str) -> Value {
+    difference("service", "orders", "readable".into(), reason.into(), None)
+}
+
 fn missing_index_of_client1() -> Value {
     difference(
         "index",
@@ -237,6 +241,9 @@ async fn differences_that_need_a_decision_have_no_fix() {
             ),
             // It was dropped with its column.
             missing_index_of_client1(),
+            not_servable("column items.description is missing"),
+            not_servable("column items.price is missing"),
+            not_servable("column orders.creation_timestamp is missing"),
         ])
     );
 }

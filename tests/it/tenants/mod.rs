@@ -8,6 +8,7 @@ mod drop;
 mod hostile_names;
 mod list;
 mod query;
+mod servable;
 
 use serde_json::Value;
 
