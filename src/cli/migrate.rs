@@ -157,7 +157,9 @@ async fn dry_run(
     hazards: &[Hazard],
     output: &mut FleetOutput,
 ) -> Result<(), CommandError> {
-    output.shared(&migrations::pending_shared(database).await?);
+    let shared = migrations::pending_shared(database).await?;
+    output.shared(&shared);
+    migrations::predict_shared(database, &shared).await?;
     let all = plan.current.len() + plan.pending.len();
     let mut summary = RunSummary::new(all, all);
     report_current(database, &plan.current, &mut summary, output).await?;
@@ -165,11 +167,15 @@ async fn dry_run(
     if rollout.refuse_drift {
         tenants = refuse_drift(database, tenants, &mut summary, output).await?;
     }
+    let mut reports = Vec::with_capacity(tenants.len());
     for pending in tenants {
         let lock_timeout = rollout.options.retry.lock_timeout;
-        let report = migrations::dry_run(database, pending, &rollout.job, lock_timeout).await;
-        output.report(&report);
-        summary.add(&report);
+        reports.push(migrations::dry_run(database, pending, &rollout.job, lock_timeout).await);
+    }
+    migrations::predict_failures(database, &mut reports).await?;
+    for report in &reports {
+        output.report(report);
+        summary.add(report);
     }
     output.hazards(hazards);
     output.end();

@@ -33,12 +33,14 @@ pub enum Adopt {
 }
 
 /// The result of an adoption.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Adoption {
     /// Version of the baseline.
     pub version: i64,
     /// Objects that the migrations up to this version do not create. They are kept.
     pub extras: Vec<String>,
+    /// Names that the migrations create and that a renamed object has had.
+    pub freed: Vec<String>,
 }
 
 /// The adoptions of one run. The expected schemas are built once, for the first adoption that needs them.
@@ -83,7 +85,7 @@ impl Adopter {
         let adoption = match self.adopt {
             Adopt::At(version) => Adoption {
                 version,
-                extras: Vec::new(),
+                ..Adoption::default()
             },
             _ if migrations.begin_as_compiled_in() => baseline::adopt(&mut transaction, &snapshot).await?,
             _ => self.compare(database, &snapshot, schema).await?,
@@ -133,7 +135,11 @@ impl Adopter {
             let (extras, missing): (Vec<_>, Vec<_>) = differences.iter().partition(|found| found.is_extra());
             if missing.is_empty() {
                 let extras = extras.into_iter().map(Difference::describe_found).collect();
-                return Ok(Adoption { version, extras });
+                return Ok(Adoption {
+                    version,
+                    extras,
+                    ..Adoption::default()
+                });
             }
             // Those of the oldest version are reported.
             obstacles = missing.into_iter().map(Difference::describe_missing).collect();

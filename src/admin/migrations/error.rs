@@ -28,6 +28,12 @@ pub enum MigrationError {
         /// The version.
         version: i64,
     },
+    /// A dry run predicts that a migration would fail.
+    #[error("a migration would fail: {}", reasons.join("; "))]
+    WouldFail {
+        /// The migrations, each with its reason.
+        reasons: Vec<String>,
+    },
     /// The service cannot read the migrated tenant.
     #[error("all migrations are applied, but the service cannot read the tenant: {}", reasons.join("; "))]
     NotServable {

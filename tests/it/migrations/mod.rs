@@ -12,6 +12,7 @@ mod instances;
 mod locks;
 mod output;
 mod outside_transaction;
+mod predictions;
 mod rollout;
 mod serving;
 
