@@ -242,6 +242,12 @@ fn describe_difference(difference: &Difference) -> String {
         DifferenceKind::Default => "default of",
         DifferenceKind::Constraint => "constraint",
         DifferenceKind::Index => "index",
+        DifferenceKind::Function => "function",
+        DifferenceKind::Trigger => "trigger",
+        DifferenceKind::Sequence => "sequence",
+        DifferenceKind::Policy => "policy",
+        DifferenceKind::Grant => "grant on",
+        DifferenceKind::Owner => "owner of",
         DifferenceKind::Service => {
             let reason = difference.found.as_deref().unwrap_or_default();
             return format!("  cannot be served: {}\n", escape(reason));

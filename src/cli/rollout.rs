@@ -172,7 +172,7 @@ pub(super) async fn refuse_drift(
     if names.is_empty() {
         return Ok(tenants);
     }
-    let checked = drift::check(database, &names).await?;
+    let checked = drift::check(database, &names, None).await?;
     // A tenant that cannot be served may need the migration for just that.
     let is_drift =
         |difference: &&Difference| difference.is_drift() && difference.kind != DifferenceKind::Service;

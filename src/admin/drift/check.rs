@@ -41,14 +41,20 @@ impl CheckedTenant {
 /// Compares all tenants, or those in `only`, with what the migrations create at each tenant's version, and
 /// reports users without a tenant, tenants without users, and tenants that cannot be served.
 ///
+/// Only differences of these kinds are returned; `None`: of all kinds, but those of access only if tenants have roles.
+///
 /// The number of statements is fixed, apart from one for each few hundred tenants. Nothing is written; the
 /// expected schema is created in a transaction that is rolled back. Cancel-safe.
 ///
 /// # Errors
 ///
 /// [`AdminError`] if the catalog or `public.users` cannot be read, or the expected schema cannot be created.
-pub async fn check(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
-    let mut checked = check_once(database, only).await?;
+pub async fn check(
+    database: &AdminDatabase,
+    only: &[SchemaName],
+    kinds: Option<&[DifferenceKind]>,
+) -> Result<Vec<CheckedTenant>, AdminError> {
+    let mut checked = check_once(database, only, kinds).await?;
     // A migration may have run between the reads of the history and of the tables.
     let drifted: Vec<_> = checked
         .iter()
@@ -56,7 +62,10 @@ pub async fn check(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<
         .filter_map(|tenant| SchemaName::parse(&tenant.tenant).ok())
         .collect();
     if !drifted.is_empty() {
-        let mut rechecked = check_once(database, &drifted).await?.into_iter().peekable();
+        let mut rechecked = check_once(database, &drifted, kinds)
+            .await?
+            .into_iter()
+            .peekable();
         for tenant in &mut checked {
             if let Some(newer) = rechecked.next_if(|newer| newer.tenant == tenant.tenant) {
                 *tenant = newer;
@@ -67,7 +76,11 @@ pub async fn check(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<
 }
 
 /// Checks the tenants in the order of their names.
-async fn check_once(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
+async fn check_once(
+    database: &AdminDatabase,
+    only: &[SchemaName],
+    kinds: Option<&[DifferenceKind]>,
+) -> Result<Vec<CheckedTenant>, AdminError> {
     let inventory = inventory::read(database, only).await?;
     let migrations = &database.migrations().tenant;
     let versions = inventory
@@ -83,6 +96,13 @@ async fn check_once(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec
     }
     add_obstacles(database, &inventory.tenants, &mut checked).await?;
     checked.extend(inventory.misnamed.into_iter().map(check_misnamed));
+    let is_selected = |difference: &Difference| match kinds {
+        Some(kinds) => kinds.contains(&difference.kind),
+        None => !difference.kind.is_access() || database.roles().are_on(),
+    };
+    for tenant in &mut checked {
+        tenant.differences.retain(is_selected);
+    }
     Ok(checked)
 }
 

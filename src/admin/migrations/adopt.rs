@@ -131,7 +131,8 @@ impl Adopter {
         let expected = self.expected.get_or_try_init(build).await?;
         let mut obstacles = Vec::new();
         for (version, expected) in expected.newest_first() {
-            let differences = diff(expected, snapshot, schema);
+            let mut differences = diff(expected, snapshot, schema);
+            differences.retain(|difference| !difference.kind.is_access());
             let (extras, missing): (Vec<_>, Vec<_>) = differences.iter().partition(|found| found.is_extra());
             if missing.is_empty() {
                 let extras = extras.into_iter().map(Difference::describe_found).collect();

@@ -275,6 +275,11 @@ async fn additional_objects_are_drift_unless_ignored() {
             ),
             extra("table", "\"Odd name\"", "table"),
             extra("table", "cheap", "view"),
+            extra(
+                "sequence",
+                "\"items_Note_seq\"",
+                "integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1 OWNED BY items.\"Note\""
+            ),
         ])
     );
     assert_eq!(json(&database, &["check", "--ignore-extra"]).0, Some(0));

@@ -7,6 +7,7 @@ mod drift;
 mod drop;
 mod hostile_names;
 mod list;
+mod objects;
 mod query;
 mod servable;
 
