@@ -20,6 +20,9 @@ use crate::admin::error::AdminError;
 use crate::admin::schema;
 use crate::tenancy::SchemaName;
 
+/// Maximum number of schemas whose snapshots are taken at once.
+const MAX_SNAPSHOTS: usize = 100;
+
 /// The version at which schemas of other programs are adopted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Adopt {
@@ -112,6 +115,46 @@ impl Adopter {
             transaction.commit().await?;
         }
         Ok(adoption)
+    }
+
+    /// Returns the baselines of those of `schemas` that can be adopted. Nothing is written that remains.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`] if the catalog cannot be read, or the expected schemas cannot be created.
+    pub(super) async fn baselines<'s>(
+        &self,
+        database: &AdminDatabase,
+        schemas: &[&'s SchemaName],
+    ) -> Result<Vec<(&'s str, i64)>, AdminError> {
+        let fixed = match self.adopt {
+            Adopt::No => return Ok(Vec::new()),
+            Adopt::At(version) => Some(version),
+            Adopt::Newest if database.migrations().tenant.begin_as_compiled_in() => {
+                Some(baseline::BASELINE_VERSION)
+            }
+            Adopt::Newest => None,
+        };
+        if let Some(version) = fixed {
+            let schemas = schemas.iter().map(|schema| (schema.as_str(), version));
+            return Ok(schemas.collect());
+        }
+        let mut baselines = Vec::new();
+        for chunk in schemas.chunks(MAX_SNAPSHOTS) {
+            let names: Vec<_> = chunk.iter().map(|schema| (*schema).clone()).collect();
+            let mut connection = database.connect().await?;
+            let mut snapshots = snapshot::read(&mut connection, &names).await?;
+            connection.close().await?;
+            for schema in chunk {
+                let snapshot = snapshots.remove(schema.as_str()).unwrap_or_default();
+                match self.compare(database, &snapshot, schema).await {
+                    Ok(adoption) => baselines.push((schema.as_str(), adoption.version)),
+                    Err(AdminError::Migration(MigrationError::NotAdoptable { .. })) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(baselines)
     }
 
     /// Finds the newest version whose objects `snapshot` contains.

@@ -10,7 +10,7 @@ use crate::admin::drift::snapshot::{SchemaSnapshot, TableSnapshot};
 use crate::admin::error::AdminError;
 
 /// Version at which schemas are adopted with the compiled-in migrations.
-const BASELINE_VERSION: i64 = 1;
+pub(super) const BASELINE_VERSION: i64 = 1;
 
 const TEXTS: &[&str] = &["character varying", "text"];
 const TIMESTAMPS: &[&str] = &["timestamp without time zone"];
