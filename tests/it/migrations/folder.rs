@@ -260,32 +260,3 @@ async fn schemas_are_adopted_at_the_newest_version_that_they_have() {
     let (status, _, errors) = run_with(&database, &folder, &["migrate", "--adopt-at", "2", "--adopt"]);
     assert_eq!(status, Some(2), "{errors}");
 }
-
-#[tokio::test]
-async fn hazards_before_the_baseline_do_not_prevent_an_adoption() {
-    // Not the compiled-in migration, with which each tenant is adopted at version 1.
-    let tables = concat!(
-        "-- Other migrations.\n",
-        include_str!("../../../migrations/tenant/0001_items_and_orders.sql")
-    );
-    let database = TestDatabase::existing().await;
-    let folder = folder_with(&[
-        ("tenant/0001_items_and_orders.sql", tables),
-        (
-            "tenant/0002_exact_prices.sql",
-            "CREATE TABLE old_notes (id bigint); DROP TABLE old_notes;",
-        ),
-        (
-            "tenant/0003_orders_index.sql",
-            "ALTER TABLE orders ADD COLUMN note text;",
-        ),
-    ]);
-    let (status, output, errors) = run_with(&database, &folder, &["migrate", "--adopt", "--jobs", "1"]);
-    assert_eq!((status, errors.as_str()), (Some(0), ""), "{output}");
-    assert!(output.contains("Adopted client1 at version 2\n"), "{output}");
-    let dropped = ("tenant/0004_no_price.sql", "ALTER TABLE orders DROP COLUMN note;");
-    fs::write(folder.path().join(dropped.0), dropped.1).unwrap();
-    let (status, _, errors) = run_with(&database, &folder, &["migrate", "--adopt"]);
-    assert_eq!(status, Some(1));
-    assert!(errors.contains("--allow-hazards"), "{errors}");
-}

@@ -10,6 +10,7 @@ mod hazards;
 mod history;
 mod instances;
 mod locks;
+mod other_folders;
 mod output;
 mod outside_transaction;
 mod predictions;
