@@ -115,15 +115,25 @@ impl AdminDatabase {
     ///
     /// [`AdminError::Name`]; [`AdminError::Database`] if the encoding lacks one of its characters.
     pub async fn schema_name(&self, name: &str) -> Result<SchemaName, AdminError> {
-        let measured = name.split('\0').next().unwrap_or_default(); // the server refuses a NUL
         let mut connection = self.connect().await?;
-        let bytes: i32 = sqlx::query_scalar("SELECT pg_catalog.octet_length($1)")
-            .bind(measured)
-            .fetch_one(&mut connection)
-            .await?;
+        let name = measured_name(&mut connection, name).await?;
         connection.close().await?;
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        Ok(SchemaName::parse_measured(name, bytes)?)
+        Ok(name)
+    }
+
+    /// Validates the names of tenants, as [`AdminDatabase::schema_name`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`AdminDatabase::schema_name`], for the first name that is invalid.
+    pub async fn schema_names(&self, names: &[String]) -> Result<Vec<SchemaName>, AdminError> {
+        let mut connection = self.connect().await?;
+        let mut schemas = Vec::with_capacity(names.len());
+        for name in names {
+            schemas.push(measured_name(&mut connection, name).await?);
+        }
+        connection.close().await?;
+        Ok(schemas)
     }
 
     /// Returns whether every transaction is read-only, as on a standby.
@@ -136,4 +146,16 @@ impl AdminDatabase {
         connection.close().await?;
         Ok(setting == "on")
     }
+}
+
+async fn measured_name(connection: &mut PgConnection, name: &str) -> Result<SchemaName, AdminError> {
+    let measured = name.split('\0').next().unwrap_or_default(); // the server refuses a NUL
+    let bytes: i32 = sqlx::query_scalar("SELECT pg_catalog.octet_length($1)")
+        .bind(measured)
+        .fetch_one(connection)
+        .await?;
+    Ok(SchemaName::parse_measured(
+        name,
+        usize::try_from(bytes).unwrap_or(usize::MAX),
+    )?)
 }

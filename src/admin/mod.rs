@@ -13,6 +13,7 @@ pub mod migrations;
 mod retry;
 pub mod runner;
 pub(crate) mod schema;
+mod servable;
 mod sql_tokens;
 pub mod tenants;
 

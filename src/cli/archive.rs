@@ -26,6 +26,8 @@ pub(super) struct ExportArguments {
     output: Option<PathBuf>,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    migrations: MigrationSettings,
 }
 
 #[derive(Debug, Args)]
@@ -87,16 +89,21 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
         tenant,
         output,
         database,
+        migrations,
     } = arguments;
+    let source = ExportSource {
+        database,
+        migrations: read_migrations(&migrations)?,
+    };
     let contents = if let Some(path) = output {
         let file = PendingFile::create(path)?;
         let mut content = file.content()?;
-        let contents = export_to(&database, signals, &tenant, &mut content).await?;
+        let contents = export_to(source, signals, &tenant, &mut content).await?;
         file.persist(content).await?;
         contents
     } else {
         let stdout = output::standard_output().ok_or(ArchiveCommandError::ToTerminal)?;
-        export_to(&database, signals, &tenant, stdout).await?
+        export_to(source, signals, &tenant, stdout).await?
     };
     output::print_contents("exported", &contents);
     if contents.left_out.is_empty() {
@@ -106,8 +113,14 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
     }
 }
 
+/// The database that a tenant is exported from.
+struct ExportSource {
+    database: DatabaseSettings,
+    migrations: MigrationSource,
+}
+
 async fn export_to(
-    database: &DatabaseSettings,
+    source: ExportSource,
     signals: &StopSignals,
     tenant: &str,
     to: impl AsyncWrite + Unpin + Send,
@@ -116,14 +129,18 @@ async fn export_to(
     let to = progress.wrap_writer(to);
     let work = async |database: &AdminDatabase| {
         let tenant = database.schema_name(tenant).await?;
-        let exported = archive::export(database, &tenant, to).await;
+        let exported = archive::export(&database.with_migrations(source.migrations), &tenant, to).await;
         exported.map_err(|error| match error {
             ArchiveError::Admin(source) => CommandError::for_tenant(&tenant, source),
             error => ArchiveCommandError::from(error).into(),
         })
     };
     progress
-        .show_during(Box::pin(with_readonly_admin_database(database, signals, work)))
+        .show_during(Box::pin(with_readonly_admin_database(
+            &source.database,
+            signals,
+            work,
+        )))
         .await
 }
 

@@ -38,9 +38,9 @@ impl RunSummary {
         }
     }
 
-    /// Returns whether a tenant failed.
-    pub(super) fn has_failures(&self) -> bool {
-        !self.failed.is_empty()
+    /// Returns the number of tenants that failed.
+    pub(super) fn failures(&self) -> usize {
+        self.failed.len()
     }
 
     /// Returns the number of tenants without a report.

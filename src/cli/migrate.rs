@@ -8,11 +8,8 @@ use clap::Args;
 use super::database_wait::wait_for_database;
 use super::fleet::RunSummary;
 use super::output::FleetOutput;
-use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift};
-use super::{
-    CommandError, connect_admin_database, read_migrations, report, schema_names, unless_stopped,
-    with_database,
-};
+use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift, report_current};
+use super::{CommandError, connect_admin_database, read_migrations, report, unless_stopped, with_database};
 use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan};
 use crate::admin::runner::RunOptions;
 use crate::admin::{self, AdminDatabase, RetryPolicy};
@@ -108,7 +105,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
             if !arguments.dry_run {
                 admin::require_writable(&database).await?;
             }
-            let only = schema_names(&database, &arguments.tenants).await?;
+            let only = database.schema_names(&arguments.tenants).await?;
             let rollout = arguments.rollout(&database).await?;
             let shared = migrations::pending_shared(&database).await?;
             let plan = migrations::plan(&database, &only).await?;
@@ -157,21 +154,25 @@ async fn dry_run(
     hazards: &[Hazard],
     output: &mut FleetOutput,
 ) -> Result<(), CommandError> {
-    output.shared(&migrations::pending_shared(database).await?);
-    let pending = plan.pending.len();
-    let mut summary = RunSummary::new(plan.current.len() + pending, pending);
-    for (tenant, version) in &plan.current {
-        output.current(tenant, *version);
-    }
+    let shared = migrations::pending_shared(database).await?;
+    output.shared(&shared);
+    migrations::predict_shared(database, &shared).await?;
+    let all = plan.current.len() + plan.pending.len();
+    let mut summary = RunSummary::new(all, all);
+    report_current(database, &plan.current, &mut summary, output).await?;
     let mut tenants = plan.pending;
     if rollout.refuse_drift {
         tenants = refuse_drift(database, tenants, &mut summary, output).await?;
     }
+    let mut reports = Vec::with_capacity(tenants.len());
     for pending in tenants {
         let lock_timeout = rollout.options.retry.lock_timeout;
-        let report = migrations::dry_run(database, pending, &rollout.job, lock_timeout).await;
-        output.report(&report);
-        summary.add(&report);
+        reports.push(migrations::dry_run(database, pending, &rollout.job, lock_timeout).await);
+    }
+    migrations::predict_failures(database, &mut reports).await?;
+    for report in &reports {
+        output.report(report);
+        summary.add(report);
     }
     output.hazards(hazards);
     output.end();

@@ -29,7 +29,6 @@ use crate::admin::migrations::MigrationSource;
 use crate::admin::{self, AdminDatabase, AdminError};
 use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, MigrationSettings, ServeSettings};
 use crate::server::StopSignals;
-use crate::tenancy::SchemaName;
 use database::DatabaseSource;
 pub use error::CommandError;
 use healthcheck::HealthcheckArguments;
@@ -116,15 +115,6 @@ fn read_migrations(settings: &MigrationSettings) -> Result<MigrationSource, Comm
         Some(folder) => MigrationSource::read(folder)?,
         None => MigrationSource::compiled_in().clone(),
     })
-}
-
-/// Validates the names of tenants on the command line.
-async fn schema_names(database: &AdminDatabase, names: &[String]) -> Result<Vec<SchemaName>, CommandError> {
-    let mut schemas = Vec::with_capacity(names.len());
-    for name in names {
-        schemas.push(database.schema_name(name).await?);
-    }
-    Ok(schemas)
 }
 
 /// Runs `work` on a writable database, until the first signal.

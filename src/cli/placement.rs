@@ -10,8 +10,7 @@ use super::fleet::{self, RunSummary};
 use super::output::{self, FleetOutput, MoveProgressOutput};
 use super::report::escape;
 use super::{
-    CommandError, confirm, connect_admin_database, schema_names, unless_stopped, with_admin_database,
-    with_database,
+    CommandError, confirm, connect_admin_database, unless_stopped, with_admin_database, with_database,
 };
 use crate::admin::citus::distribution::{self, DistributeTenant};
 use crate::admin::citus::relocation::{self, Relocation, TransferMode};
@@ -68,7 +67,7 @@ pub(super) async fn distribute(
     with_database(&arguments.database, async |url| {
         let (database, plan) = unless_stopped(signals, async {
             let database = connect_admin_database(url).await?;
-            let only = schema_names(&database, &arguments.names).await?;
+            let only = database.schema_names(&arguments.names).await?;
             let plan = distribution::plan(&database, &only).await?;
             migrate_shared(&database, options.retry).await?;
             Ok((database, plan))

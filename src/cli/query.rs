@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::fleet::RunSummary;
 use super::output::{self, QueryOutput};
-use super::{CommandError, schema_names, with_readonly_admin_database};
+use super::{CommandError, with_readonly_admin_database};
 use crate::admin::runner::{RunEvent, RunOptions, TenantRun};
 use crate::admin::tenants::{self, QueryTenant};
 use crate::config::{self, DatabaseSettings, RoleSettings};
@@ -41,7 +41,7 @@ pub(super) struct QueryArguments {
 pub(super) async fn query(arguments: QueryArguments, signals: &StopSignals) -> Result<(), CommandError> {
     with_readonly_admin_database(&arguments.database, signals, async |database| {
         let database = database.with_roles(&arguments.roles);
-        let only = schema_names(&database, &arguments.tenants).await?;
+        let only = database.schema_names(&arguments.tenants).await?;
         let tenants = tenants::queried_tenants(&database, &only).await?;
         let mut summary = RunSummary::new(tenants.len(), tenants.len());
         let mut output = QueryOutput::new(arguments.json);

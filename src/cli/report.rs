@@ -248,6 +248,16 @@ fn describe_difference(difference: &Difference) -> String {
         DifferenceKind::Default => "default of",
         DifferenceKind::Constraint => "constraint",
         DifferenceKind::Index => "index",
+        DifferenceKind::Function => "function",
+        DifferenceKind::Trigger => "trigger",
+        DifferenceKind::Sequence => "sequence",
+        DifferenceKind::Policy => "policy",
+        DifferenceKind::Grant => "grant on",
+        DifferenceKind::Owner => "owner of",
+        DifferenceKind::Service => {
+            let reason = difference.found.as_deref().unwrap_or_default();
+            return format!("  cannot be served: {}\n", escape(reason));
+        }
     };
     let object = escape(&difference.object);
     let [expected, found] = [&difference.expected, &difference.found].map(|text| text.as_deref().map(escape));

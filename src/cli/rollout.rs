@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::fleet::{self, RunSummary};
 use super::output::FleetOutput;
-use super::{CommandError, schema_names, unless_stopped};
+use super::{CommandError, unless_stopped};
+use crate::admin::AdminDatabase;
+use crate::admin::drift::{self, Difference, DifferenceKind};
 use crate::admin::migrations::{
     self, MigrateTenant, MigrationError, MigrationOutcome, MigrationPlan, PendingTenant,
 };
 use crate::admin::runner::{RunOptions, TenantReport};
-use crate::admin::{AdminDatabase, drift};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
 
@@ -43,7 +44,7 @@ impl Canaries {
             .partition(|argument| percentage(argument).is_some());
         let names: Vec<String> = names.into_iter().cloned().collect();
         Ok(Self {
-            names: schema_names(database, &names).await?,
+            names: database.schema_names(&names).await?,
             percent: percentages.iter().filter_map(percentage).max(),
         })
     }
@@ -63,6 +64,13 @@ impl Canaries {
         tenants
             .into_iter()
             .partition(|_| chosen.next().unwrap_or_default())
+    }
+
+    /// Returns whether one of these tenants, which have all migrations, is a canary. With a percentage, any of them
+    /// may have been one of an earlier run.
+    fn include_any(&self, current: &[SchemaName]) -> bool {
+        let mut current = current.iter();
+        current.any(|tenant| self.percent.is_some() || self.names.contains(tenant))
     }
 
     fn are_empty(&self) -> bool {
@@ -100,11 +108,10 @@ pub(super) async fn migrate_tenants(
         canaries,
         refuse_drift: refuses_drift,
     } = rollout;
-    let pending = plan.pending.len();
-    let mut summary = RunSummary::new(plan.current.len() + pending, pending);
-    for (tenant, version) in &plan.current {
-        output.current(tenant, *version);
-    }
+    let all = plan.current.len() + plan.pending.len();
+    let mut summary = RunSummary::new(all, all);
+    let current = report_current(database, &plan.current, &mut summary, output);
+    let unservable = unless_stopped(signals, current).await?;
     let mut tenants = plan.pending;
     if *refuses_drift {
         tenants = unless_stopped(signals, refuse_drift(database, tenants, &mut summary, output)).await?;
@@ -114,17 +121,41 @@ pub(super) async fn migrate_tenants(
     let migrate = async |tenants, summary: &mut RunSummary, output: &mut FleetOutput| {
         fleet::run(database, tenants, job.clone(), *options, summary, output, signals).await
     };
-    if !canaries.are_empty() {
+    let is_left = |name| first.contains(name) || plan.current.iter().any(|(current, _)| current == name);
+    let may_continue = if canaries.are_empty() {
+        true
+    } else if canaries.include_any(&unservable) || !canaries.names.iter().all(is_left) {
+        false
+    } else {
+        let failed = summary.failures();
         migrate(first, &mut summary, output).await?;
-        if summary.has_failures() || summary.left() > others.len() {
-            output.canaries_failed();
-            output.end();
-            return Ok(summary);
-        }
+        summary.failures() == failed && summary.left() <= others.len()
+    };
+    if may_continue {
+        migrate(others, &mut summary, output).await?;
+    } else {
+        output.canaries_failed();
     }
-    migrate(others, &mut summary, output).await?;
     output.end();
     Ok(summary)
+}
+
+/// Reports the tenants that have all migrations. Returns those that the service cannot read, which have failed.
+pub(super) async fn report_current(
+    database: &AdminDatabase,
+    current: &[(SchemaName, i64)],
+    summary: &mut RunSummary,
+    output: &mut FleetOutput,
+) -> Result<Vec<SchemaName>, CommandError> {
+    let mut unservable = Vec::new();
+    for report in migrations::verify_current(database, current).await? {
+        output.report(&report);
+        summary.add(&report);
+        if report.error.is_some() {
+            unservable.push(report.tenant);
+        }
+    }
+    Ok(unservable)
 }
 
 /// Reports tenants that differ from what their version makes as failed. Returns the others.
@@ -141,15 +172,18 @@ pub(super) async fn refuse_drift(
     if names.is_empty() {
         return Ok(tenants);
     }
-    let checked = drift::check(database, &names).await?;
+    let checked = drift::check(database, &names, None).await?;
+    // A tenant that cannot be served may need the migration for just that.
+    let is_drift =
+        |difference: &&Difference| difference.is_drift() && difference.kind != DifferenceKind::Service;
     let differences: HashMap<_, _> = checked
         .iter()
-        .filter(|tenant| tenant.version.is_some() && tenant.has_drifted())
+        .filter(|tenant| tenant.version.is_some())
         .map(|tenant| {
-            let differences = tenant.differences.iter();
-            let differences = differences.filter(|difference| difference.is_drift()).count();
+            let differences = tenant.differences.iter().filter(is_drift).count();
             (tenant.tenant.as_str(), differences)
         })
+        .filter(|(_, differences)| *differences > 0)
         .collect();
     let mut others = Vec::with_capacity(tenants.len());
     for pending in tenants {

@@ -7,12 +7,12 @@ use super::archive::{self, ExportArguments, ImportArguments};
 use super::placement::{self, DistributeArguments, MoveArguments};
 use super::query::{self, QueryArguments};
 use super::{
-    CommandError, confirm, output, read_migrations, report, schema_names, with_admin_database,
-    with_readonly_admin_database,
+    CommandError, confirm, output, read_migrations, report, with_admin_database, with_readonly_admin_database,
 };
+use crate::admin::drift::{self, DifferenceKind};
+use crate::admin::tenants;
 use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
 use crate::admin::tenants::roles::RoleRemoval;
-use crate::admin::{drift, tenants};
 use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings};
 use crate::server::StopSignals;
 
@@ -33,10 +33,12 @@ pub(super) enum TenantsCommand {
     /// Report drift: differences between tenants and what the migrations create
     ///
     /// Each tenant is compared with what the migrations create at the tenant's version: tables, columns,
-    /// types, defaults, NOT NULL, keys, constraints, indexes, and the migration history. Schemas that
-    /// users belong to although they do not exist are reported too. A tenant without users is only a
-    /// remark. If a difference can be removed safely, its SQL is printed. Nothing is changed. The exit
-    /// status is 1 if there is drift.
+    /// types, defaults, NOT NULL, keys, constraints, indexes, functions, triggers, sequences, policies, and
+    /// the migration history; if tenants have roles, also grants and owners. The service's own
+    /// statements are planned for each tenant, and what they lack is reported. Schemas that users belong
+    /// to although they do not exist are reported too. A tenant without users is only a remark. If a
+    /// difference can be removed safely, its SQL is printed. Nothing is changed. The exit status is 1 if
+    /// there is drift.
     Check(CheckArguments),
     /// Permanently drop a tenant: its schema with everything in it
     ///
@@ -94,9 +96,13 @@ pub(super) struct CheckArguments {
     /// Check only these tenants
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Ignore tables, columns, constraints and indexes that the migrations do not create
+    /// Ignore objects that the migrations do not create, such as tables, columns and functions
     #[arg(long)]
     ignore_extra: bool,
+    /// Report only differences of this kind; repeatable, or separated by commas [default: all kinds; grant and
+    /// owner only with --tenant-roles on]
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    only: Vec<DifferenceKind>,
     /// Print a JSON array, with the SQL for each tenant
     #[arg(long)]
     json: bool,
@@ -104,6 +110,8 @@ pub(super) struct CheckArguments {
     database: DatabaseSettings,
     #[command(flatten)]
     migrations: MigrationSettings,
+    #[command(flatten)]
+    roles: RoleSettings,
 }
 
 #[derive(Debug, Args)]
@@ -172,9 +180,11 @@ async fn list(arguments: ListArguments, signals: &StopSignals) -> Result<(), Com
 
 async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let migrations = read_migrations(&arguments.migrations)?;
+    let kinds = (!arguments.only.is_empty()).then_some(arguments.only);
     with_admin_database(&arguments.database, signals, async |database| {
-        let names = schema_names(database, &arguments.names).await?;
-        let mut checked = drift::check(&database.with_migrations(migrations), &names).await?;
+        let names = database.schema_names(&arguments.names).await?;
+        let database = database.with_migrations(migrations).with_roles(&arguments.roles);
+        let mut checked = drift::check(&database, &names, kinds.as_deref()).await?;
         if arguments.ignore_extra {
             for tenant in &mut checked {
                 tenant.differences.retain(|difference| !difference.is_extra());

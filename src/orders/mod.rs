@@ -5,6 +5,7 @@ mod find;
 mod list;
 mod money;
 mod query;
+pub(crate) mod requirements;
 mod timestamp;
 
 use serde::Serialize;

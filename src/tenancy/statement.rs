@@ -52,6 +52,18 @@ pub(crate) struct Query<'a> {
     pub(crate) values: &'a [Value<'a>],
 }
 
+impl Query<'_> {
+    /// Returns the statement with its values, in the form that works with ids of any type and columns of any
+    /// collation.
+    pub(crate) fn to_sql(self) -> String {
+        let form = MessageForm {
+            has_collation: true,
+            ..MessageForm::default()
+        };
+        FormedQuery(self, form).inline().to_string()
+    }
+}
+
 /// A statement over one tenant's tables, which it names without a schema.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TenantQuery<'a> {

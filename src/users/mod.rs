@@ -49,6 +49,13 @@ const COLUMNS: Statement = Statement::new(
     "SELECT id::text, name::text, organization_id::text FROM public.users LIMIT 0",
 );
 
+/// Returns the statement that looks up a user, with a user that does not exist.
+pub(crate) fn lookup_statement() -> String {
+    let values = &[Value::Text("")];
+    let statement = &MEMBERSHIPS;
+    Query { statement, values }.to_sql()
+}
+
 /// The users in `public.users`. Clones share the database and the tenant cache.
 #[derive(Clone)]
 pub struct UserDirectory {

@@ -14,6 +14,7 @@ use crate::admin::error::AdminError;
 use crate::admin::migrations::baseline;
 use crate::admin::migrations::history::{self, AppliedMigration};
 use crate::admin::migrations::source::{self, Migrations};
+use crate::admin::servable;
 use crate::tenancy::SchemaName;
 
 /// Maximum number of snapshots per connection: a backend caches the catalog entries that it has read.
@@ -39,7 +40,9 @@ impl CheckedTenant {
 }
 
 /// Compares all tenants, or those in `only`, with what the migrations create at each tenant's version, and
-/// reports users without a tenant and tenants without users.
+/// reports users without a tenant, tenants without users, and tenants that cannot be served.
+///
+/// Only differences of these kinds are returned; `None`: of all kinds, but those of access only if tenants have roles.
 ///
 /// The number of statements is fixed, apart from one for each few hundred tenants. Nothing is written; the
 /// expected schema is created in a transaction that is rolled back. Cancel-safe.
@@ -47,9 +50,13 @@ impl CheckedTenant {
 /// # Errors
 ///
 /// [`AdminError`] if the catalog or `public.users` cannot be read, or the expected schema cannot be created.
-pub async fn check(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<CheckedTenant>, AdminError> {
+pub async fn check(
+    database: &AdminDatabase,
+    only: &[SchemaName],
+    kinds: Option<&[DifferenceKind]>,
+) -> Result<Vec<CheckedTenant>, AdminError> {
     let inventory = inventory::read(database, only).await?;
-    let mut checked = check_tenants(database, &inventory.tenants).await?;
+    let mut checked = check_tenants(database, &inventory.tenants, kinds).await?;
     // A migration may have run between the reads of the history and of the tables.
     let drifted: Vec<_> = inventory
         .tenants
@@ -60,20 +67,25 @@ pub async fn check(database: &AdminDatabase, only: &[SchemaName]) -> Result<Vec<
         .collect();
     if !drifted.is_empty() {
         let drifted = inventory::read(database, &drifted).await?.tenants;
-        let mut rechecked = check_tenants(database, &drifted).await?.into_iter().peekable();
+        let rechecked = check_tenants(database, &drifted, kinds).await?;
+        let mut rechecked = rechecked.into_iter().peekable();
         for tenant in &mut checked {
             if let Some(newer) = rechecked.next_if(|newer| newer.tenant == tenant.tenant) {
                 *tenant = newer;
             }
         }
     }
-    checked.extend(inventory.misnamed.into_iter().map(check_misnamed));
+    if kinds.is_none_or(|kinds| kinds.contains(&DifferenceKind::Schema)) {
+        checked.extend(inventory.misnamed.into_iter().map(check_misnamed));
+    }
     Ok(checked)
 }
 
+/// Checks the tenants in the order of their names.
 async fn check_tenants(
     database: &AdminDatabase,
     tenants: &[TenantEntry],
+    kinds: Option<&[DifferenceKind]>,
 ) -> Result<Vec<CheckedTenant>, AdminError> {
     let migrations = &database.migrations().tenant;
     let versions = tenants
@@ -85,6 +97,14 @@ async fn check_tenants(
     let mut checked = Vec::with_capacity(tenants.len());
     for chunk in tenants.chunks(MAX_SNAPSHOTS_PER_CONNECTION) {
         checked.extend(compare(database, &expected, chunk).await?);
+    }
+    add_obstacles(database, tenants, &mut checked).await?;
+    let is_selected = |difference: &Difference| match kinds {
+        Some(kinds) => kinds.contains(&difference.kind),
+        None => !difference.kind.is_access() || database.roles().are_on(),
+    };
+    for tenant in &mut checked {
+        tenant.differences.retain(is_selected);
     }
     Ok(checked)
 }
@@ -132,6 +152,25 @@ fn accept_type(difference: &mut Difference) {
     {
         difference.kind = DifferenceKind::SupportedType;
     }
+}
+
+/// Adds the reasons why tenants cannot be served.
+async fn add_obstacles(
+    database: &AdminDatabase,
+    tenants: &[TenantEntry],
+    checked: &mut [CheckedTenant],
+) -> Result<(), AdminError> {
+    let existing = tenants
+        .iter()
+        .filter(|tenant| tenant.history != HistoryState::NoSchema);
+    let existing: Vec<_> = existing.map(|tenant| tenant.schema.clone()).collect();
+    let mut obstacles = servable::check(database, &existing).await?;
+    for tenant in checked {
+        let reasons = obstacles.remove(&tenant.tenant).unwrap_or_default();
+        let differences = reasons.iter().map(|reason| Difference::not_servable(reason));
+        tenant.differences.extend(differences);
+    }
+    Ok(())
 }
 
 /// Returns the version at which the tenant's tables can be compared, or `None` if its history is missing,

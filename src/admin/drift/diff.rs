@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::definition::Definition;
 use super::difference::{Difference, DifferenceKind};
 use super::fixes::{ColumnFixes, TablePart};
+use super::objects::Objects;
 use super::snapshot::{ColumnSnapshot, SchemaSnapshot, TableSnapshot};
 use crate::tenancy::SchemaName;
 
@@ -30,6 +31,7 @@ pub(in crate::admin) fn diff(
     for (name, table) in extras(&found.tables, &expected.tables) {
         diff.add(DifferenceKind::Table, name, None, Some(table.kind), None);
     }
+    diff.compare_objects(&expected.objects, &found.objects);
     diff.differences
 }
 
@@ -57,6 +59,21 @@ impl Diff<'_> {
     ) {
         let difference = Difference::without_fix(kind, object, expected, found).with_fix(fix);
         self.differences.push(difference);
+    }
+
+    fn compare_objects(&mut self, expected: &Objects, found: &Objects) {
+        for ((kind, name), definition) in expected {
+            let other = found.get(&(*kind, name.clone()));
+            if other != Some(definition) {
+                let definitions = [Some(definition), other].map(|text| text.map(Definition::unqualified));
+                let [expected, found] = definitions.each_ref().map(Option::as_deref);
+                self.add(*kind, name, expected, found, None);
+            }
+        }
+        let is_extra = |object: &(&(DifferenceKind, String), _)| !expected.contains_key(object.0);
+        for ((kind, name), definition) in found.iter().filter(is_extra) {
+            self.add(*kind, name, None, Some(&definition.unqualified()), None);
+        }
     }
 
     fn compare_tables(&mut self, table: &str, expected: &TableSnapshot, found: &TableSnapshot) {

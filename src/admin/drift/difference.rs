@@ -1,5 +1,6 @@
 //! A difference between a tenant and what the migrations create.
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 /// A difference between a tenant and what the migrations create.
@@ -19,7 +20,7 @@ pub struct Difference {
 }
 
 /// Kind of a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
     /// Users belong to a schema that does not exist or cannot be a tenant.
@@ -44,6 +45,28 @@ pub enum DifferenceKind {
     Constraint,
     /// An index that does not belong to a constraint.
     Index,
+    /// A function or procedure.
+    Function,
+    /// A trigger.
+    Trigger,
+    /// A sequence.
+    Sequence,
+    /// A policy, or row-level security of a table.
+    Policy,
+    /// Privileges of a role other than the owner and the tenant's role.
+    Grant,
+    /// An owner other than that of the schema.
+    Owner,
+    /// A statement of the service, or a table or column that it reads.
+    Service,
+}
+
+impl DifferenceKind {
+    /// Returns whether this is a difference in access, which matters for isolation if tenants have roles.
+    #[must_use]
+    pub fn is_access(self) -> bool {
+        matches!(self, Self::Grant | Self::Owner)
+    }
 }
 
 impl Difference {
@@ -63,6 +86,11 @@ impl Difference {
         }
     }
 
+    /// Returns the difference of a tenant that cannot be served, for this reason.
+    pub(super) fn not_servable(reason: &str) -> Self {
+        Self::without_fix(DifferenceKind::Service, "orders", Some("readable"), Some(reason))
+    }
+
     /// Returns the difference with SQL that removes it.
     pub(super) fn with_fix(self, fix: Option<String>) -> Self {
         Self { fix, ..self }
@@ -75,6 +103,10 @@ impl Difference {
             DifferenceKind::Table => format!("{found} {}", self.object),
             DifferenceKind::Column => format!("column {} {found}", self.object),
             DifferenceKind::Index => format!("index {}", self.object),
+            DifferenceKind::Function => format!("function {}", self.object),
+            DifferenceKind::Trigger => format!("trigger {}", self.object),
+            DifferenceKind::Sequence => format!("sequence {}", self.object),
+            DifferenceKind::Policy => format!("policy {}", self.object),
             _ => format!("constraint {}", self.object),
         }
     }
@@ -105,6 +137,10 @@ impl Difference {
                     | DifferenceKind::Column
                     | DifferenceKind::Constraint
                     | DifferenceKind::Index
+                    | DifferenceKind::Function
+                    | DifferenceKind::Trigger
+                    | DifferenceKind::Sequence
+                    | DifferenceKind::Policy
             )
     }
 }

@@ -8,6 +8,7 @@ pub(in crate::admin) mod expected;
 pub(in crate::admin) mod fixes;
 mod histories;
 pub mod inventory;
+mod objects;
 pub(in crate::admin) mod snapshot;
 mod tenant_entry;
 

@@ -1,7 +1,6 @@
-//! Schema snapshots: tables with their columns, constraints and indexes.
+//! Schema snapshots: tables with their columns, constraints and indexes, and other objects.
 //!
-//! The order of columns is not included, since no statement of ours depends on it; neither are functions,
-//! sequences, triggers and privileges.
+//! The order of columns is not included, since no statement of ours depends on it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,6 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row, raw_sql};
 
 use super::definition::Definition;
+use super::objects::{self, Objects};
 use crate::admin::migrations::history;
 use crate::tenancy::{DatabaseError, SchemaName};
 
@@ -16,6 +16,7 @@ use crate::tenancy::{DatabaseError, SchemaName};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::admin) struct SchemaSnapshot {
     pub(in crate::admin) tables: BTreeMap<String, TableSnapshot>,
+    pub(super) objects: Objects,
 }
 
 impl SchemaSnapshot {
@@ -105,6 +106,7 @@ pub(in crate::admin) async fn read(
             table.indexes.insert(name, definition);
         }
     }
+    objects::read(connection, &schemas, &mut snapshots).await?;
     Ok(snapshots)
 }
 

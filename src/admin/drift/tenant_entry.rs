@@ -86,6 +86,14 @@ impl TenantEntry {
         }
     }
 
+    /// Returns whether the migration of this version was begun.
+    pub(in crate::admin) fn has_begun(&self, version: i64) -> bool {
+        match &self.history {
+            HistoryState::Applied(history) => history.iter().any(|applied| applied.version == version),
+            _ => false,
+        }
+    }
+
     /// Returns the version by the history, 0 if no migration was applied, or `None` if there is no readable
     /// history.
     #[must_use]

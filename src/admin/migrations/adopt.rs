@@ -20,6 +20,9 @@ use crate::admin::error::AdminError;
 use crate::admin::schema;
 use crate::tenancy::SchemaName;
 
+/// Maximum number of schemas whose snapshots are taken at once.
+const MAX_SNAPSHOTS: usize = 100;
+
 /// The version at which schemas of other programs are adopted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Adopt {
@@ -33,12 +36,14 @@ pub enum Adopt {
 }
 
 /// The result of an adoption.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Adoption {
     /// Version of the baseline.
     pub version: i64,
     /// Objects that the migrations up to this version do not create. They are kept.
     pub extras: Vec<String>,
+    /// Names that the migrations create and that a renamed object has had.
+    pub freed: Vec<String>,
 }
 
 /// The adoptions of one run. The expected schemas are built once, for the first adoption that needs them.
@@ -83,7 +88,7 @@ impl Adopter {
         let adoption = match self.adopt {
             Adopt::At(version) => Adoption {
                 version,
-                extras: Vec::new(),
+                ..Adoption::default()
             },
             _ if migrations.begin_as_compiled_in() => baseline::adopt(&mut transaction, &snapshot).await?,
             _ => self.compare(database, &snapshot, schema).await?,
@@ -112,6 +117,46 @@ impl Adopter {
         Ok(adoption)
     }
 
+    /// Returns the baselines of those of `schemas` that can be adopted. Nothing is written that remains.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`] if the catalog cannot be read, or the expected schemas cannot be created.
+    pub(super) async fn baselines<'s>(
+        &self,
+        database: &AdminDatabase,
+        schemas: &[&'s SchemaName],
+    ) -> Result<Vec<(&'s str, i64)>, AdminError> {
+        let fixed = match self.adopt {
+            Adopt::No => return Ok(Vec::new()),
+            Adopt::At(version) => Some(version),
+            Adopt::Newest if database.migrations().tenant.begin_as_compiled_in() => {
+                Some(baseline::BASELINE_VERSION)
+            }
+            Adopt::Newest => None,
+        };
+        if let Some(version) = fixed {
+            let schemas = schemas.iter().map(|schema| (schema.as_str(), version));
+            return Ok(schemas.collect());
+        }
+        let mut baselines = Vec::new();
+        for chunk in schemas.chunks(MAX_SNAPSHOTS) {
+            let names: Vec<_> = chunk.iter().map(|schema| (*schema).clone()).collect();
+            let mut connection = database.connect().await?;
+            let mut snapshots = snapshot::read(&mut connection, &names).await?;
+            connection.close().await?;
+            for schema in chunk {
+                let snapshot = snapshots.remove(schema.as_str()).unwrap_or_default();
+                match self.compare(database, &snapshot, schema).await {
+                    Ok(adoption) => baselines.push((schema.as_str(), adoption.version)),
+                    Err(AdminError::Migration(MigrationError::NotAdoptable { .. })) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(baselines)
+    }
+
     /// Finds the newest version whose objects `snapshot` contains.
     async fn compare(
         &self,
@@ -129,11 +174,16 @@ impl Adopter {
         let expected = self.expected.get_or_try_init(build).await?;
         let mut obstacles = Vec::new();
         for (version, expected) in expected.newest_first() {
-            let differences = diff(expected, snapshot, schema);
+            let mut differences = diff(expected, snapshot, schema);
+            differences.retain(|difference| !difference.kind.is_access());
             let (extras, missing): (Vec<_>, Vec<_>) = differences.iter().partition(|found| found.is_extra());
             if missing.is_empty() {
                 let extras = extras.into_iter().map(Difference::describe_found).collect();
-                return Ok(Adoption { version, extras });
+                return Ok(Adoption {
+                    version,
+                    extras,
+                    ..Adoption::default()
+                });
             }
             // Those of the oldest version are reported.
             obstacles = missing.into_iter().map(Difference::describe_missing).collect();

@@ -10,7 +10,7 @@ use crate::admin::drift::snapshot::{SchemaSnapshot, TableSnapshot};
 use crate::admin::error::AdminError;
 
 /// Version at which schemas are adopted with the compiled-in migrations.
-const BASELINE_VERSION: i64 = 1;
+pub(super) const BASELINE_VERSION: i64 = 1;
 
 const IDS: &[&str] = &[
     "character varying",
@@ -90,15 +90,18 @@ pub(super) async fn adopt(
         return Err(MigrationError::NotAdoptable { obstacles }.into());
     }
     let mut extras = extras(snapshot);
+    let mut freed = Vec::new();
     if snapshot.has_index(ORDERS_INDEX) {
         raw_sql("ALTER INDEX orders_user_id_idx RENAME TO orders_user_id_idx_adopted")
             .execute(transaction)
             .await?;
         extras.push(format!("index {ORDERS_INDEX}, renamed to {ADOPTED_INDEX}"));
+        freed.push(ORDERS_INDEX.to_owned());
     }
     Ok(Adoption {
         version: BASELINE_VERSION,
         extras,
+        freed,
     })
 }
 

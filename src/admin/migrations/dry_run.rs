@@ -16,7 +16,8 @@ use crate::admin::error::AdminError;
 use crate::admin::runner::TenantReport;
 use crate::admin::tenants::roles::Shortcoming;
 
-/// Returns what `job` would do to the tenant if no migration failed. Nothing that is written remains.
+/// Returns what `job` would do to the tenant if no migration failed, as [`predict_failures`](super::predict_failures)
+/// examines. Nothing that is written remains.
 pub async fn dry_run(
     database: &AdminDatabase,
     pending: PendingTenant,
@@ -67,9 +68,13 @@ async fn plan_schema(
         }
         pending => pending?,
     };
-    outcome.upgrade = outcome.upgrade.take().map(|upgrade| SchemaUpgrade {
-        history_moved: tenant.has_legacy_history,
-        ..upgrade.with_pending(pending)
-    });
+    if let Some(upgrade) = outcome.upgrade.take() {
+        let mut upgrade = upgrade.with_pending(pending);
+        upgrade.history_moved = tenant.has_legacy_history;
+        for step in &mut upgrade.steps {
+            step.is_repeated = tenant.has_begun(step.version);
+        }
+        outcome.upgrade = Some(upgrade);
+    }
     Ok(())
 }

@@ -28,9 +28,18 @@ pub enum MigrationError {
         /// The version.
         version: i64,
     },
+    /// A dry run predicts that a migration would fail.
+    #[error("a migration would fail: {}", reasons.join("; "))]
+    WouldFail {
+        /// The migrations, each with its reason.
+        reasons: Vec<String>,
+    },
     /// The service cannot read the migrated tenant.
-    #[error("the migrations were applied, but the service cannot read the tenant")]
-    NotServable(#[source] sqlx::Error),
+    #[error("all migrations are applied, but the service cannot read the tenant: {}", reasons.join("; "))]
+    NotServable {
+        /// The missing objects, or PostgreSQL's message.
+        reasons: Vec<String>,
+    },
     /// The tenant differs from what the migrations create.
     #[error("the tenant differs from its version, and was not migrated: {differences}; see tenants check")]
     Drifted {

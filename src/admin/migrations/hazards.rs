@@ -10,10 +10,9 @@ use sqlx::migrate::Migration;
 use squawk_linter::{Linter, LinterSettings, Rule, Violation};
 use squawk_syntax::SourceFile;
 
-use super::adopt::Adopt;
 use super::error::MigrationError;
 use super::job::MigrateTenant;
-use super::plan::MigrationPlan;
+use super::plan::{MigrationPlan, PendingTenant};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::sql_tokens::tokenize;
@@ -76,7 +75,7 @@ pub struct LargestTable {
 }
 
 /// Returns the hazards of all pending migrations: those of the shared schema, then those of tenants. For tenants
-/// that `job` adopts, all migrations after version 0 or the given baseline count as pending.
+/// that `job` adopts, the migrations after their baseline are pending.
 ///
 /// # Errors
 ///
@@ -97,21 +96,26 @@ pub async fn hazards(
         hazards.extend(find(database, migration, &public).await?);
     }
     let mut tenants: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
-    for pending in &plan.pending {
-        let is_unadopted =
-            |error: &AdminError| matches!(error, AdminError::Migration(MigrationError::Unadopted));
-        let applied = match (pending.tenant.pending(&migrations.tenant), job.adopter.adopt) {
-            (Ok(pending), _) => pending,
-            (Err(error), Adopt::Newest) if is_unadopted(&error) => migrations.tenant.iter().collect(),
-            (Err(error), Adopt::At(version)) if is_unadopted(&error) => {
-                let all = migrations.tenant.iter();
-                all.filter(|migration| migration.version > version).collect()
+    let mut unadopted = Vec::new();
+    for PendingTenant { tenant, .. } in &plan.pending {
+        match tenant.pending(&migrations.tenant) {
+            Ok(pending) => {
+                for migration in pending {
+                    let tenants = tenants.entry(migration.version).or_default();
+                    tenants.push(tenant.schema.as_str());
+                }
             }
-            (Err(_), _) => continue,
-        };
-        for migration in applied {
-            let tenants = tenants.entry(migration.version).or_default();
-            tenants.push(pending.tenant.schema.as_str());
+            Err(AdminError::Migration(MigrationError::Unadopted)) => unadopted.push(&tenant.schema),
+            Err(_) => {}
+        }
+    }
+    for (schema, baseline) in job.adopter.baselines(database, &unadopted).await? {
+        let later = migrations
+            .tenant
+            .iter()
+            .filter(|migration| migration.version > baseline);
+        for migration in later {
+            tenants.entry(migration.version).or_default().push(schema);
         }
     }
     for (version, tenants) in tenants {

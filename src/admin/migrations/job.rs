@@ -10,8 +10,9 @@ use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
-use crate::admin::runner::TenantJob;
+use crate::admin::runner::{TenantJob, TenantReport};
 use crate::admin::schema;
+use crate::admin::servable;
 use crate::admin::tenants::roles;
 use crate::tenancy::SchemaName;
 
@@ -72,7 +73,7 @@ impl TenantJob for MigrateTenant {
             outcome.role_updated |= roles::ensure(&mut transaction, tenant, database.roles()).await?;
             transaction.commit().await?;
         }
-        Ok(())
+        verify_servable(database, connection, tenant).await
     }
 }
 
@@ -107,23 +108,46 @@ impl MigrateTenant {
             .get_or_insert_with(|| SchemaUpgrade::from_history(&history));
         upgrade.history_moved |= history_moved;
         let pending = database.migrations().tenant.pending(&history)?;
-        if pending.is_empty() {
-            return Ok(());
-        }
-        apply_all(connection, place, pending, lock_timeout, upgrade).await?;
-        verify_servable(connection, tenant).await
+        apply_all(connection, place, pending, lock_timeout, upgrade).await
     }
 }
 
-/// Verifies that the columns that the service reads exist.
-async fn verify_servable(connection: &mut PgConnection, tenant: &SchemaName) -> Result<(), AdminError> {
-    schema::set_search_path(connection, tenant).await?;
-    sqlx::query(
-        "SELECT o.id, o.creation_timestamp, o.quantity, o.user_id, i.description, i.price
-         FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text LIMIT 0",
-    )
-    .execute(connection)
-    .await
-    .map_err(MigrationError::NotServable)?;
-    Ok(())
+/// Returns a report for each of these tenants, which have all migrations and the given versions. It is a failure if
+/// the service cannot read the tenant.
+///
+/// # Errors
+///
+/// [`AdminError`] if there is no connection.
+pub async fn verify_current(
+    database: &AdminDatabase,
+    tenants: &[(SchemaName, i64)],
+) -> Result<Vec<TenantReport<MigrationOutcome>>, AdminError> {
+    let schemas: Vec<_> = tenants.iter().map(|(schema, _)| schema.clone()).collect();
+    let mut obstacles = servable::check(database, &schemas).await?;
+    let reports = tenants.iter().map(|(schema, version)| TenantReport {
+        tenant: schema.clone(),
+        outcome: MigrationOutcome {
+            upgrade: Some(SchemaUpgrade::from_version(*version)),
+            ..MigrationOutcome::default()
+        },
+        duration: Duration::ZERO,
+        error: obstacles
+            .remove(schema.as_str())
+            .map(|reasons| MigrationError::NotServable { reasons }.into()),
+    });
+    Ok(reports.collect())
+}
+
+/// Verifies that the service can read the tenant.
+async fn verify_servable(
+    database: &AdminDatabase,
+    connection: &mut PgConnection,
+    tenant: &SchemaName,
+) -> Result<(), AdminError> {
+    let tenants = std::slice::from_ref(tenant);
+    let obstacles = servable::check_on(connection, tenants, database.roles().are_on()).await?;
+    match obstacles.into_values().next() {
+        Some(reasons) => Err(MigrationError::NotServable { reasons }.into()),
+        None => Ok(()),
+    }
 }

@@ -11,11 +11,12 @@ use crate::admin::generated_sql::GeneratedSql;
 use crate::admin::runner::TenantJob;
 use crate::tenancy::SchemaName;
 
-/// Sets the scope of the open transaction: `$1` is the search path, `$2` the timeout in milliseconds, `$3` the
-/// role, or NULL for the session's.
+/// Sets the scope of the open transaction: `$1` is the tenant, `$2` the timeout in milliseconds, `$3` is true if
+/// the tenant has a role. Policies apply as for requests.
 const SCOPE: &str = "
     SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident($1) || ', pg_temp', true),
            pg_catalog.set_config('statement_timeout', $2, true),
+           pg_catalog.set_config('row_security', 'on', true),
            CASE WHEN $3 THEN pg_catalog.set_config('role', $1, true) END";
 
 /// A query in the scope of one tenant, in a read-only transaction.

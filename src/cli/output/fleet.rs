@@ -4,14 +4,13 @@ use std::fmt::Arguments;
 
 use serde::Serialize;
 
-use super::outcome::{MigrationFields, OutcomeOutput, step_lines};
+use super::outcome::{OutcomeOutput, step_lines};
 use super::{Progress, eprint_line, print_line};
 use crate::admin::AdminError;
 use crate::admin::migrations::{Hazard, MigrationError, SchemaUpgrade};
 use crate::admin::runner::{RunEvent, TenantReport};
 use crate::cli::report::{count, describe_hazard, escape};
 use crate::error_chain;
-use crate::tenancy::SchemaName;
 
 /// Minimum number of tenants for progress lines in a log.
 const MIN_TENANTS_FOR_PROGRESS: usize = 50;
@@ -81,24 +80,6 @@ impl FleetOutput {
         self.status(format_args!(
             "not all canaries succeeded; no other tenants are started"
         ));
-    }
-
-    /// Counts a tenant that is current.
-    pub(in crate::cli) fn current(&mut self, tenant: &SchemaName, version: i64) {
-        self.unchanged += 1;
-        let fields = MigrationFields {
-            from: Some(version),
-            to: Some(version),
-            kept: None,
-            role_made: false,
-        };
-        self.json_line(&TenantLine {
-            tenant: tenant.as_str(),
-            status: "current",
-            fields,
-            duration_ms: 0,
-            error: None,
-        });
     }
 
     /// Counts tenants that need no work.

@@ -98,7 +98,8 @@ pub(super) fn step_lines(schema: &str, upgrade: &SchemaUpgrade, dry_run: bool) -
     lines.extend(upgrade.steps.iter().map(|step| {
         let (version, description) = (step.version, escape(&step.description));
         if dry_run {
-            return format!("Would apply {version}/{description} to {schema}");
+            let verb = if step.is_repeated { "repeat" } else { "apply" };
+            return format!("Would {verb} {version}/{description} to {schema}");
         }
         let verb = if step.is_repeated { "Repeated" } else { "Applied" };
         let duration = step.duration;

@@ -10,8 +10,10 @@ mod hazards;
 mod history;
 mod instances;
 mod locks;
+mod other_folders;
 mod output;
 mod outside_transaction;
+mod predictions;
 mod rollout;
 mod serving;
 

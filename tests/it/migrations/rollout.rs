@@ -60,22 +60,66 @@ async fn a_failed_canary_stops_the_run() {
 async fn a_canary_that_the_service_cannot_read_stops_the_run() {
     let database = TestDatabase::demo().await;
     let folder = folder_with(&[("tenant/0004_costs.sql", "ALTER TABLE items RENAME price TO cost;")]);
-    let (status, _, errors) = run_with(
-        &database,
-        &folder,
-        &["migrate", "--canary", "client2", "--allow-hazards"],
-    );
+    // In the second run, the canary has all migrations already.
+    for canary in ["client2", "client2", "1%"] {
+        let (status, output, errors) = run_with(
+            &database,
+            &folder,
+            &["migrate", "--canary", canary, "--allow-hazards"],
+        );
+        assert_eq!(status, Some(1), "{output}");
+        let reason = "client2: error: all migrations are applied, but the service cannot read the tenant: \
+                      column items.price is missing";
+        assert!(errors.contains(reason), "{errors}");
+        assert!(
+            errors.contains("not all canaries succeeded; no other tenants are started"),
+            "{errors}"
+        );
+        assert_eq!(
+            database
+                .text("SELECT string_agg(attrelid::regclass::text, ' ') FROM pg_attribute WHERE attname = 'cost'")
+                .await,
+            "client2.items"
+        );
+    }
+    let (status, output, errors) = run_with(&database, &folder, &["migrate", "--dry-run"]);
+    assert_eq!(status, Some(1), "{output}");
+    assert!(errors.contains("1 of 2 tenants failed: client2"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_migration_can_make_a_tenant_servable() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute("ALTER TABLE client1.items DROP description")
+        .await;
+    let (status, output, errors) = run(&database, &["migrate", "--json"]);
     assert_eq!(status, Some(1));
     assert!(
-        errors.contains("client2: error: the migrations were applied, but the service cannot read the tenant\n  because: column i.price does not exist"),
-        "{errors}"
+        output.contains(r#""tenant":"client2","status":"current""#),
+        "{output}"
     );
-    assert_eq!(
-        database
-            .text("SELECT string_agg(attrelid::regclass::text, ' ') FROM pg_attribute WHERE attname = 'cost'")
-            .await,
-        "client2.items"
-    );
+    assert!(errors.contains("column items.description is missing"), "{errors}");
+    let column = "ALTER TABLE items ADD COLUMN IF NOT EXISTS description varchar;";
+    let folder = folder_with(&[("tenant/0004_description.sql", column)]);
+    let (status, output, errors) = run_with(&database, &folder, &["migrate", "--canary", "client1"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""), "{output}");
+}
+
+#[tokio::test]
+async fn a_canary_that_has_drifted_stops_the_run() {
+    let database = old_fleet(3).await;
+    database.execute("ALTER TABLE t2.orders ADD note text").await;
+    let arguments = ["migrate", "--refuse-drift", "--canary"];
+    let (status, _, errors) = run(&database, &[&arguments[..], &["t2"]].concat());
+    assert_eq!(status, Some(1));
+    assert!(errors.contains("no other tenants are started"), "{errors}");
+    assert_eq!(count(&database, NEW).await, 0);
+    // Another tenant that has drifted does not.
+    let (status, _, errors) = run(&database, &[&arguments[..], &["t1"]].concat());
+    assert_eq!(status, Some(1));
+    assert!(errors.contains("error: 1 of 3 tenants failed: t2"), "{errors}");
+    assert_eq!(count(&database, NEW).await, 2);
 }
 
 #[tokio::test]

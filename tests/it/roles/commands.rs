@@ -179,3 +179,34 @@ async fn seed_creates_roles() {
                FROM unnest(ARRAY['t1', 't2', 't3']) t";
     assert_eq!(database.text(can_read).await, "true");
 }
+
+#[tokio::test]
+async fn queries_run_as_the_tenants_role_with_its_policies() {
+    let shops = super::Shops::new("r_queried").await;
+    let (one, other) = (&shops.one, &shops.other);
+    shops
+        .database
+        .execute(format!(
+            "ALTER TABLE {one}.orders ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY first ON {one}.orders TO {one} USING (id = '1')"
+        ))
+        .await;
+    let query = "SELECT count(*) AS orders, current_user::text AS role FROM orders";
+    let (status, output, errors) = run(&shops.database, &["tenants", "query", query, "--json"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    assert_eq!(
+        output,
+        format!(
+            "{{\"tenant\":\"{one}\",\"orders\":1,\"role\":\"{one}\"}}\n\
+             {{\"tenant\":\"{other}\",\"orders\":2,\"role\":\"{other}\"}}\n"
+        )
+    );
+    let foreign = format!("SELECT count(*) FROM {other}.orders");
+    let (status, output, errors) = run(&shops.database, &["tenants", "query", &foreign, "--json"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(output, format!("{{\"tenant\":\"{other}\",\"count\":2}}\n"));
+    assert!(
+        errors.contains(&format!("{one}: error: permission denied for schema {other}")),
+        "{errors}"
+    );
+}

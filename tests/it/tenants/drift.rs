@@ -30,6 +30,10 @@ fn difference(
     json!({ "kind": kind, "object": object, "expected": expected, "found": found, "fix": fix })
 }
 
+fn not_servable(reason: &str) -> Value {
+    difference("service", "orders", "readable".into(), reason.into(), None)
+}
+
 fn missing_index_of_client1() -> Value {
     difference(
         "index",
@@ -237,6 +241,9 @@ async fn differences_that_need_a_decision_have_no_fix() {
             ),
             // It was dropped with its column.
             missing_index_of_client1(),
+            not_servable("column items.description is missing"),
+            not_servable("column items.price is missing"),
+            not_servable("column orders.creation_timestamp is missing"),
         ])
     );
 }
@@ -268,6 +275,11 @@ async fn additional_objects_are_drift_unless_ignored() {
             ),
             extra("table", "\"Odd name\"", "table"),
             extra("table", "cheap", "view"),
+            extra(
+                "sequence",
+                "\"items_Note_seq\"",
+                "integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1 OWNED BY items.\"Note\""
+            ),
         ])
     );
     assert_eq!(json(&database, &["check", "--ignore-extra"]).0, Some(0));

@@ -8,7 +8,9 @@ mod drop;
 mod encodings;
 mod hostile_names;
 mod list;
+mod objects;
 mod query;
+mod servable;
 
 use serde_json::Value;
 

@@ -1,0 +1,183 @@
+//! The servable check: whether PostgreSQL can plan the service's own statements in the scope of each tenant.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "the statements are the service's own; a schema cannot be bound as a parameter"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use futures_util::TryStreamExt;
+use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, raw_sql};
+
+use super::database::AdminDatabase;
+use crate::orders::requirements;
+use crate::tenancy::{DatabaseError, SchemaName};
+use crate::users;
+
+/// Maximum number of tenants per message.
+const MAX_PER_MESSAGE: usize = 50;
+
+/// Maximum number of tenants per connection: a backend caches the definition of each table that it has planned.
+const MAX_PER_CONNECTION: usize = 10 * MAX_PER_MESSAGE;
+
+/// Maximum time to wait for a table that another session has locked.
+const LOCK_TIMEOUT: &str = "2s";
+
+/// The required columns that are missing, by tenant: `$1` are the tenants, `$2` and `$3` the columns.
+const MISSING_COLUMNS: &str = "
+    SELECT DISTINCT t.schema,
+           CASE WHEN c.oid IS NULL THEN r.relation ELSE r.relation || '.' || r.name END,
+           c.oid IS NOT NULL
+    FROM pg_catalog.unnest($1::text[]) AS t (schema)
+    CROSS JOIN unnest($2::text[], $3::text[]) AS r (relation, name)
+    LEFT JOIN pg_catalog.pg_class c ON c.relname = r.relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+         AND c.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = t.schema)
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                      WHERE a.attrelid = c.oid AND a.attname = r.name AND a.attnum > 0 AND NOT a.attisdropped)
+    ORDER BY 1, 2";
+
+/// The reasons why tenants cannot be served, by tenant.
+pub(super) type Obstacles = BTreeMap<String, Vec<String>>;
+
+/// Plans the service's statements for each of `tenants`, which must exist. Returns those that cannot be served.
+///
+/// Each tenant is checked in a read-only transaction with its search path, and with its role if tenants have
+/// roles. EXPLAIN also checks privileges, which PREPARE does not.
+pub(super) async fn check(
+    database: &AdminDatabase,
+    tenants: &[SchemaName],
+) -> Result<Obstacles, DatabaseError> {
+    let mut obstacles = BTreeMap::new();
+    for chunk in tenants.chunks(MAX_PER_CONNECTION) {
+        let mut connection = database.connect().await?;
+        let found = check_on(&mut connection, chunk, database.roles().are_on()).await?;
+        obstacles.extend(found);
+        connection.close().await?;
+    }
+    Ok(obstacles)
+}
+
+/// As [`check`], on a connection.
+pub(super) async fn check_on(
+    connection: &mut PgConnection,
+    tenants: &[SchemaName],
+    with_roles: bool,
+) -> Result<Obstacles, DatabaseError> {
+    if let Err(error) = run(connection, &scoped("", &[users::lookup_statement()])).await {
+        let reason = reason(error.source)?;
+        raw_sql("ROLLBACK").execute(connection).await?;
+        let reasons = vec![format!("public.users: {reason}")];
+        let tenants = tenants.iter().map(|tenant| tenant.as_str().to_owned());
+        return Ok(tenants.map(|tenant| (tenant, reasons.clone())).collect());
+    }
+    let statements = requirements::statements();
+    let mut failed = BTreeMap::new();
+    for mut batch in tenants.chunks(MAX_PER_MESSAGE) {
+        while let Err(error) = run(connection, &message(batch, &statements, with_roles)).await {
+            let transactions = error.completed / commands_per_tenant(&statements, with_roles);
+            let Some((tenant, rest)) = batch.get(transactions..).and_then(<[_]>::split_first) else {
+                return Err(error.source.into());
+            };
+            failed.insert(tenant.as_str().to_owned(), reason(error.source)?);
+            raw_sql("ROLLBACK").execute(&mut *connection).await?;
+            batch = rest;
+        }
+    }
+    describe(connection, failed).await
+}
+
+/// Replaces the reasons of tenants without a required table or column by what is missing.
+async fn describe(
+    connection: &mut PgConnection,
+    failed: BTreeMap<String, String>,
+) -> Result<Obstacles, DatabaseError> {
+    if failed.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let tenants: Vec<_> = failed.keys().map(String::as_str).collect();
+    let columns = requirements::COLUMNS.iter();
+    let (relations, columns): (Vec<_>, Vec<_>) = columns
+        .flat_map(|(relation, columns)| columns.iter().map(move |column| (*relation, *column)))
+        .unzip();
+    let missing: Vec<(String, String, bool)> = sqlx::query_as(MISSING_COLUMNS)
+        .bind(tenants)
+        .bind(relations)
+        .bind(columns)
+        .fetch_all(connection)
+        .await?;
+    let mut obstacles = Obstacles::new();
+    for (tenant, object, is_column) in missing {
+        let kind = if is_column { "column" } else { "table" };
+        let reasons = obstacles.entry(tenant).or_default();
+        reasons.push(format!("{kind} {object} is missing"));
+    }
+    for (tenant, reason) in failed {
+        obstacles.entry(tenant).or_insert_with(|| vec![reason]);
+    }
+    Ok(obstacles)
+}
+
+/// The error that ended a message.
+struct Failure {
+    source: sqlx::Error,
+    /// Number of completed commands before it.
+    completed: usize,
+}
+
+async fn run(connection: &mut PgConnection, message: &str) -> Result<(), Failure> {
+    let mut completed = 0;
+    let mut replies = raw_sql(AssertSqlSafe(message)).fetch_many(connection);
+    loop {
+        match replies.try_next().await {
+            Ok(Some(Either::Left(_))) => completed += 1,
+            Ok(Some(Either::Right(_))) => {}
+            Ok(None) => return Ok(()),
+            Err(source) => return Err(Failure { source, completed }),
+        }
+    }
+}
+
+/// Returns PostgreSQL's message, or the error if the server did not report it or has failed.
+fn reason(error: sqlx::Error) -> Result<String, DatabaseError> {
+    match DatabaseError::from(error) {
+        DatabaseError::SchemaMismatch(sqlx::Error::Database(error))
+        | DatabaseError::TimedOut(sqlx::Error::Database(error))
+        | DatabaseError::InvalidData(sqlx::Error::Database(error))
+        | DatabaseError::Unexpected(sqlx::Error::Database(error)) => Ok(error.message().to_owned()),
+        error => Err(error),
+    }
+}
+
+/// Returns one message with a transaction for each tenant, so that the locks of only one are held at a time.
+fn message(tenants: &[SchemaName], statements: &[String], with_roles: bool) -> String {
+    let mut message = String::new();
+    for tenant in tenants {
+        let name = tenant.quoted();
+        let mut scope = format!("SET LOCAL search_path TO {name}, pg_temp; ");
+        if with_roles {
+            let _ = write!(scope, "SET LOCAL ROLE {name}; ");
+        }
+        message.push_str(&scoped(&scope, statements));
+    }
+    message
+}
+
+/// Returns a transaction that plans `statements` after `scope`, with PostgreSQL's own default for policies.
+fn scoped(scope: &str, statements: &[String]) -> String {
+    let mut message = format!(
+        "BEGIN READ ONLY; SET LOCAL lock_timeout TO '{LOCK_TIMEOUT}'; SET LOCAL row_security TO on; {scope}"
+    );
+    for statement in statements {
+        // Writing to a String cannot fail.
+        let _ = write!(message, "EXPLAIN {statement}; ");
+    }
+    message.push_str("COMMIT; ");
+    message
+}
+
+fn commands_per_tenant(statements: &[String], with_roles: bool) -> usize {
+    // BEGIN, the two settings, the path and COMMIT
+    5 + usize::from(with_roles) + statements.len()
+}
