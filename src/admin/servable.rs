@@ -154,10 +154,9 @@ fn reason(error: sqlx::Error) -> Result<String, DatabaseError> {
 fn message(tenants: &[SchemaName], statements: &[String], with_roles: bool) -> String {
     let mut message = String::new();
     for tenant in tenants {
-        let name = tenant.quoted();
-        let mut scope = format!("SET LOCAL search_path TO {name}, pg_temp; ");
+        let mut scope = format!("SET LOCAL search_path TO {}, pg_temp; ", tenant.quoted());
         if with_roles {
-            let _ = write!(scope, "SET LOCAL ROLE {name}; ");
+            let _ = write!(scope, "SET LOCAL ROLE {}; ", tenant.quoted_role());
         }
         message.push_str(&scoped(&scope, statements));
     }

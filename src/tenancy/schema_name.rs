@@ -92,7 +92,7 @@ impl SchemaName {
 
     /// The name of the tenant's role, for `SET ROLE`. `SET ROLE "none"` would reset the role, even though it
     /// is quoted; no role can have that name, and the empty name fails as a missing role does.
-    pub(super) fn quoted_role(&self) -> String {
+    pub(crate) fn quoted_role(&self) -> String {
         match self.as_str() {
             "none" => "''".to_owned(),
             _ => self.quoted(),
