@@ -53,7 +53,7 @@ pub(super) struct MigrateArguments {
     /// Start no more tenants after this number of failures
     #[arg(long, value_name = "N")]
     max_failures: Option<NonZeroUsize>,
-    /// Report tenants that differ from what their version makes, and do not migrate them
+    /// Report tenants that differ from the schema of their version, and do not migrate them
     #[arg(long)]
     refuse_drift: bool,
     /// Run statements that lose data, or drop or rename what a running version reads
@@ -62,7 +62,7 @@ pub(super) struct MigrateArguments {
     /// Print the pending changes and their hazards without making them
     #[arg(long)]
     dry_run: bool,
-    /// Print a JSON object for each tenant, one a line
+    /// Print a JSON object for each tenant, one per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -128,7 +128,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
             return Err(CommandError::Hazards(destructive));
         }
         let shared = Box::pin(migrations::migrate_shared(&database, rollout.options.retry));
-        output.shared(&unless_stopped(signals, async { Ok(shared.await?) }).await?);
+        output.print_shared(&unless_stopped(signals, async { Ok(shared.await?) }).await?);
         let summary = migrate_tenants(&database, &rollout, plan, &mut output, signals).await?;
         summary.into_result()
     }))
@@ -157,7 +157,7 @@ async fn dry_run(
     hazards: &[Hazard],
     output: &mut FleetOutput,
 ) -> Result<(), CommandError> {
-    output.shared(&migrations::pending_shared(database).await?);
+    output.print_shared(&migrations::pending_shared(database).await?);
     let pending = plan.pending.len();
     let mut summary = RunSummary::new(plan.current.len() + pending, pending);
     for (tenant, version) in &plan.current {
@@ -173,7 +173,7 @@ async fn dry_run(
         output.report(&report);
         summary.add(&report);
     }
-    output.hazards(hazards);
+    output.print_hazards(hazards);
     output.end();
     summary.into_result()
 }

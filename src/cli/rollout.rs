@@ -65,7 +65,7 @@ impl Canaries {
             .partition(|_| chosen.next().unwrap_or_default())
     }
 
-    fn are_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.names.is_empty() && self.percent.is_none()
     }
 }
@@ -78,7 +78,7 @@ pub(super) async fn migrate_embedded(
 ) -> Result<(), CommandError> {
     let rollout = Rollout::default();
     let plan = unless_stopped(signals, async {
-        output.shared(&migrations::migrate_shared(database, rollout.options.retry).await?);
+        output.print_shared(&migrations::migrate_shared(database, rollout.options.retry).await?);
         Ok(migrations::plan(database, &[]).await?)
     })
     .await?;
@@ -114,7 +114,7 @@ pub(super) async fn migrate_tenants(
     let migrate = async |tenants, summary: &mut RunSummary, output: &mut FleetOutput| {
         fleet::run(database, tenants, job.clone(), *options, summary, output, signals).await
     };
-    if !canaries.are_empty() {
+    if !canaries.is_empty() {
         migrate(first, &mut summary, output).await?;
         if summary.has_failures() || summary.left() > others.len() {
             output.canaries_failed();
@@ -127,7 +127,7 @@ pub(super) async fn migrate_tenants(
     Ok(summary)
 }
 
-/// Reports tenants that differ from what their version makes as failed. Returns the others.
+/// Reports tenants that differ from the schema of their version as failed. Returns the others.
 pub(super) async fn refuse_drift(
     database: &AdminDatabase,
     tenants: Vec<PendingTenant>,

@@ -66,7 +66,7 @@ impl TenantJob for MigrateTenant {
     ) -> Result<(), AdminError> {
         self.attempt_schema(database, connection, tenant, lock_timeout, outcome)
             .await?;
-        if database.roles().are_on() {
+        if database.roles().is_enabled() {
             let mut transaction = connection.begin().await?;
             history::enter_schema(&mut transaction, MigratedSchema::Tenant(tenant), lock_timeout).await?;
             outcome.role_updated |= roles::ensure(&mut transaction, tenant, database.roles()).await?;
