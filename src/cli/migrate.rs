@@ -47,7 +47,8 @@ pub(super) struct MigrateArguments {
     /// Adopt schemas that another program created at this version, without comparing them
     #[arg(long, value_name = "VERSION", conflicts_with = "adopt")]
     adopt_at: Option<i64>,
-    /// Migrate this tenant first, or this percentage of all, and the others only if it succeeds; repeatable
+    /// Migrate this tenant, or this percentage of the pending ones, first, and the others only if all of these
+    /// succeed; repeatable
     #[arg(long = "canary", value_name = "NAME|PERCENT%")]
     canaries: Vec<String>,
     /// Start no more tenants after this number of failures

@@ -34,10 +34,9 @@ pub(super) enum TenantsCommand {
     /// Report drift: differences between tenants and what the migrations create
     ///
     /// Each tenant is compared with what the migrations create at the tenant's version: tables, columns,
-    /// types, defaults, NOT NULL, keys, constraints, indexes, and the migration history. Schemas that
-    /// users belong to although they do not exist are reported too. A tenant without users is only a
-    /// remark. If a difference can be removed safely, its SQL is printed. Nothing is changed. The exit
-    /// status is 1 if there is drift.
+    /// types, defaults, NOT NULL, keys, constraints, indexes, and the migration history. A missing schema
+    /// that users belong to is reported too. A tenant without users is only a remark. If a difference can
+    /// be removed safely, its SQL is printed. Nothing is changed. The exit status is 1 if there is drift.
     Check(CheckArguments),
     /// Permanently drop a tenant: its schema with everything in it
     ///
