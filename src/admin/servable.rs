@@ -52,7 +52,7 @@ pub(super) async fn check(
     let mut obstacles = BTreeMap::new();
     for chunk in tenants.chunks(MAX_PER_CONNECTION) {
         let mut connection = database.connect().await?;
-        let found = check_on(&mut connection, chunk, database.roles().are_on()).await?;
+        let found = check_on(&mut connection, chunk, database.roles().is_enabled()).await?;
         obstacles.extend(found);
         connection.close().await?;
     }

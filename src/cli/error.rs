@@ -59,7 +59,7 @@ pub enum CommandError {
         address: String,
     },
     /// A canary is not a tenant.
-    #[error("--canary {0}: there is no such tenant, or --tenant excludes it")]
+    #[error("--canary {0}: the tenant does not exist, or --tenant excludes it")]
     UnknownCanary(String),
     /// Pending migrations contain destructive statements.
     #[error("refusing to run destructive statements:\n  {}\npass --allow-hazards to run them", .0.join("\n  "))]

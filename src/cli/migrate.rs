@@ -44,13 +44,14 @@ pub(super) struct MigrateArguments {
     /// Adopt schemas that another program created at this version, without comparing them
     #[arg(long, value_name = "VERSION", conflicts_with = "adopt")]
     adopt_at: Option<i64>,
-    /// Migrate this tenant first, or this percentage of all, and the others only if it succeeds; repeatable
+    /// Migrate this tenant, or this percentage of the pending ones, first, and the others only if all of these
+    /// succeed; repeatable
     #[arg(long = "canary", value_name = "NAME|PERCENT%")]
     canaries: Vec<String>,
     /// Start no more tenants after this number of failures
     #[arg(long, value_name = "N")]
     max_failures: Option<NonZeroUsize>,
-    /// Report tenants that differ from what their version makes, and do not migrate them
+    /// Report tenants that differ from the schema of their version, and do not migrate them
     #[arg(long)]
     refuse_drift: bool,
     /// Run statements that lose data, or drop or rename what a running version reads
@@ -59,7 +60,7 @@ pub(super) struct MigrateArguments {
     /// Print the pending changes and their hazards without making them
     #[arg(long)]
     dry_run: bool,
-    /// Print a JSON object for each tenant, one a line
+    /// Print a JSON object for each tenant, one per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -125,7 +126,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
             return Err(CommandError::Hazards(destructive));
         }
         let shared = Box::pin(migrations::migrate_shared(&database, rollout.options.retry));
-        output.shared(&unless_stopped(signals, async { Ok(shared.await?) }).await?);
+        output.print_shared(&unless_stopped(signals, async { Ok(shared.await?) }).await?);
         let summary = migrate_tenants(&database, &rollout, plan, &mut output, signals).await?;
         summary.into_result()
     }))
@@ -155,7 +156,7 @@ async fn dry_run(
     output: &mut FleetOutput,
 ) -> Result<(), CommandError> {
     let shared = migrations::pending_shared(database).await?;
-    output.shared(&shared);
+    output.print_shared(&shared);
     migrations::predict_shared(database, &shared).await?;
     let all = plan.current.len() + plan.pending.len();
     let mut summary = RunSummary::new(all, all);
@@ -174,7 +175,7 @@ async fn dry_run(
         output.report(report);
         summary.add(report);
     }
-    output.hazards(hazards);
+    output.print_hazards(hazards);
     output.end();
     summary.into_result()
 }

@@ -28,7 +28,7 @@ pub(super) struct QueryArguments {
     /// Maximum time of the query in each tenant
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = config::parse_duration)]
     timeout: Duration,
-    /// Print a JSON object for each row, one a line
+    /// Print a JSON object for each row, one per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -73,7 +73,7 @@ impl Canaries {
         current.any(|tenant| self.percent.is_some() || self.names.contains(tenant))
     }
 
-    fn are_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.names.is_empty() && self.percent.is_none()
     }
 }
@@ -86,7 +86,7 @@ pub(super) async fn migrate_embedded(
 ) -> Result<(), CommandError> {
     let rollout = Rollout::default();
     let plan = unless_stopped(signals, async {
-        output.shared(&migrations::migrate_shared(database, rollout.options.retry).await?);
+        output.print_shared(&migrations::migrate_shared(database, rollout.options.retry).await?);
         Ok(migrations::plan(database, &[]).await?)
     })
     .await?;
@@ -122,7 +122,7 @@ pub(super) async fn migrate_tenants(
         fleet::run(database, tenants, job.clone(), *options, summary, output, signals).await
     };
     let is_left = |name| first.contains(name) || plan.current.iter().any(|(current, _)| current == name);
-    let may_continue = if canaries.are_empty() {
+    let may_continue = if canaries.is_empty() {
         true
     } else if canaries.include_any(&unservable) || !canaries.names.iter().all(is_left) {
         false
@@ -158,7 +158,7 @@ pub(super) async fn report_current(
     Ok(unservable)
 }
 
-/// Reports tenants that differ from what their version makes as failed. Returns the others.
+/// Reports tenants that differ from the schema of their version as failed. Returns the others.
 pub(super) async fn refuse_drift(
     database: &AdminDatabase,
     tenants: Vec<PendingTenant>,

@@ -34,11 +34,10 @@ pub(super) enum TenantsCommand {
     ///
     /// Each tenant is compared with what the migrations create at the tenant's version: tables, columns,
     /// types, defaults, NOT NULL, keys, constraints, indexes, functions, triggers, sequences, policies, and
-    /// the migration history; if tenants have roles, also grants and owners. The service's own
-    /// statements are planned for each tenant, and what they lack is reported. Schemas that users belong
-    /// to although they do not exist are reported too. A tenant without users is only a remark. If a
-    /// difference can be removed safely, its SQL is printed. Nothing is changed. The exit status is 1 if
-    /// there is drift.
+    /// the migration history; if tenants have roles, also grants and owners. The service's own statements
+    /// are planned for each tenant, and what they lack is reported. A missing schema that users belong to is
+    /// reported too. A tenant without users is only a remark. If a difference can be removed safely, its SQL
+    /// is printed. Nothing is changed. The exit status is 1 if there is drift.
     Check(CheckArguments),
     /// Permanently drop a tenant: its schema with everything in it
     ///

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
 #[command(next_help_heading = "Roles")]
 pub struct RoleSettings {
-    /// Reads each tenant as the role named like its schema, which can read only this tenant
+    /// Read each tenant as the role named like its schema, which can read only this tenant
     #[arg(long, env = "TENANT_ROLES", value_name = "MODE", value_enum, default_value_t)]
     pub tenant_roles: TenantRoles,
 
@@ -19,7 +19,7 @@ pub struct RoleSettings {
 impl RoleSettings {
     /// Enables tenant roles, which are granted to `service_role` if it is given.
     #[must_use]
-    pub fn on(service_role: Option<&str>) -> Self {
+    pub fn with_tenant_roles(service_role: Option<&str>) -> Self {
         Self {
             tenant_roles: TenantRoles::On,
             service_role: service_role.map(str::to_owned),
@@ -28,7 +28,7 @@ impl RoleSettings {
 
     /// Returns true if tenants have roles.
     #[must_use]
-    pub fn are_on(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.tenant_roles == TenantRoles::On
     }
 

@@ -23,11 +23,11 @@ pub(super) async fn open(options: PgConnectOptions) -> Result<PgConnection, sqlx
     let other_mode = match options.get_ssl_mode() {
         PgSslMode::Prefer if is_tls_failure(&error) || is_refused(&error) => PgSslMode::Disable,
         PgSslMode::Allow if is_refused(&error) => PgSslMode::Require,
-        _ => return Err(explained(error)),
+        _ => return Err(add_hint(error)),
     };
     match options.ssl_mode(other_mode).connect().await {
-        Err(second_error) if is_refused(&second_error) => Err(explained(error)),
-        Err(second_error) => Err(explained(second_error)),
+        Err(second_error) if is_refused(&second_error) => Err(add_hint(error)),
+        Err(second_error) => Err(add_hint(second_error)),
         Ok(connection) => Ok(connection),
     }
 }
@@ -50,7 +50,7 @@ fn rustls_error(error: &sqlx::Error) -> Option<&rustls::Error> {
 }
 
 /// Adds a hint to the errors of certificates that libpq accepts, or that people create by mistake.
-fn explained(error: sqlx::Error) -> sqlx::Error {
+fn add_hint(error: sqlx::Error) -> sqlx::Error {
     match rustls_error(&error).and_then(hint) {
         Some(hint) => sqlx::Error::Tls(Box::new(RefusedCertificate { hint, error })),
         None => error,

@@ -63,7 +63,7 @@ pub enum DataDirError {
         account: String,
     },
     /// An operation on the folder failed.
-    #[error("failed to use {}", path.display())]
+    #[error("failed to access {}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,

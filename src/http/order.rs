@@ -25,7 +25,7 @@ use crate::users::UserDirectory;
         ("id" = String, Path, description = "The user's id: opaque text", min_length = 1, example = "1"),
         ("order_id" = String, Path, description = "The order's id: opaque text", min_length = 1, example = "1"),
         ("x-request-id" = Option<String>, Header, nullable = false,
-            description = "An id for this request, of 1 to 128 letters, digits and `-_.:`. Another is replaced"),
+            description = "Id of this request: 1 to 128 letters, digits and `-_.:`. Any other value is replaced"),
     ),
     security((), ("bearer" = [])),
     responses((status = 200, description = "The order", body = OrderLine), OrderProblems),

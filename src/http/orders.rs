@@ -28,13 +28,13 @@ use crate::users::UserDirectory;
         ("id" = String, Path, description = "The user's id: opaque text", min_length = 1, example = "1"),
         PageParameters,
         ("x-request-id" = Option<String>, Header, nullable = false,
-            description = "An id for this request, of 1 to 128 letters, digits and `-_.:`. Another is replaced"),
+            description = "Id of this request: 1 to 128 letters, digits and `-_.:`. Any other value is replaced"),
     ),
     security((), ("bearer" = [])),
     responses(
         (
             status = 200, description = "A page of orders", body = OrdersPage,
-            headers(("Link" = String, description = "Where the next page is, if there is one: `rel=\"next\"` (RFC 8288)")),
+            headers(("Link" = String, description = "URL of the next page, if there is one: `rel=\"next\"` (RFC 8288)")),
             example = json!({
                 "user": { "id": "1", "name": "rich_dude", "organization_id": "client1" },
                 "orders": [{

@@ -49,7 +49,7 @@ const fn define(status: StatusCode, title: &'static str, detail: &'static str) -
 }
 
 impl Definition {
-    const fn retryable(mut self) -> Self {
+    const fn with_retry_after(mut self) -> Self {
         self.is_retryable = true;
         self
     }
@@ -99,7 +99,7 @@ impl ProblemType {
                 "The service is handling the maximum number of concurrent requests of the user's \
                  organization. Try again shortly.",
             )
-            .retryable(),
+            .with_retry_after(),
             Self::TenantUnavailable => define(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Tenant unavailable",
@@ -110,19 +110,19 @@ impl ProblemType {
                 "Database unavailable",
                 "The database is not available. Try again shortly.",
             )
-            .retryable(),
+            .with_retry_after(),
             Self::AuthenticationUnavailable => define(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Authentication unavailable",
                 "The keys that verify tokens are not available yet. Try again shortly.",
             )
-            .retryable(),
+            .with_retry_after(),
             Self::Overloaded => define(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many concurrent requests",
                 "The service is handling its maximum number of concurrent requests. Try again shortly.",
             )
-            .retryable(),
+            .with_retry_after(),
             Self::Timeout => define(
                 StatusCode::GATEWAY_TIMEOUT,
                 "Timeout",

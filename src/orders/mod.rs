@@ -88,7 +88,7 @@ pub enum OrdersError {
     #[error("the order does not exist")]
     OrderNotFound,
     /// The cursor has a character that the database's encoding lacks.
-    #[error("the cursor is not one of this database")]
+    #[error("the cursor is not valid for this database")]
     Cursor(#[source] DatabaseError),
     /// The tenant's data cannot be represented exactly.
     #[error("failed to represent the orders of tenant {tenant:?}")]
@@ -110,7 +110,7 @@ pub enum InvalidTenantData {
     #[error(transparent)]
     Timestamp(#[from] InvalidTimestamp),
     /// An order or an item occurs more than once, or an item differs from the order's only in upper and lower case.
-    #[error("an order or its item is ambiguous")]
+    #[error("an order or an item exists more than once")]
     Ambiguous,
     /// A text is not valid in its encoding.
     #[error("a value is not valid text")]

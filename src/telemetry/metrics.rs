@@ -12,7 +12,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::snapshot::{Snapshot, valid};
+use super::snapshot::{Snapshot, expect_valid};
 use super::top_tenants::TopTenants;
 use crate::config::MetricsSettings;
 use crate::tenancy::{RequestTimings, Step};
@@ -79,9 +79,9 @@ impl Metrics {
             users,
             tenants: Arc::clone(&tenants),
         };
-        valid(registry.register(Box::new(snapshot)));
+        expect_valid(registry.register(Box::new(snapshot)));
         #[cfg(target_os = "linux")]
-        valid(registry.register(Box::new(ProcessCollector::for_self())));
+        expect_valid(registry.register(Box::new(ProcessCollector::for_self())));
         let build_info = Opts::new("tenant_orders_build_info", "Version of the running program.");
         let build_info = build_info.const_label("version", env!("CARGO_PKG_VERSION"));
         register(&registry, IntGauge::with_opts(build_info)).set(1);
@@ -192,7 +192,7 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 fn register<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
-    let metric = valid(metric);
-    valid(registry.register(Box::new(metric.clone())));
+    let metric = expect_valid(metric);
+    expect_valid(registry.register(Box::new(metric.clone())));
     metric
 }

@@ -77,7 +77,7 @@ fn pool(status: PoolStatus) -> Vec<MetricFamily> {
 }
 
 fn tenant_cache(counts: TenantCacheCounts) -> Vec<MetricFamily> {
-    let lookups = valid(IntCounterVec::new(
+    let lookups = expect_valid(IntCounterVec::new(
         Opts::new(
             "tenant_orders_tenant_cache_lookups_total",
             "Lookups in the tenant cache, by result (hit or miss).",
@@ -95,7 +95,7 @@ fn tenant_cache(counts: TenantCacheCounts) -> Vec<MetricFamily> {
 }
 
 fn tenants_by_name(counts: &[(&str, TenantCounts)]) -> Vec<MetricFamily> {
-    let counters = |name, help| valid(IntCounterVec::new(Opts::new(name, help), &["tenant"]));
+    let counters = |name, help| expect_valid(IntCounterVec::new(Opts::new(name, help), &["tenant"]));
     let requests = counters(
         "tenant_orders_tenant_requests_total",
         "Requests for orders, for each of the busiest tenants and for all other tenants together.",
@@ -104,7 +104,7 @@ fn tenants_by_name(counts: &[(&str, TenantCounts)]) -> Vec<MetricFamily> {
         "tenant_orders_tenant_failures_total",
         "Requests for orders with a status of 500 or more.",
     );
-    let database_time = valid(CounterVec::new(
+    let database_time = expect_valid(CounterVec::new(
         Opts::new(
             "tenant_orders_tenant_database_seconds_total",
             "Time that requests for orders spent in the database, including the wait for a connection.",
@@ -122,13 +122,13 @@ fn tenants_by_name(counts: &[(&str, TenantCounts)]) -> Vec<MetricFamily> {
 }
 
 fn gauge(name: &str, help: &str, value: impl TryInto<i64>) -> Vec<MetricFamily> {
-    let gauge = valid(IntGauge::new(name, help));
+    let gauge = expect_valid(IntGauge::new(name, help));
     gauge.set(value.try_into().unwrap_or(i64::MAX));
     gauge.collect()
 }
 
 fn counter(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
-    let counter = valid(IntCounter::new(name, help));
+    let counter = expect_valid(IntCounter::new(name, help));
     counter.inc_by(value);
     counter.collect()
 }
@@ -138,6 +138,6 @@ fn counter(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
     clippy::expect_used,
     reason = "names and labels are constants: a wrong one fails at startup and in every test"
 )]
-pub(super) fn valid<T>(result: prometheus::Result<T>) -> T {
+pub(super) fn expect_valid<T>(result: prometheus::Result<T>) -> T {
     result.expect("the metric has a valid and unused name")
 }

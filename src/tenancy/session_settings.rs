@@ -46,7 +46,7 @@ impl SessionSettings {
         Self {
             pooler: settings.database_pooler,
             statement_timeout: settings.statement_timeout,
-            has_roles: settings.roles.are_on(),
+            has_roles: settings.roles.is_enabled(),
             of_each_message,
             is_citus: false,
         }

@@ -1,5 +1,6 @@
 //! The users of all tenants, and the way from a user to the tables of their tenant.
 
+mod error;
 mod tenant_cache;
 
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use utoipa::ToSchema;
 use crate::config::{DatabaseUrl, PoolSettings};
 use crate::connect::InvalidDatabaseUrl;
 use crate::tenancy::{
-    Database, DatabaseError, IdComparison, InvalidSchemaName, MessageError, Query, RequestTimings,
-    SchemaName, Statement, TenantQuery, Value, select_id_type,
+    Database, DatabaseError, IdComparison, MessageError, Query, RequestTimings, SchemaName, Statement,
+    TenantQuery, Value, select_id_type,
 };
+pub use error::UserError;
 use tenant_cache::TenantCache;
 pub use tenant_cache::TenantCacheCounts;
 
@@ -75,37 +77,6 @@ pub struct User {
     /// The name of the tenant's schema.
     #[schema(example = "client1")]
     pub organization_id: String,
-}
-
-/// The reason why a user's tenant could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum UserError {
-    /// No user has this id.
-    #[error("the user does not exist")]
-    NotFound,
-    /// The caller may read only one organization, which the user does not belong to.
-    #[error("the user does not belong to the caller's organization")]
-    OutsideOrganization,
-    /// The user belongs to several organizations, and the caller does not say which one to read.
-    #[error("the user belongs to several organizations, and the request names none")]
-    SeveralOrganizations,
-    /// Reading `public.users` failed.
-    #[error("failed to look up the user")]
-    Lookup(#[source] DatabaseError),
-    /// The user's `organization_id` is not the name of a tenant.
-    #[error("the user's organization_id is not the name of a tenant")]
-    InvalidTenantName(#[from] InvalidSchemaName),
-    /// Reading the tenant's tables failed.
-    #[error("failed to read tenant {tenant:?}")]
-    Tenant {
-        /// The tenant's name, for the log.
-        tenant: String,
-        /// The error.
-        source: DatabaseError,
-    },
-    /// Each lookup found another tenant.
-    #[error("the user's tenant kept changing during the request")]
-    TenantChanged,
 }
 
 /// An organization that the user belongs to.

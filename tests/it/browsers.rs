@@ -9,9 +9,8 @@ use nix::sys::signal::Signal;
 use tenant_orders::authentication::Authenticator;
 use tenant_orders::config::{AllowedOrigins, AuthenticationSettings, CorsSettings};
 
-use crate::load::wait_until;
 use crate::support::client::{self, Connection};
-use crate::support::{Answer, Service, ServiceProcess, TestDatabase, finished};
+use crate::support::{Answer, Service, ServiceProcess, TestDatabase, finished, wait_until};
 
 const PATH: &str = "/users/1/orders";
 const SHOP: &str = "https://shop.example.com";
@@ -188,7 +187,7 @@ async fn timeouts_and_refused_connections_are_readable() {
     lock.release().await;
 
     let mut only = Connection::open(&url).await.unwrap();
-    wait_until("the only connection", async || {
+    wait_until("the connection is the only one", async || {
         let is_served = matches!(only.get(PATH).await, Ok(answer) if answer.status == 200);
         if !is_served {
             only = Connection::open(&url).await.unwrap();

@@ -218,7 +218,7 @@ async fn names_that_differ_only_in_case_are_different_tenants() {
 }
 
 #[tokio::test]
-async fn orders_of_an_id_that_is_equal_only_by_its_collation_are_not_returned() {
+async fn orders_of_an_id_equal_only_by_collation_are_not_returned() {
     let database = TestDatabase::existing().await;
     database
         .execute(

@@ -7,8 +7,9 @@ use sqlx::{Connection, Executor, PgConnection};
 use tenant_orders::config::{DatabaseUrl, PoolSettings, Pooler};
 use tenant_orders::users::UserDirectory;
 
-use crate::problems::assert_statements_time_out;
-use crate::support::{PgBouncer, Service, ServiceProcess, TestDatabase, client, finished};
+use crate::support::{
+    PgBouncer, Service, ServiceProcess, TestDatabase, assert_statements_time_out, client, finished,
+};
 
 /// PgBouncer configuration that accepts the startup parameters of a direct connection.
 const ACCEPT_STARTUP_PARAMETERS: &str = "ignore_startup_parameters = extra_float_digits, options";

@@ -117,7 +117,7 @@ async fn restore(
     execute(transaction, keys, is_citus)
         .await
         .map_err(ArchiveError::Keys)?;
-    if role_settings.are_on() {
+    if role_settings.is_enabled() {
         roles::ensure(transaction, tenant, role_settings).await?;
     }
     let not_granted = grants::restore_grants(transaction, tenant, &manifest).await?;

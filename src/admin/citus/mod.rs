@@ -49,7 +49,7 @@ pub enum CitusError {
     #[error("the tenant is already on this node")]
     SameNode,
     /// Citus rejected the statement.
-    #[error("Citus rejected it{}", detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default())]
+    #[error("Citus rejected the operation{}", detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default())]
     Rejected {
         /// DETAIL of Citus's error message.
         detail: Option<String>,

@@ -101,7 +101,7 @@ async fn check_tenants(
     add_obstacles(database, tenants, &mut checked).await?;
     let is_selected = |difference: &Difference| match kinds {
         Some(kinds) => kinds.contains(&difference.kind),
-        None => !difference.kind.is_access() || database.roles().are_on(),
+        None => !difference.kind.is_access() || database.roles().is_enabled(),
     };
     for tenant in &mut checked {
         tenant.differences.retain(is_selected);

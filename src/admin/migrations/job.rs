@@ -67,7 +67,7 @@ impl TenantJob for MigrateTenant {
     ) -> Result<(), AdminError> {
         self.attempt_schema(database, connection, tenant, lock_timeout, outcome)
             .await?;
-        if database.roles().are_on() {
+        if database.roles().is_enabled() {
             let mut transaction = connection.begin().await?;
             history::enter_schema(&mut transaction, MigratedSchema::Tenant(tenant), lock_timeout).await?;
             outcome.role_updated |= roles::ensure(&mut transaction, tenant, database.roles()).await?;
@@ -145,7 +145,7 @@ async fn verify_servable(
     tenant: &SchemaName,
 ) -> Result<(), AdminError> {
     let tenants = std::slice::from_ref(tenant);
-    let obstacles = servable::check_on(connection, tenants, database.roles().are_on()).await?;
+    let obstacles = servable::check_on(connection, tenants, database.roles().is_enabled()).await?;
     match obstacles.into_values().next() {
         Some(reasons) => Err(MigrationError::NotServable { reasons }.into()),
         None => Ok(()),

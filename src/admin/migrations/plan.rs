@@ -58,7 +58,7 @@ async fn shortcomings(
     database: &AdminDatabase,
     tenants: &[TenantEntry],
 ) -> Result<HashMap<String, Shortcoming>, AdminError> {
-    if !database.roles().are_on() {
+    if !database.roles().is_enabled() {
         return Ok(HashMap::new());
     }
     let names: Vec<_> = tenants.iter().map(|tenant| tenant.schema.as_str()).collect();

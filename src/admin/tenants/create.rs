@@ -46,7 +46,7 @@ pub async fn create_if_missing(database: &AdminDatabase, schema: &SchemaName) ->
         citus::create_schema(&mut transaction, schema).await?;
         apply_to_new_schema(&mut transaction, &database.migrations().tenant, schema).await?;
     }
-    if database.roles().are_on() {
+    if database.roles().is_enabled() {
         roles::ensure(&mut transaction, schema, database.roles()).await?;
     }
     transaction.commit().await?;

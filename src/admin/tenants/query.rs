@@ -71,7 +71,7 @@ impl TenantJob for QueryTenant {
         sqlx::query(SCOPE)
             .bind(tenant.as_str())
             .bind(self.timeout.as_millis().to_string())
-            .bind(database.roles().are_on())
+            .bind(database.roles().is_enabled())
             .execute(&mut *transaction)
             .await?;
         // The extended protocol accepts one statement only, so none can follow that ends the transaction.

@@ -62,14 +62,14 @@ impl FleetOutput {
     }
 
     /// Prints the migrations of the shared schema.
-    pub(in crate::cli) fn shared(&self, upgrade: &SchemaUpgrade) {
+    pub(in crate::cli) fn print_shared(&self, upgrade: &SchemaUpgrade) {
         for line in step_lines("public", upgrade, self.dry_run) {
             self.line(format_args!("{line}"));
         }
     }
 
     /// Prints the hazards of the pending migrations.
-    pub(in crate::cli) fn hazards(&self, hazards: &[Hazard]) {
+    pub(in crate::cli) fn print_hazards(&self, hazards: &[Hazard]) {
         for hazard in hazards {
             self.line(format_args!("hazard: {}", describe_hazard(hazard)));
         }
@@ -173,12 +173,12 @@ impl FleetOutput {
         if self.json {
             self.status(line);
         } else {
-            self.beside_progress(|| print_line(line));
+            self.suspend_progress(|| print_line(line));
         }
     }
 
     fn status(&self, line: Arguments<'_>) {
-        self.beside_progress(|| eprint_line(line));
+        self.suspend_progress(|| eprint_line(line));
     }
 
     fn json_line<F: Serialize>(&self, line: &TenantLine<'_, F>) {
@@ -187,11 +187,11 @@ impl FleetOutput {
         }
         // Strings and numbers always serialize.
         if let Ok(line) = serde_json::to_string(line) {
-            self.beside_progress(|| print_line(format_args!("{line}")));
+            self.suspend_progress(|| print_line(format_args!("{line}")));
         }
     }
 
-    fn beside_progress(&self, write: impl FnOnce()) {
+    fn suspend_progress(&self, write: impl FnOnce()) {
         match &self.progress {
             Some(progress) => progress.suspend(write),
             None => write(),

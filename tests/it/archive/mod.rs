@@ -2,7 +2,8 @@
 
 mod by_hand;
 mod command;
-mod refusals;
+mod export_refusals;
+mod import_refusals;
 mod round_trip;
 mod snapshot;
 

@@ -14,7 +14,7 @@ async fn rich() -> TestDatabase {
 }
 
 #[tokio::test]
-async fn import_restores_what_pg_dump_and_the_service_see() {
+async fn import_restores_the_output_of_pg_dump_and_the_service() {
     let database = rich().await;
     let service = Service::over(&database);
     let responses = async || {
@@ -236,35 +236,6 @@ async fn import_restores_grants_and_reports_missing_roles() {
         contents.left_out.last().unwrap(),
         "USAGE on schema archive_owner for role archive_owner, which does not exist"
     );
-}
-
-#[tokio::test]
-async fn rows_larger_than_a_file_are_restored() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "INSERT INTO client1.items (id, description)
-             SELECT 'i' || n, repeat(chr(9) || n, 1000) FROM generate_series(1, 2000) n;
-             INSERT INTO client1.items (id, description) VALUES ('wide', repeat(E'\\\\\\n', 10000000))",
-        )
-        .await;
-    let digest = "SELECT md5(string_agg(md5(i::text), '' ORDER BY id)) FROM client1.items i";
-    let before = database.text(digest).await;
-    let (_, file) = export(&database, "client1").await.unwrap();
-    let items = files(&file)
-        .into_iter()
-        .filter(|(path, _)| path.starts_with("tables/2-items/"));
-    let (paths, contents): (Vec<_>, Vec<_>) = items.unzip();
-    assert!(paths.len() >= 3, "{paths:?}");
-    assert!(paths.is_sorted());
-    assert!(
-        contents.iter().all(|content| content.ends_with(b"\n")),
-        "every file ends with a complete row"
-    );
-    drop(contents);
-    forget(&database, "client1").await;
-    import(&database, &file).await.unwrap();
-    assert_eq!(database.text(digest).await, before);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! An archive holds one snapshot, whatever other sessions do meanwhile.
+//! An archive holds one snapshot, also of large tables and while other sessions write.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tenant_orders::admin::archive::{self, ArchiveContents, ArchiveError};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
-use super::{admin_database, export, forget, import, name};
+use super::{admin_database, export, files, forget, import, name};
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
 /// An export that advances only while its output is read.
@@ -149,4 +149,33 @@ async fn export_detects_a_table_created_while_locking() {
         matches!(exported, Err(ArchiveError::TablesChanged)),
         "{exported:?}"
     );
+}
+
+#[tokio::test]
+async fn rows_larger_than_a_file_are_restored() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute(
+            "INSERT INTO client1.items (id, description)
+             SELECT 'i' || n, repeat(chr(9) || n, 1000) FROM generate_series(1, 2000) n;
+             INSERT INTO client1.items (id, description) VALUES ('wide', repeat(E'\\\\\\n', 10000000))",
+        )
+        .await;
+    let digest = "SELECT md5(string_agg(md5(i::text), '' ORDER BY id)) FROM client1.items i";
+    let before = database.text(digest).await;
+    let (_, file) = export(&database, "client1").await.unwrap();
+    let items = files(&file)
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("tables/2-items/"));
+    let (paths, contents): (Vec<_>, Vec<_>) = items.unzip();
+    assert!(paths.len() >= 3, "{paths:?}");
+    assert!(paths.is_sorted());
+    assert!(
+        contents.iter().all(|content| content.ends_with(b"\n")),
+        "every file ends with a complete row"
+    );
+    drop(contents);
+    forget(&database, "client1").await;
+    import(&database, &file).await.unwrap();
+    assert_eq!(database.text(digest).await, before);
 }

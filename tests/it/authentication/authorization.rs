@@ -6,8 +6,7 @@ use tenant_orders::config::AuthenticationSettings;
 
 use super::signer::claims;
 use super::{Guarded, INSUFFICIENT_SCOPE, unreachable_database};
-use crate::problems::snapshot;
-use crate::support::{Answer, TestDatabase};
+use crate::support::{Answer, TestDatabase, snapshot};
 
 impl Guarded {
     async fn get_with(&self, path: &str, extra_claims: Value) -> Answer {

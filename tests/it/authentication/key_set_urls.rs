@@ -11,8 +11,7 @@ use tokio::time::{advance, pause, resume};
 use super::issuer::Issuer;
 use super::signer::{Signer, claims};
 use super::{keys, request, unreachable_database};
-use crate::load::wait_until;
-use crate::support::{Service, ServiceProcess, TestDatabase, client, finished};
+use crate::support::{Service, ServiceProcess, TestDatabase, client, finished, wait_until};
 
 /// A little more than the minimum time between two fetches for unknown key ids.
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(61);

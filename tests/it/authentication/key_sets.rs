@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::keys::{open, verifies};
 use super::signer::{Signer, claims};
 use super::{replace, request};
-use crate::load::wait_until;
-use crate::support::{ServiceProcess, TestDatabase, client};
+use crate::support::{ServiceProcess, TestDatabase, client, wait_until};
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
@@ -185,7 +184,7 @@ async fn skipped_members_are_logged_at_start_and_after_a_rotation() {
     );
     let url = service.url() + "/users/1/orders";
     replace(&path, &set(&new, "second"));
-    wait_until("the new key", async || {
+    wait_until("the new key is accepted", async || {
         let token = new.token(&claims(&json!({})));
         let answer = client::send(request(&url, &format!("Bearer {token}"))).await;
         answer.unwrap().status == 200

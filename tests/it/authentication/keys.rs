@@ -10,8 +10,7 @@ use tenant_orders::config::AuthenticationSettings;
 
 use super::signer::{Signer, claims};
 use super::{Guarded, replace, request};
-use crate::load::wait_until;
-use crate::support::{ServiceProcess, TestDatabase, client, finished, is_ci};
+use crate::support::{ServiceProcess, TestDatabase, client, finished, is_ci, wait_until};
 
 pub(super) async fn open(content: &str) -> Result<Option<Authenticator>, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -160,7 +159,10 @@ async fn keys_are_rotated_without_a_restart() {
         client::send(request).await.unwrap().status.as_u16()
     };
     let becomes = async |signer: &Signer, expected: u16| {
-        wait_until("the new keys", async || status(signer).await == expected).await;
+        wait_until("the new keys are in use", async || {
+            status(signer).await == expected
+        })
+        .await;
     };
     assert_eq!((status(&old).await, status(&new).await), (200, 401));
     replace(&path, &(old.public_pem() + &new.public_pem()));
@@ -187,7 +189,7 @@ async fn accepted_token_is_refused_after_its_expiry() {
     let token = guarded
         .signer
         .token(&claims(&json!({ "exp": super::signer::seconds_from_now(-57) })));
-    wait_until("the expiry", async || {
+    wait_until("the token has expired", async || {
         let status = guarded.get_orders(&token).await.status.as_u16();
         assert!([200, 401].contains(&status), "{status}");
         status == 401

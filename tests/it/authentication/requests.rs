@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::signer::claims;
 use super::{Guarded, INVALID_REQUEST, SECRET, TOKEN_REQUIRED, request, unreachable_database};
-use crate::problems::snapshot;
 use crate::support::client::Connection;
-use crate::support::{ServiceProcess, TestDatabase};
+use crate::support::{ServiceProcess, TestDatabase, snapshot};
 
 const PATH: &str = "/users/1/orders";
 

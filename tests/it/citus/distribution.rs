@@ -79,8 +79,8 @@ async fn distribute_reports_tenants_that_citus_rejects() {
     let (status, output, errors) = citus.run(&["tenants", "distribute"]);
     assert_eq!(status, Some(1), "{output}{errors}");
     for message in [
-        "client1: error: Citus rejected it",
-        "client3: error: Citus rejected it",
+        "client1: error: Citus rejected the operation",
+        "client3: error: Citus rejected the operation",
         "foreign keys from distributed schemas can only point to",
         "error: 2 of 3 tenants failed: client1, client3",
     ] {

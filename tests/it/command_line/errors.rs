@@ -104,7 +104,7 @@ async fn command_prints_the_details_of_a_postgresql_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_has_the_details_of_a_postgresql_error_and_the_response_has_not() {
+async fn only_the_log_has_the_details_of_a_postgresql_error() {
     let database = TestDatabase::demo().await;
     database
         .execute(

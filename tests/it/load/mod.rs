@@ -11,7 +11,6 @@ use crate::support::{Answer, ServiceProcess, TestDatabase};
 
 /// Interval of polling.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 
 const LARGE_REQUEST: &str = "GET /users/1/orders?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -39,17 +38,6 @@ async fn database_with_a_large_response() -> TestDatabase {
         )
         .await;
     database
-}
-
-/// Polls until `is_done` returns true.
-pub(crate) async fn wait_until(what: &str, mut is_done: impl AsyncFnMut() -> bool) {
-    tokio::time::timeout(WAIT_TIMEOUT, async {
-        while !is_done().await {
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-    })
-    .await
-    .unwrap_or_else(|_| panic!("timed out waiting for {what}"));
 }
 
 /// Asserts that a new client is served.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
 
-use super::{assert_serves, is_served, service, wait_until};
+use super::{assert_serves, is_served, service};
 use crate::support::client::Connection;
-use crate::support::{ServiceProcess, TestDatabase};
+use crate::support::{ServiceProcess, TestDatabase, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_beyond_the_limit_get_503() {
@@ -35,7 +35,7 @@ async fn clients_beyond_the_limit_get_503() {
     // Connected clients are served.
     assert_eq!(idle[0].get("/users/2/orders").await.unwrap().status, 200);
     drop(idle);
-    wait_until("a free connection", async || {
+    wait_until("a connection is free", async || {
         let mut connection = Connection::open(&url).await.unwrap();
         connection.get("/users/2/orders").await.unwrap().status == 200
     })
@@ -56,7 +56,7 @@ async fn refused_connections_are_limited() {
         assert!(service.open_files() <= before + 1 + 256 + 8);
     }
     drop(connections);
-    wait_until("a free connection", async || {
+    wait_until("a connection is free", async || {
         let mut connection = Connection::open(&url).await.unwrap();
         connection
             .get("/users/2/orders")
@@ -138,7 +138,7 @@ async fn overload_gets_503_and_does_not_grow_memory() {
         });
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    wait_until("many responses of either kind", async || {
+    wait_until("clients have many responses of either kind", async || {
         served.load(Ordering::Relaxed) > 100 && refused.load(Ordering::Relaxed) > 1000
     })
     .await;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
 
-use super::{LARGE_REQUEST, database_with_a_large_response, is_served, service, wait_until};
-use crate::support::TestDatabase;
+use super::{LARGE_REQUEST, database_with_a_large_response, is_served, service};
 use crate::support::client::Connection;
+use crate::support::{TestDatabase, wait_until};
 
 /// Outcomes of the clients' requests during a shutdown.
 #[derive(Default)]
@@ -82,7 +82,10 @@ async fn shutdown_under_load_completes_every_request() {
         for _ in 0..10 {
             clients.spawn(send_on_new_connections(url.clone(), outcomes.clone()));
         }
-        wait_until("load", async || outcomes.responses.load(Ordering::Relaxed) > 1000).await;
+        wait_until("clients have many responses", async || {
+            outcomes.responses.load(Ordering::Relaxed) > 1000
+        })
+        .await;
         service.signal(Signal::SIGTERM);
         while let Some(client) = clients.join_next().await {
             client.unwrap();

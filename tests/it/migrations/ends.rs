@@ -84,10 +84,10 @@ async fn a_signal_finishes_the_tenants_in_progress() {
     migration.line_with("stopping after the tenants in progress");
     lock.release().await;
     assert_eq!(migration.wait().code(), Some(1));
-    let told = migration.read_to_end();
+    let errors = migration.read_to_end();
     assert!(
-        told.contains("error: 5 of 6 tenants were not processed; completed work is kept"),
-        "{told}"
+        errors.contains("error: 5 of 6 tenants were not processed; completed work is kept"),
+        "{errors}"
     );
     assert_eq!(states(&database).await["t1"], NEW);
     assert_eq!(count(&database, OLD).await, 5);
@@ -105,8 +105,8 @@ async fn a_second_signal_cancels_the_tenants_in_progress() {
     migration.line_with("send another signal to cancel them");
     migration.signal(Signal::SIGINT);
     assert_eq!(migration.wait().code(), Some(1));
-    let told = migration.read_to_end();
-    assert!(told.contains("3 of 3 tenants were not processed"), "{told}");
+    let errors = migration.read_to_end();
+    assert!(errors.contains("3 of 3 tenants were not processed"), "{errors}");
     lock.release().await;
     assert_eq!(count(&database, OLD).await, 3);
     assert_eq!(run(&database, &["migrate"]).0, Some(0));
@@ -137,8 +137,8 @@ async fn a_signal_ends_waits_and_retry_delays() {
     migration.line_with("t1: waiting for another session that changes this tenant");
     migration.signal(Signal::SIGTERM);
     assert_eq!(migration.wait().code(), Some(1));
-    let told = migration.read_to_end();
-    assert!(told.contains("2 of 2 tenants were not processed"), "{told}");
+    let errors = migration.read_to_end();
+    assert!(errors.contains("2 of 2 tenants were not processed"), "{errors}");
     lock.release().await;
     other_run.close().await.unwrap();
     assert_eq!(count(&database, OLD).await, 2);
@@ -171,14 +171,17 @@ async fn a_run_after_a_lost_database_completes_the_rest() {
     .await;
     cluster.kill();
     assert_eq!(migration.wait().code(), Some(1));
-    let told = migration.read_to_end();
-    // t1 and t10 come first; the tenant under way failed, and no connection was to be had for the others.
+    let errors = migration.read_to_end();
+    // t1 and t10 come first: t10 failed while it waited, and no connection was available for the others.
     assert!(
-        told.contains("error: 18 of 20 tenants were not processed"),
-        "{told}"
+        errors.contains("error: 18 of 20 tenants were not processed"),
+        "{errors}"
     );
-    assert!(told.contains("1 failed: t10"), "{told}");
-    assert!(told.contains("because: the database is unavailable"), "{told}");
+    assert!(errors.contains("1 failed: t10"), "{errors}");
+    assert!(
+        errors.contains("because: the database is unavailable"),
+        "{errors}"
+    );
 
     cluster.start_again();
     let (status, output, errors) = run_over(&url, &["migrate"]);

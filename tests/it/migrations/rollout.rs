@@ -47,7 +47,7 @@ async fn a_failed_canary_stops_the_run() {
     let (status, _, errors) = run(&database, &["migrate", "--canary", "missing"]);
     assert_eq!(status, Some(1));
     assert!(
-        errors.contains("--canary missing: there is no such tenant"),
+        errors.contains("--canary missing: the tenant does not exist"),
         "{errors}"
     );
     // The next run continues.

@@ -7,7 +7,7 @@ use axum::http::Request;
 use flate2::read::GzDecoder;
 
 use crate::support::client::{self, Connection};
-use crate::support::{Service, ServiceProcess, TestDatabase};
+use crate::support::{Service, ServiceProcess, TestDatabase, wait_until};
 
 /// Sends `head` on a new connection and returns the status of the response.
 async fn status_of(url: &str, head: &str) -> u16 {
@@ -54,10 +54,14 @@ async fn invalid_http_is_logged_and_counted() {
     let large = "x".repeat(64 * 1024);
     let head = format!("GET /livez HTTP/1.1\r\nhost: a\r\nx-large: {large}\r\n\r\n");
     assert_eq!(status_of(&url, &head).await, 431);
-    let metrics = client::get(format!("{url}/metrics")).await.unwrap().text();
     for reason in ["malformed", "too_large"] {
         let series = format!("tenant_orders_http_requests_invalid_total{{reason=\"{reason}\"}} 1\n");
-        assert!(metrics.contains(&series), "{metrics}");
+        // A request is counted after its response is sent.
+        wait_until("the request is counted", async || {
+            let metrics = client::get(format!("{url}/metrics")).await.unwrap().text();
+            metrics.contains(&series)
+        })
+        .await;
     }
 }
 

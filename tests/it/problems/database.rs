@@ -7,8 +7,8 @@ use insta::assert_json_snapshot;
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::users::UserDirectory;
 
-use super::{assert_reveals_no_internals, snapshot};
-use crate::support::{Service, TestDatabase};
+use super::assert_reveals_no_internals;
+use crate::support::{Service, TestDatabase, assert_statements_time_out, snapshot};
 
 #[tokio::test]
 async fn unreachable_database_is_unavailable() {
@@ -95,16 +95,6 @@ async fn slow_statement_times_out() {
     };
     let service = Service::new(database.database_with(&settings));
     assert_statements_time_out(&service, &database).await;
-}
-
-/// Asserts that a statement behind a lock times out, and that the next one succeeds.
-pub(crate) async fn assert_statements_time_out(service: &Service, database: &TestDatabase) {
-    for table in ["client1.items", "public.users"] {
-        let lock = database.lock(table).await;
-        service.get("/users/1/orders").await.problem(504, "timeout");
-        lock.release().await;
-        assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
-    }
 }
 
 #[tokio::test]

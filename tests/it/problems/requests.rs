@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use insta::assert_json_snapshot;
 
-use super::{assert_reveals_no_internals, snapshot};
-use crate::support::{Service, TestDatabase};
+use super::assert_reveals_no_internals;
+use crate::support::{Service, TestDatabase, snapshot};
 
 #[tokio::test]
 async fn unknown_user_is_not_found() {

@@ -4,8 +4,8 @@ use insta::assert_json_snapshot;
 use tenant_orders::config::{DatabaseUrl, PoolSettings};
 use tenant_orders::users::UserDirectory;
 
-use super::{assert_reveals_no_internals, snapshot};
-use crate::support::{Service, TestDatabase};
+use super::assert_reveals_no_internals;
+use crate::support::{Service, TestDatabase, snapshot};
 
 #[tokio::test]
 async fn unusable_tenant_is_unavailable() {

@@ -23,7 +23,7 @@ fn name(tenant: &str) -> SchemaName {
 fn admin_database(database: &TestDatabase, service_role: Option<&str>) -> AdminDatabase {
     AdminDatabase::new(&DatabaseUrl::from(database.url()))
         .unwrap()
-        .with_roles(&RoleSettings::on(service_role))
+        .with_roles(&RoleSettings::with_tenant_roles(service_role))
 }
 
 /// A database with two tenants with roles, and with a role for the service. Names are unique in the cluster.
@@ -97,7 +97,7 @@ impl Shops {
 
 fn database_with_roles(url: String, settings: &PoolSettings) -> UserDirectory {
     let settings = PoolSettings {
-        roles: RoleSettings::on(None),
+        roles: RoleSettings::with_tenant_roles(None),
         ..settings.clone()
     };
     UserDirectory::open(&DatabaseUrl::from(url), &settings).unwrap()

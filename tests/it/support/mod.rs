@@ -17,6 +17,6 @@ pub(crate) use database::TestDatabase;
 pub(crate) use gateway::{Gateway, Route};
 pub(crate) use pgbouncer::{PgBouncer, is_ci};
 pub(crate) use process::{ServiceProcess, finished, free_port};
-pub(crate) use service::{Answer, Service};
+pub(crate) use service::{Answer, Service, assert_statements_time_out, snapshot};
 pub(crate) use wait::{block_until, wait_until};
 pub(crate) use wire::CountingProxy;

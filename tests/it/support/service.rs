@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use tenant_orders::authentication::Authenticator;
 use tenant_orders::config::{CorsSettings, MetricsSettings, RequestSettings};
 use tenant_orders::http;
@@ -167,5 +167,29 @@ impl Answer {
             )
         );
         body
+    }
+}
+
+/// Returns the whole response for a snapshot. The request id differs from run to run, so it is redacted.
+pub(crate) fn snapshot(answer: &Answer) -> Value {
+    let request_id = answer.header("x-request-id").unwrap();
+    let headers: Map<_, _> = answer
+        .headers
+        .keys()
+        .filter(|name| *name != "content-length")
+        .map(|name| (name.to_string(), answer.header(name.as_str()).into()))
+        .collect();
+    let response = json!({ "status": answer.status.as_u16(), "headers": headers, "body": answer.json() });
+    let redacted = response.to_string().replace(request_id, "[request id]");
+    serde_json::from_str(&redacted).unwrap()
+}
+
+/// Asserts that a statement behind a lock times out, and that the next one succeeds.
+pub(crate) async fn assert_statements_time_out(service: &Service, database: &TestDatabase) {
+    for table in ["client1.items", "public.users"] {
+        let lock = database.lock(table).await;
+        service.get("/users/1/orders").await.problem(504, "timeout");
+        lock.release().await;
+        assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
     }
 }

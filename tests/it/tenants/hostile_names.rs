@@ -26,30 +26,24 @@ async fn hostile_names_work_in_every_command() {
     names.sort_unstable();
     assert_eq!(checked(&database, Some(0)), names);
 
-    for schema in &schemas {
-        let schema = schema.quoted();
-        database
-            .execute(format!(
-                "DROP INDEX {schema}.orders_user_id_idx;
-                 ALTER TABLE {schema}.orders DROP CONSTRAINT orders_item_id_fkey, ALTER quantity SET NOT NULL;
-                 ALTER INDEX {schema}.items_pkey RENAME TO \"odd*/ ;name\";"
-            ))
-            .await;
-    }
+    let drift = schemas.iter().map(SchemaName::quoted).map(|schema| {
+        format!(
+            "DROP INDEX {schema}.orders_user_id_idx;
+             ALTER TABLE {schema}.orders DROP CONSTRAINT orders_item_id_fkey, ALTER quantity SET NOT NULL;
+             ALTER INDEX {schema}.items_pkey RENAME TO \"odd*/ ;name\";"
+        )
+    });
+    database.execute(drift.collect::<String>()).await;
     checked(&database, Some(1));
     let (_, drifted) = json(&database, &["check"]);
     let tenants_that_drifted = drifted.as_array().unwrap();
-    let mut fixes = 0;
-    for difference in tenants_that_drifted
+    let fixes: Vec<_> = tenants_that_drifted
         .iter()
         .flat_map(|tenant| tenant["differences"].as_array().unwrap())
-    {
-        if let Some(fix) = difference["fix"].as_str() {
-            database.execute(fix).await;
-            fixes += 1;
-        }
-    }
-    assert_eq!(fixes, schemas.len() * 4);
+        .filter_map(|difference| difference["fix"].as_str())
+        .collect();
+    assert_eq!(fixes.len(), schemas.len() * 4);
+    database.execute(fixes.join(";\n")).await;
     assert_eq!(checked(&database, Some(0)), names);
     let (_, listed) = json(&database, &["list"]);
     assert_eq!(texts(&listed, "name"), names);
