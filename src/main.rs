@@ -1,7 +1,8 @@
 //! The process: environment, log, runtime and exit status.
 
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::{io, thread};
 
 use tenant_orders::cli::{Cli, output, start_log};
 use tenant_orders::{config, server};
@@ -71,12 +72,28 @@ fn read_env_file() -> Result<(), String> {
     }
 }
 
-/// Starts the runtime. Tokio panics if the operating system refuses a thread.
+/// Starts the runtime.
 fn start_runtime(worker_threads: usize) -> Result<Runtime, String> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(worker_threads).enable_all();
-    let hint = "; raise the limits of memory and threads, or lower TOKIO_WORKER_THREADS";
-    std::panic::catch_unwind(AssertUnwindSafe(|| builder.build()))
-        .map_err(|_| format!("failed to start the threads of the service{hint}"))?
-        .map_err(|error| format!("failed to start the runtime: {error}{hint}"))
+    require_threads(worker_threads)
+        .and_then(|()| builder.build())
+        .map_err(|error| {
+            format!(
+                "failed to start {worker_threads} threads: {error}; raise the limits of memory and threads, or lower \
+                 TOKIO_WORKER_THREADS"
+            )
+        })
+}
+
+/// Checks that the operating system allows this number of threads. Tokio would panic, and never return.
+fn require_threads(count: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let _closed = gate.lock();
+        (0..count).try_for_each(|_| {
+            let waiting = thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()));
+            waiting.map(drop)
+        })
+    })
 }

@@ -1,5 +1,7 @@
 //! Flags, environment variables, help, completions and manual pages.
 
+use std::process::Command;
+
 use crate::support::{ServiceProcess, data_dir_for_a_test, finished};
 
 #[test]
@@ -89,6 +91,20 @@ fn invalid_number_of_threads_is_named() {
         assert!(errors.contains(expected), "{errors}");
         assert!(!errors.contains("panicked"), "{errors}");
     }
+}
+
+#[test]
+fn too_many_threads_for_the_limits_are_an_error() {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"ulimit -v 400000 && exec "$0" serve"#])
+        .arg(ServiceProcess::command().get_program())
+        .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")
+        .env("TOKIO_WORKER_THREADS", "1000");
+    let (status, _, errors) = finished(&mut command);
+    assert_eq!(status, Some(1), "{errors}");
+    assert!(errors.contains("failed to start 1000 threads"), "{errors}");
+    assert!(!errors.contains("panicked"), "{errors}");
 }
 
 #[test]
