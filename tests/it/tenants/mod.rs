@@ -9,6 +9,7 @@ mod encodings;
 mod hostile_names;
 mod list;
 mod query;
+mod settings;
 
 use serde_json::Value;
 
