@@ -22,9 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// `row_security` off, a query fails (SQLSTATE 42501) if a policy would hide rows from it. Long statements
 /// and transactions are what administration is for: nothing ends them but PostgreSQL's own limits.
 const SESSION_SETTINGS: &str = "\
+SET statement_timeout TO 0; \
 SET search_path TO pg_catalog, pg_temp; \
 SET row_security TO off; \
-SET statement_timeout TO 0; \
 SET lock_timeout TO 0; \
 SET idle_in_transaction_session_timeout TO 0; \
 SET default_transaction_isolation TO 'read committed'; \

@@ -126,3 +126,39 @@ async fn one_unreadable_history_among_hundreds_fails_alone() {
     assert_eq!(output.matches("\"status\":\"current\"").count(), 209);
     assert_eq!(output.matches("\"status\":\"applied\"").count(), 1);
 }
+
+/// Objects that use a column whose type a migration changes.
+#[tokio::test]
+async fn what_depends_on_a_column_is_named() {
+    let database = old_fleet(8).await;
+    database
+        .execute(
+            "CREATE FUNCTION t1.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             CREATE TRIGGER noted BEFORE UPDATE OF price ON t1.items FOR EACH ROW EXECUTE FUNCTION t1.f();
+             CREATE POLICY cheap ON t2.items USING (price < 1000);
+             ALTER TABLE t3.items ADD gross double precision GENERATED ALWAYS AS (price * 1.2) STORED;
+             CREATE MATERIALIZED VIEW t4.totals AS SELECT sum(price) FROM t4.items;
+             CREATE INDEX by_price ON t5.items (price) WHERE price > 0;
+             ALTER TABLE t6.items ADD CONSTRAINT sane CHECK (price >= 0::double precision);
+             ALTER TABLE t7.items ALTER price SET DEFAULT 1.5",
+        )
+        .await;
+    let (status, _, errors) = run(&database, &["migrate"]);
+    assert_eq!(status, Some(1));
+    for detail in [
+        "trigger noted on table items depends on column \"price\"",
+        "policy cheap on table items depends on column \"price\"",
+        "Column \"price\" is used by generated column \"gross\".",
+        "rule _RETURN on materialized view totals depends on column \"price\"",
+    ] {
+        assert!(
+            errors.contains(&format!("DETAIL: {detail}")),
+            "{detail}\n{errors}"
+        );
+    }
+    assert!(
+        errors.contains("error: 4 of 8 tenants failed: t1, t2, t3, t4"),
+        "{errors}"
+    );
+    assert_eq!(count(&database, NEW).await, 4);
+}

@@ -11,6 +11,7 @@ mod list;
 mod objects;
 mod query;
 mod servable;
+mod settings;
 
 use serde_json::Value;
 
