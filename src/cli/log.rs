@@ -49,10 +49,14 @@ pub fn start_log(settings: &LogSettings) -> Result<Log, String> {
     #[cfg(feature = "otel")]
     {
         let traces = Traces::start(&TraceSettings::read()?).map_err(|error| error.to_string())?;
-        tracing_subscriber::registry()
-            .with(traces.as_ref().map(Traces::layer))
-            .with(format_layer(settings, queue).with_filter(settings.filter()))
-            .init();
+        // A list, because an `Option` without a layer enables the spans that the log's filter disables.
+        let mut layers = vec![
+            format_layer(settings, queue)
+                .with_filter(settings.filter())
+                .boxed(),
+        ];
+        layers.extend(traces.as_ref().map(|traces| traces.layer().boxed()));
+        tracing_subscriber::registry().with(layers).init();
         log_panics();
         Ok(Log {
             _traces: traces,

@@ -108,12 +108,13 @@ async fn timed_out_request_is_logged_with_its_current_step() {
     let mut service = service(
         &database,
         &[
-            ("REQUEST_TIMEOUT", "100ms"),
+            ("REQUEST_TIMEOUT", "500ms"),
             ("SLOW_REQUEST_THRESHOLD", "50ms"),
             ("STATEMENT_TIMEOUT", "1m"),
         ],
     );
     let url = service.url();
+    service.line_with("the database is ready"); // a request reaches its query before the timeout
     get(&url, "/users/1/orders", "late").await;
     let line = service.line_with("slow request");
     let line: Value = serde_json::from_str(&line).unwrap();
