@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, raw_sql};
 
 use super::database::AdminDatabase;
@@ -20,7 +20,10 @@ use crate::users;
 const MAX_PER_MESSAGE: usize = 50;
 
 /// Maximum number of tenants per connection: a backend caches the definition of each table that it has planned.
-const MAX_PER_CONNECTION: usize = 10 * MAX_PER_MESSAGE;
+const MAX_PER_CONNECTION: usize = 5 * MAX_PER_MESSAGE;
+
+/// Number of connections that plan statements.
+const CONCURRENCY: usize = 2;
 
 /// Maximum time to wait for a table that another session has locked.
 const LOCK_TIMEOUT: &str = "2s";
@@ -49,14 +52,15 @@ pub(super) async fn check(
     database: &AdminDatabase,
     tenants: &[SchemaName],
 ) -> Result<Obstacles, DatabaseError> {
-    let mut obstacles = BTreeMap::new();
-    for chunk in tenants.chunks(MAX_PER_CONNECTION) {
+    let check = async |chunk| {
         let mut connection = database.connect().await?;
-        let found = check_on(&mut connection, chunk, database.roles().is_enabled()).await?;
-        obstacles.extend(found);
+        let obstacles = check_on(&mut connection, chunk, database.roles().is_enabled()).await?;
         connection.close().await?;
-    }
-    Ok(obstacles)
+        Ok::<_, DatabaseError>(obstacles)
+    };
+    let chunks = tenants.chunks(MAX_PER_CONNECTION).map(check);
+    let chunks: Vec<_> = stream::iter(chunks).buffered(CONCURRENCY).try_collect().await?;
+    Ok(chunks.into_iter().flatten().collect())
 }
 
 /// As [`check`], on a connection.

@@ -1,6 +1,7 @@
 //! The drift check: tenants compared with what the migrations create.
 
 use data_encoding::HEXLOWER;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use sqlx::Connection;
 
@@ -17,8 +18,12 @@ use crate::admin::migrations::source::{self, Migrations};
 use crate::admin::servable;
 use crate::tenancy::SchemaName;
 
-/// Maximum number of snapshots per connection: a backend caches the catalog entries that it has read.
-const MAX_SNAPSHOTS_PER_CONNECTION: usize = 1000;
+/// Maximum number of snapshots per connection, and in memory at once: a backend caches the catalog entries that it
+/// has read.
+const MAX_SNAPSHOTS_PER_CONNECTION: usize = 100;
+
+/// Number of connections that take snapshots.
+const CONCURRENCY: usize = 2;
 
 /// The differences of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,7 +49,7 @@ impl CheckedTenant {
 ///
 /// Only differences of these kinds are returned; `None`: of all kinds, but those of access only if tenants have roles.
 ///
-/// The number of statements is fixed, apart from one for each few hundred tenants. Nothing is written; the
+/// The number of statements is fixed, apart from a few for each hundred tenants. Nothing is written; the
 /// expected schema is created in a transaction that is rolled back. Cancel-safe.
 ///
 /// # Errors
@@ -92,12 +97,16 @@ async fn check_tenants(
         .iter()
         .filter_map(|tenant| comparable_version(tenant, migrations));
     let mut connection = database.connect().await?;
-    let expected = ExpectedSchemas::build(&mut connection, migrations, versions.max().unwrap_or(0)).await?;
+    let expected = ExpectedSchemas::build(&mut connection, migrations, &versions.collect()).await?;
     connection.close().await?;
     let mut checked = Vec::with_capacity(tenants.len());
-    for chunk in tenants.chunks(MAX_SNAPSHOTS_PER_CONNECTION) {
-        checked.extend(compare(database, &expected, chunk).await?);
+    let chunks = tenants.chunks(MAX_SNAPSHOTS_PER_CONNECTION);
+    let mut chunks =
+        stream::iter(chunks.map(|chunk| compare(database, &expected, chunk))).buffered(CONCURRENCY);
+    while let Some(compared) = chunks.try_next().await? {
+        checked.extend(compared);
     }
+    std::mem::drop(chunks);
     add_obstacles(database, tenants, &mut checked).await?;
     let is_selected = |difference: &Difference| match kinds {
         Some(kinds) => kinds.contains(&difference.kind),

@@ -61,6 +61,9 @@ impl Definition {
 /// Puts the placeholder for each qualification by `schema`, also in strings that stand for relations, such as
 /// `'client1.numbers'::regclass`.
 fn replace_schema(sql: &str, schema: &str) -> String {
+    if !may_contain(sql, schema) {
+        return sql.to_owned();
+    }
     let Some(tokens) = tokenize(sql) else {
         return sql.to_owned();
     };
@@ -85,6 +88,13 @@ fn replace_schema(sql: &str, schema: &str) -> String {
         rest = following;
     }
     replaced
+}
+
+/// Returns `false` if `sql` certainly does not name `schema`, whose special characters may be escaped in it.
+fn may_contain(sql: &str, schema: &str) -> bool {
+    let parts = schema.split(|character: char| !character.is_ascii_alphanumeric());
+    let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();
+    sql.contains(longest)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The expected schema: snapshots of what the migrations create.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sqlx::{Connection, PgConnection, raw_sql};
@@ -17,7 +17,7 @@ use crate::tenancy::SchemaName;
 pub(in crate::admin) struct ExpectedSchemas(BTreeMap<i64, SchemaSnapshot>);
 
 impl ExpectedSchemas {
-    /// Takes the snapshots up to version `last`, by running the migrations in a temporary schema. The
+    /// Takes the snapshots at `versions`, by running the migrations in a temporary schema. The
     /// transaction is rolled back. For its few milliseconds `public.users` is locked against writes, since a
     /// foreign key refers to it. Changes the search path of the session.
     ///
@@ -28,9 +28,10 @@ impl ExpectedSchemas {
     pub(in crate::admin) async fn build(
         connection: &mut PgConnection,
         migrations: &Migrations,
-        last: i64,
+        versions: &BTreeSet<i64>,
     ) -> Result<Self, AdminError> {
         let mut snapshots = BTreeMap::from([(0, SchemaSnapshot::default())]);
+        let last = versions.last().copied().unwrap_or_default();
         if last == 0 {
             return Ok(Self(snapshots));
         }
@@ -46,8 +47,10 @@ impl ExpectedSchemas {
             for statement in statements::in_transaction(migration) {
                 statement.run(&mut transaction).await?;
             }
-            let snapshot = snapshot::read_one(&mut transaction, &schema).await?;
-            snapshots.insert(migration.version, snapshot);
+            if versions.contains(&migration.version) {
+                let snapshot = snapshot::read_one(&mut transaction, &schema).await?;
+                snapshots.insert(migration.version, snapshot);
+            }
         }
         transaction.rollback().await?;
         Ok(Self(snapshots))

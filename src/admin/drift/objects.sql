@@ -4,12 +4,16 @@ WITH tenant AS MATERIALIZED (
     SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname::text = ANY ($1)
 ), relation AS MATERIALIZED (
     SELECT t.nspname, t.nspowner, c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.relrowsecurity, c.relforcerowsecurity
-    FROM tenant t JOIN pg_class c ON c.relnamespace = t.oid
+    FROM tenant t
+    JOIN pg_depend s ON s.refclassid = 'pg_namespace'::regclass AND s.refobjid = t.oid AND s.classid = 'pg_class'::regclass
+    JOIN pg_class c ON c.oid = s.objid
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relname <> ALL ($2)
 ), routine AS MATERIALIZED (
     SELECT t.nspname, t.nspowner, p.oid, p.proowner, p.proacl, p.prokind,
            format('%I(%s)', p.proname, pg_get_function_identity_arguments(p.oid)) AS name
-    FROM tenant t JOIN pg_proc p ON p.pronamespace = t.oid
+    FROM tenant t
+    JOIN pg_depend s ON s.refclassid = 'pg_namespace'::regclass AND s.refobjid = t.oid AND s.classid = 'pg_proc'::regclass
+    JOIN pg_proc p ON p.oid = s.objid
     WHERE NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 ), acl AS (

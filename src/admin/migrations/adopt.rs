@@ -167,7 +167,8 @@ impl Adopter {
         let build = || async {
             let mut connection = database.connect().await?;
             let migrations = &database.migrations().tenant;
-            let expected = ExpectedSchemas::build(&mut connection, migrations, i64::MAX).await?;
+            let versions = migrations.iter().map(|migration| migration.version).collect();
+            let expected = ExpectedSchemas::build(&mut connection, migrations, &versions).await?;
             connection.close().await?;
             Ok::<_, AdminError>(expected)
         };

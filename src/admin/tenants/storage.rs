@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Connection, Row};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use sqlx::Connection;
 
 use crate::admin::citus;
 use crate::admin::database::AdminDatabase;
@@ -10,7 +11,10 @@ use crate::admin::error::AdminError;
 
 /// Maximum number of schemas per connection: a backend caches the catalog entries of each table that it has
 /// opened.
-const MAX_PER_CONNECTION: usize = 1000;
+const MAX_PER_CONNECTION: usize = 100;
+
+/// Number of connections that read sizes.
+const CONCURRENCY: usize = 2;
 
 /// Node and size of a schema.
 #[derive(Debug, Default)]
@@ -28,30 +32,18 @@ pub(in crate::admin) async fn read(
     schemas: &[&str],
 ) -> Result<HashMap<String, TenantStorage>, AdminError> {
     let mut storage = HashMap::with_capacity(schemas.len());
-    for chunk in schemas.chunks(MAX_PER_CONNECTION) {
-        let mut connection = database.connect().await?;
-        let rows = sqlx::query(
-            "SELECT n.nspname::text, COALESCE(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint
-             FROM pg_catalog.pg_namespace n
-             LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm', 'S')
-             WHERE n.nspname::text = ANY ($1) AND n.oid NOT IN (
-                 SELECT c.relnamespace FROM pg_catalog.pg_class c JOIN pg_catalog.pg_locks l ON l.relation = c.oid
-                 WHERE l.mode = 'AccessExclusiveLock' AND l.database = (
-                     SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
-             GROUP BY 1",
-        )
-        .bind(chunk)
-        .fetch_all(&mut connection)
-        .await?;
-        connection.close().await?;
-        for row in rows {
+    let chunks = schemas.chunks(MAX_PER_CONNECTION);
+    let mut chunks = stream::iter(chunks.map(|chunk| sizes(database, chunk))).buffered(CONCURRENCY);
+    while let Some(sizes) = chunks.try_next().await? {
+        for (schema, size_bytes) in sizes {
             let stored = TenantStorage {
                 node: None,
-                size_bytes: row.try_get(1)?,
+                size_bytes,
             };
-            storage.insert(row.try_get(0)?, stored);
+            storage.insert(schema, stored);
         }
     }
+    drop(chunks);
     let mut connection = database.connect().await?;
     for (schema, placement) in citus::placements(&mut connection).await? {
         if let Some(stored) = storage.get_mut(&schema) {
@@ -61,4 +53,26 @@ pub(in crate::admin) async fn read(
     }
     connection.close().await?;
     Ok(storage)
+}
+
+async fn sizes(database: &AdminDatabase, schemas: &[&str]) -> Result<Vec<(String, Option<i64>)>, AdminError> {
+    let mut connection = database.connect().await?;
+    let sizes = sqlx::query_as(
+        // pg_depend has an index by schema, pg_class has none.
+        "SELECT n.nspname::text, COALESCE(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint
+         FROM pg_catalog.pg_namespace n
+         LEFT JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid
+              AND d.classid = 'pg_catalog.pg_class'::regclass
+         LEFT JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'm', 'S')
+         WHERE n.nspname::text = ANY ($1) AND n.oid NOT IN (
+             SELECT c.relnamespace FROM pg_catalog.pg_class c JOIN pg_catalog.pg_locks l ON l.relation = c.oid
+             WHERE l.mode = 'AccessExclusiveLock' AND l.database = (
+                 SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+         GROUP BY 1",
+    )
+    .bind(schemas)
+    .fetch_all(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(sizes)
 }

@@ -16,6 +16,7 @@ mod outside_transaction;
 mod predictions;
 mod rollout;
 mod serving;
+mod ten;
 
 use std::time::Duration;
 

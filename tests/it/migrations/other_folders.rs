@@ -126,3 +126,48 @@ async fn tenants_of_a_folder_are_exported_dropped_and_imported() {
     assert!(errors.contains("the schema is not a tenant"), "{errors}");
     assert_eq!(run_with(&database, &folder, &drop).0, Some(0));
 }
+
+#[tokio::test]
+async fn a_migration_that_fails_on_the_rows_of_a_tenant_is_repeated() {
+    let database = TestDatabase::demo().await;
+    database
+        .execute("UPDATE client1.orders SET quantity = 0; UPDATE client1.items SET description = 'Tesla'")
+        .await;
+    let folder = folder_with(&[
+        (
+            "tenant/0004_check.sql",
+            "ALTER TABLE orders ADD CHECK (quantity > -1);",
+        ),
+        (
+            "tenant/0005_named.sql",
+            "-- no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY items_named ON items (description);",
+        ),
+        (
+            "tenant/0006_positive.sql",
+            include_str!("../../../benches/ten/0010_positive_quantities.sql"),
+        ),
+    ]);
+    let fails = |reason: &str, version: i64, state: &str| {
+        let (status, _, errors) = run_with(&database, &folder, &["migrate"]);
+        assert_eq!(status, Some(1));
+        assert!(errors.contains(reason), "{errors}");
+        assert!(errors.contains("1 of 2 tenants failed: client1"), "{errors}");
+        let (_, listed, _) = run_with(&database, &folder, &["tenants", "list", "--json"]);
+        for (tenant, version, state) in [("client1", version, state), ("client2", 6, "current")] {
+            let expected = format!(r#""name":"{tenant}","users":1,"version":{version},"state":"{state}""#);
+            assert!(listed.contains(&expected), "{listed}");
+        }
+    };
+    fails("could not create unique index \"items_named\"", 4, "behind");
+    let invalid = "SELECT count(*)::text FROM pg_index WHERE NOT indisvalid";
+    assert_eq!(database.text(invalid).await, "0");
+    database
+        .execute("UPDATE client1.items SET description = id")
+        .await;
+    let reason = "check constraint \"orders_quantity_check\" of relation \"orders\" is violated by some row";
+    fails(reason, 5, "interrupted");
+    database.execute("UPDATE client1.orders SET quantity = 1").await;
+    let (status, output, errors) = run_with(&database, &folder, &["migrate"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    assert!(output.starts_with("Repeated 6/positive to client1 ("), "{output}");
+}
