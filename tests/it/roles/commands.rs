@@ -213,3 +213,15 @@ async fn queries_run_as_the_tenants_role_with_its_policies() {
         "{errors}"
     );
 }
+
+/// `SET ROLE "none"` would reset the role, although it is quoted.
+#[tokio::test]
+async fn tenant_named_none_is_never_queried_as_the_login_role() {
+    let database = TestDatabase::existing().await;
+    database
+        .execute("CREATE SCHEMA none; CREATE TABLE none.orders (); INSERT INTO public.users (id, organization_id) VALUES ('n', 'none')")
+        .await;
+    let (status, output, errors) = run(&database, &["tenants", "query", "SELECT 1", "--tenant", "none"]);
+    assert_eq!((status, output.as_str()), (Some(1), "TENANT\n"), "{errors}");
+    assert!(errors.contains("role \"\" does not exist"), "{errors}");
+}
