@@ -167,11 +167,9 @@ fn message(tenants: &[SchemaName], statements: &[String], with_roles: bool) -> S
     message
 }
 
-/// Returns a transaction that plans `statements` after `scope`, with PostgreSQL's own default for policies.
+/// Returns a transaction that plans `statements` after `scope`.
 fn scoped(scope: &str, statements: &[String]) -> String {
-    let mut message = format!(
-        "BEGIN READ ONLY; SET LOCAL lock_timeout TO '{LOCK_TIMEOUT}'; SET LOCAL row_security TO on; {scope}"
-    );
+    let mut message = format!("BEGIN READ ONLY; SET LOCAL lock_timeout TO '{LOCK_TIMEOUT}'; {scope}");
     for statement in statements {
         // Writing to a String cannot fail.
         let _ = write!(message, "EXPLAIN {statement}; ");
@@ -181,6 +179,6 @@ fn scoped(scope: &str, statements: &[String]) -> String {
 }
 
 fn commands_per_tenant(statements: &[String], with_roles: bool) -> usize {
-    // BEGIN, the two settings, the path and COMMIT
-    5 + usize::from(with_roles) + statements.len()
+    // BEGIN, the lock timeout, the path and COMMIT
+    4 + usize::from(with_roles) + statements.len()
 }

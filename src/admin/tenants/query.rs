@@ -12,12 +12,11 @@ use crate::admin::runner::TenantJob;
 use crate::tenancy::SchemaName;
 
 /// Sets the scope of the open transaction: `$1` is the tenant, `$2` the timeout in milliseconds, `$3` is true if
-/// the tenant has a role. Policies apply as for requests. The role "none" would be the login role; no role has that
+/// the tenant has a role. The role "none" would be the login role; no role has that
 /// name, and the empty name fails as a missing role does.
 const SCOPE: &str = "
     SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident($1) || ', pg_temp', true),
            pg_catalog.set_config('statement_timeout', $2, true),
-           pg_catalog.set_config('row_security', 'on', true),
            CASE WHEN $3 THEN pg_catalog.set_config('role', CASE $1 WHEN 'none' THEN '' ELSE $1 END, true) END";
 
 /// A query in the scope of one tenant, in a read-only transaction.
