@@ -11,7 +11,9 @@ use std::fmt::Write;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, raw_sql};
 
+use super::citus;
 use super::database::AdminDatabase;
+use super::error::AdminError;
 use crate::orders::requirements;
 use crate::tenancy::{DatabaseError, SchemaName};
 use crate::users;
@@ -47,16 +49,14 @@ pub(super) type Obstacles = BTreeMap<String, Vec<String>>;
 /// Plans the service's statements for each of `tenants`, which must exist. Returns those that cannot be served.
 ///
 /// Each tenant is checked in a read-only transaction with its search path, and with its role if tenants have
-/// roles. EXPLAIN also checks privileges, which PREPARE does not.
-pub(super) async fn check(
-    database: &AdminDatabase,
-    tenants: &[SchemaName],
-) -> Result<Obstacles, DatabaseError> {
+/// roles. EXPLAIN also checks privileges, which PREPARE does not. On Citus, where EXPLAIN asks the tenant's node too,
+/// the statements are only prepared.
+pub(super) async fn check(database: &AdminDatabase, tenants: &[SchemaName]) -> Result<Obstacles, AdminError> {
     let check = async |chunk| {
         let mut connection = database.connect().await?;
         let obstacles = check_on(&mut connection, chunk, database.roles().are_on()).await?;
         connection.close().await?;
-        Ok::<_, DatabaseError>(obstacles)
+        Ok::<_, AdminError>(obstacles)
     };
     let chunks = tenants.chunks(MAX_PER_CONNECTION).map(check);
     let chunks: Vec<_> = stream::iter(chunks).buffered(CONCURRENCY).try_collect().await?;
@@ -68,15 +68,26 @@ pub(super) async fn check_on(
     connection: &mut PgConnection,
     tenants: &[SchemaName],
     with_roles: bool,
-) -> Result<Obstacles, DatabaseError> {
-    if let Err(error) = run(connection, &scoped("", &[users::lookup_statement()])).await {
+) -> Result<Obstacles, AdminError> {
+    let plan: fn(String) -> Vec<String> = if citus::is_installed(connection).await? {
+        |statement| {
+            vec![
+                format!("PREPARE servable AS {statement}"),
+                "DEALLOCATE servable".to_owned(),
+            ]
+        }
+    } else {
+        |statement| vec![format!("EXPLAIN {statement}")]
+    };
+    let lookup = plan(users::lookup_statement());
+    if let Err(error) = run(connection, &scoped("", &lookup)).await {
         let reason = reason(error.source)?;
         raw_sql("ROLLBACK").execute(connection).await?;
         let reasons = vec![format!("public.users: {reason}")];
         let tenants = tenants.iter().map(|tenant| tenant.as_str().to_owned());
         return Ok(tenants.map(|tenant| (tenant, reasons.clone())).collect());
     }
-    let statements = requirements::statements();
+    let statements = requirements::statements().map(plan).concat();
     let mut failed = BTreeMap::new();
     for mut batch in tenants.chunks(MAX_PER_MESSAGE) {
         while let Err(error) = run(connection, &message(batch, &statements, with_roles)).await {
@@ -96,7 +107,7 @@ pub(super) async fn check_on(
 async fn describe(
     connection: &mut PgConnection,
     failed: BTreeMap<String, String>,
-) -> Result<Obstacles, DatabaseError> {
+) -> Result<Obstacles, AdminError> {
     if failed.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -168,14 +179,14 @@ fn message(tenants: &[SchemaName], statements: &[String], with_roles: bool) -> S
     message
 }
 
-/// Returns a transaction that plans `statements` after `scope`, with PostgreSQL's own default for policies.
+/// Returns a transaction that runs `statements` after `scope`, with PostgreSQL's own default for policies.
 fn scoped(scope: &str, statements: &[String]) -> String {
     let mut message = format!(
         "BEGIN READ ONLY; SET LOCAL lock_timeout TO '{LOCK_TIMEOUT}'; SET LOCAL row_security TO on; {scope}"
     );
     for statement in statements {
         // Writing to a String cannot fail.
-        let _ = write!(message, "EXPLAIN {statement}; ");
+        let _ = write!(message, "{statement}; ");
     }
     message.push_str("COMMIT; ");
     message

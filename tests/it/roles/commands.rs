@@ -192,7 +192,10 @@ async fn queries_run_as_the_tenants_role_with_its_policies() {
         ))
         .await;
     let query = "SELECT count(*) AS orders, current_user::text AS role FROM orders";
-    let (status, output, errors) = run(&shops.database, &["tenants", "query", query, "--json"]);
+    let (status, output, errors) = run(
+        &shops.database,
+        &["tenants", "query", query, "--json", "--jobs", "1"],
+    );
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
         output,
