@@ -5,7 +5,7 @@
     reason = "the statements are the service's own; a schema cannot be bound as a parameter"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -43,13 +43,19 @@ const MISSING_COLUMNS: &str = "
                       WHERE a.attrelid = c.oid AND a.attname = r.name AND a.attnum > 0 AND NOT a.attisdropped)
     ORDER BY 1, 2";
 
+/// Those of the tenants `$1` whose roles the current role cannot assume. It may create and grant roles nevertheless.
+const FOREIGN_ROLES: &str = "
+    SELECT r.rolname::text FROM pg_catalog.pg_roles r
+    WHERE r.rolname::text = ANY ($1) AND NOT pg_catalog.pg_has_role(r.oid, CASE
+        WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
+
 /// The reasons why tenants cannot be served, by tenant.
 pub(super) type Obstacles = BTreeMap<String, Vec<String>>;
 
 /// Plans the service's statements for each of `tenants`, which must exist. Returns those that cannot be served.
 ///
 /// Each tenant is checked in a read-only transaction with its search path, and with its role if tenants have
-/// roles. EXPLAIN also checks privileges, which PREPARE does not. On Citus, where EXPLAIN asks the tenant's node too,
+/// roles and the current role can assume it. EXPLAIN also checks privileges, which PREPARE does not. On Citus, where EXPLAIN asks the tenant's node too,
 /// the statements are only prepared.
 pub(super) async fn check(database: &AdminDatabase, tenants: &[SchemaName]) -> Result<Obstacles, AdminError> {
     let check = async |chunk| {
@@ -88,9 +94,14 @@ pub(super) async fn check_on(
         return Ok(tenants.map(|tenant| (tenant, reasons.clone())).collect());
     }
     let statements = requirements::statements().map(plan).concat();
+    let roles = if with_roles {
+        Some(foreign_roles(connection, tenants).await?)
+    } else {
+        None
+    };
     let mut failed = BTreeMap::new();
     for mut batch in tenants.chunks(MAX_PER_MESSAGE) {
-        while let Err(error) = run(connection, &message(batch, &statements, with_roles)).await {
+        while let Err(error) = run(connection, &message(batch, &statements, roles.as_ref())).await {
             let transactions = error.completed / commands_per_tenant(&statements, with_roles);
             let Some((tenant, rest)) = batch.get(transactions..).and_then(<[_]>::split_first) else {
                 return Err(error.source.into());
@@ -134,6 +145,18 @@ async fn describe(
     Ok(obstacles)
 }
 
+async fn foreign_roles(
+    connection: &mut PgConnection,
+    tenants: &[SchemaName],
+) -> Result<HashSet<String>, DatabaseError> {
+    let names: Vec<_> = tenants.iter().map(SchemaName::as_str).collect();
+    let roles: Vec<String> = sqlx::query_scalar(FOREIGN_ROLES)
+        .bind(names)
+        .fetch_all(connection)
+        .await?;
+    Ok(roles.into_iter().collect())
+}
+
 /// The error that ended a message.
 struct Failure {
     source: sqlx::Error,
@@ -166,13 +189,16 @@ fn reason(error: sqlx::Error) -> Result<String, DatabaseError> {
 }
 
 /// Returns one message with a transaction for each tenant, so that the locks of only one are held at a time.
-fn message(tenants: &[SchemaName], statements: &[String], with_roles: bool) -> String {
+/// If tenants have roles, `foreign_roles` are those that cannot be assumed.
+fn message(tenants: &[SchemaName], statements: &[String], foreign_roles: Option<&HashSet<String>>) -> String {
     let mut message = String::new();
     for tenant in tenants {
         let name = tenant.quoted();
         let mut scope = format!("SET LOCAL search_path TO {name}, pg_temp; ");
-        if with_roles {
-            let _ = write!(scope, "SET LOCAL ROLE {name}; ");
+        if let Some(foreign) = foreign_roles {
+            let is_foreign = foreign.contains(tenant.as_str());
+            let role = if is_foreign { "NONE" } else { &name };
+            let _ = write!(scope, "SET LOCAL ROLE {role}; ");
         }
         message.push_str(&scoped(&scope, statements));
     }
