@@ -5,13 +5,15 @@
     reason = "the statements are the service's own; a schema cannot be bound as a parameter"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, raw_sql};
 
+use super::citus;
 use super::database::AdminDatabase;
+use super::error::AdminError;
 use crate::orders::requirements;
 use crate::tenancy::{DatabaseError, SchemaName};
 use crate::users;
@@ -41,22 +43,26 @@ const MISSING_COLUMNS: &str = "
                       WHERE a.attrelid = c.oid AND a.attname = r.name AND a.attnum > 0 AND NOT a.attisdropped)
     ORDER BY 1, 2";
 
+/// Those of the tenants `$1` whose roles the current role cannot assume. It may create and grant roles nevertheless.
+const FOREIGN_ROLES: &str = "
+    SELECT r.rolname::text FROM pg_catalog.pg_roles r
+    WHERE r.rolname::text = ANY ($1) AND NOT pg_catalog.pg_has_role(r.oid, CASE
+        WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
+
 /// The reasons why tenants cannot be served, by tenant.
 pub(super) type Obstacles = BTreeMap<String, Vec<String>>;
 
 /// Plans the service's statements for each of `tenants`, which must exist. Returns those that cannot be served.
 ///
 /// Each tenant is checked in a read-only transaction with its search path, and with its role if tenants have
-/// roles. EXPLAIN also checks privileges, which PREPARE does not.
-pub(super) async fn check(
-    database: &AdminDatabase,
-    tenants: &[SchemaName],
-) -> Result<Obstacles, DatabaseError> {
+/// roles and the current role can assume it. EXPLAIN also checks privileges, which PREPARE does not. On Citus, where
+/// EXPLAIN asks the tenant's node too, the statements are only prepared.
+pub(super) async fn check(database: &AdminDatabase, tenants: &[SchemaName]) -> Result<Obstacles, AdminError> {
     let check = async |chunk| {
         let mut connection = database.connect().await?;
         let obstacles = check_on(&mut connection, chunk, database.roles().is_enabled()).await?;
         connection.close().await?;
-        Ok::<_, DatabaseError>(obstacles)
+        Ok::<_, AdminError>(obstacles)
     };
     let chunks = tenants.chunks(MAX_PER_CONNECTION).map(check);
     let chunks: Vec<_> = stream::iter(chunks).buffered(CONCURRENCY).try_collect().await?;
@@ -68,18 +74,34 @@ pub(super) async fn check_on(
     connection: &mut PgConnection,
     tenants: &[SchemaName],
     with_roles: bool,
-) -> Result<Obstacles, DatabaseError> {
-    if let Err(error) = run(connection, &scoped("", &[users::lookup_statement()])).await {
+) -> Result<Obstacles, AdminError> {
+    let plan: fn(String) -> Vec<String> = if citus::is_installed(connection).await? {
+        |statement| {
+            vec![
+                format!("PREPARE servable AS {statement}"),
+                "DEALLOCATE servable".to_owned(),
+            ]
+        }
+    } else {
+        |statement| vec![format!("EXPLAIN {statement}")]
+    };
+    let lookup = plan(users::lookup_statement());
+    if let Err(error) = run(connection, &scoped("", &lookup)).await {
         let reason = reason(error.source)?;
         raw_sql("ROLLBACK").execute(connection).await?;
         let reasons = vec![format!("public.users: {reason}")];
         let tenants = tenants.iter().map(|tenant| tenant.as_str().to_owned());
         return Ok(tenants.map(|tenant| (tenant, reasons.clone())).collect());
     }
-    let statements = requirements::statements();
+    let statements = requirements::statements().map(plan).concat();
+    let roles = if with_roles {
+        Some(foreign_roles(connection, tenants).await?)
+    } else {
+        None
+    };
     let mut failed = BTreeMap::new();
     for mut batch in tenants.chunks(MAX_PER_MESSAGE) {
-        while let Err(error) = run(connection, &message(batch, &statements, with_roles)).await {
+        while let Err(error) = run(connection, &message(batch, &statements, roles.as_ref())).await {
             let transactions = error.completed / commands_per_tenant(&statements, with_roles);
             let Some((tenant, rest)) = batch.get(transactions..).and_then(<[_]>::split_first) else {
                 return Err(error.source.into());
@@ -96,7 +118,7 @@ pub(super) async fn check_on(
 async fn describe(
     connection: &mut PgConnection,
     failed: BTreeMap<String, String>,
-) -> Result<Obstacles, DatabaseError> {
+) -> Result<Obstacles, AdminError> {
     if failed.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -121,6 +143,18 @@ async fn describe(
         obstacles.entry(tenant).or_insert_with(|| vec![reason]);
     }
     Ok(obstacles)
+}
+
+async fn foreign_roles(
+    connection: &mut PgConnection,
+    tenants: &[SchemaName],
+) -> Result<HashSet<String>, DatabaseError> {
+    let names: Vec<_> = tenants.iter().map(SchemaName::as_str).collect();
+    let roles: Vec<String> = sqlx::query_scalar(FOREIGN_ROLES)
+        .bind(names)
+        .fetch_all(connection)
+        .await?;
+    Ok(roles.into_iter().collect())
 }
 
 /// The error that ended a message.
@@ -155,24 +189,31 @@ fn reason(error: sqlx::Error) -> Result<String, DatabaseError> {
 }
 
 /// Returns one message with a transaction for each tenant, so that the locks of only one are held at a time.
-fn message(tenants: &[SchemaName], statements: &[String], with_roles: bool) -> String {
+/// If tenants have roles, `foreign_roles` are those that cannot be assumed.
+fn message(tenants: &[SchemaName], statements: &[String], foreign_roles: Option<&HashSet<String>>) -> String {
     let mut message = String::new();
     for tenant in tenants {
         let mut scope = format!("SET LOCAL search_path TO {}, pg_temp; ", tenant.quoted());
-        if with_roles {
-            let _ = write!(scope, "SET LOCAL ROLE {}; ", tenant.quoted_role());
+        if let Some(foreign) = foreign_roles {
+            let is_foreign = foreign.contains(tenant.as_str());
+            let role = if is_foreign {
+                "NONE".to_owned()
+            } else {
+                tenant.quoted_role()
+            };
+            let _ = write!(scope, "SET LOCAL ROLE {role}; ");
         }
         message.push_str(&scoped(&scope, statements));
     }
     message
 }
 
-/// Returns a transaction that plans `statements` after `scope`.
+/// Returns a transaction that runs `statements` after `scope`.
 fn scoped(scope: &str, statements: &[String]) -> String {
     let mut message = format!("BEGIN READ ONLY; SET LOCAL lock_timeout TO '{LOCK_TIMEOUT}'; {scope}");
     for statement in statements {
         // Writing to a String cannot fail.
-        let _ = write!(message, "EXPLAIN {statement}; ");
+        let _ = write!(message, "{statement}; ");
     }
     message.push_str("COMMIT; ");
     message

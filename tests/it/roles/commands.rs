@@ -222,3 +222,29 @@ async fn tenant_named_none_is_never_queried_as_the_login_role() {
     assert_eq!((status, output.as_str()), (Some(1), "TENANT\n"), "{errors}");
     assert!(errors.contains("role \"\" does not exist"), "{errors}");
 }
+
+#[tokio::test]
+async fn a_role_that_cannot_assume_tenants_roles_can_migrate_and_check() {
+    let database = TestDatabase::empty().await;
+    database
+        .execute(format!(
+            "CREATE ROLE r_deployer LOGIN CREATEROLE; ALTER DATABASE {} OWNER TO r_deployer;
+             ALTER SCHEMA public OWNER TO r_deployer",
+            database.name()
+        ))
+        .await;
+    let url = database.url_as("r_deployer");
+    for arguments in [
+        &["tenants", "create", "r_deployed"][..],
+        &["migrate"],
+        &["tenants", "check", "--only", "service"],
+    ] {
+        let (status, output, errors) = crate::support::finished(
+            crate::support::ServiceProcess::command()
+                .args(arguments)
+                .env("DATABASE_URL", &url)
+                .env("TENANT_ROLES", "on"),
+        );
+        assert_eq!(status, Some(0), "{arguments:?}: {output}{errors}");
+    }
+}
