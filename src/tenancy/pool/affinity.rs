@@ -68,3 +68,12 @@ impl Affinity {
             || wear.misplaced_checkouts > self.threshold / 4 && age > MAX_MISPLACED_LIFETIME
     }
 }
+
+/// The home slot of a tenant, and its second one.
+pub(super) fn slots_of(tenant: u64, slots: usize) -> Option<[usize; 2]> {
+    let slots = u64::try_from(slots).ok()?;
+    let home = tenant.checked_rem(slots)?;
+    let step = (tenant / slots).checked_rem(slots - 1).map_or(0, |step| step + 1);
+    let second = (home + step) % slots;
+    Some([usize::try_from(home).ok()?, usize::try_from(second).ok()?])
+}

@@ -1,22 +1,21 @@
 //! The pool's state: which slot a request gets, and when. No I/O and no clock: every call takes `now`.
 //!
 //! With few tenants, a request takes any idle connection. With many, each tenant has a home slot, so that a
-//! process of the server plans, and keeps in memory, the statements of its own tenants and not of all. The
-//! preference is limited, so that it does not slow anybody down much:
+//! process of the server plans, and keeps in memory, the statements of its own tenants and not of all:
 //!
 //! - Each tenant has a second slot, which its requests prefer if [`MAX_MORE_AT_HOME`] more wait at home: two
 //!   choices are enough to keep all queues about equally long. Nothing is prepared for a tenant that is not at
 //!   home, so the second slot costs the server's process no memory for plans.
 //! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`].
-//! - If no slot is idle, a request is overtaken by later ones only until about three times as many were served
-//!   as waited before it.
+//! - If no slot is idle, later requests overtake a request only until about three times as many were served as
+//!   waited before it.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::affinity::{Affinity, Wear};
+use super::affinity::{Affinity, Wear, slots_of};
 use super::waiters::{AFFINITY_TIMEOUT, Ticket, Waiters};
 
 /// Maximum number of requests by which a tenant's home slot may have more than its second one. With less,
@@ -243,7 +242,7 @@ impl<C, W> Slots<C, W> {
         if !self.affinity.is_enabled_by(tenant, now) {
             return None;
         }
-        let [home, second] = self.slots_of(tenant)?;
+        let [home, second] = slots_of(tenant, self.all.len())?;
         let requests_at = |slot| {
             let is_in_use = matches!(self.all.get(slot), Some(Slot::InUse { .. }));
             usize::from(is_in_use) + self.waiters.count_preferring(slot)
@@ -252,24 +251,13 @@ impl<C, W> Slots<C, W> {
         Some(if is_crowded { second } else { home })
     }
 
-    /// The home slot of a tenant, and its second one.
-    fn slots_of(&self, tenant: u64) -> Option<[usize; 2]> {
-        let slots = u64::try_from(self.all.len()).ok()?;
-        let home = tenant.checked_rem(slots)?;
-        let step = (tenant / slots).checked_rem(slots - 1).map_or(0, |step| step + 1);
-        let second = (home + step) % slots;
-        Some([usize::try_from(home).ok()?, usize::try_from(second).ok()?])
-    }
-
     /// The idle slot that a new request takes, if it does not wait.
     fn idle_slot_for(&self, preferred: Option<usize>, now: Instant) -> Option<usize> {
         let any = *self.idle.last()?;
-        let Some(preferred) = preferred else {
-            return Some(any);
-        };
-        match self.all.get(preferred) {
-            Some(Slot::InUse { since, .. }) => (now - *since >= AFFINITY_TIMEOUT).then_some(any),
-            _ => Some(preferred),
+        match preferred.map(|slot| (slot, self.all.get(slot))) {
+            None => Some(any),
+            Some((_, Some(Slot::InUse { since, .. }))) => (now - *since >= AFFINITY_TIMEOUT).then_some(any),
+            Some((preferred, _)) => Some(preferred),
         }
     }
 
@@ -278,7 +266,7 @@ impl<C, W> Slots<C, W> {
         self.idle.retain(|idle| *idle != slot);
         let slots = tenant
             .filter(|_| self.affinity.is_enabled())
-            .and_then(|tenant| self.slots_of(tenant));
+            .and_then(|tenant| slots_of(tenant, self.all.len()));
         let is_home = slots.is_none_or(|[home, _]| home == slot);
         let is_misplaced = slots.is_some_and(|slots| !slots.contains(&slot));
         let mut taken = Slot::InUse {

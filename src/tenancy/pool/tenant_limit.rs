@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn error_says_whether_tenant_or_pool_is_exhausted() {
+    async fn error_names_the_exhausted_limit() {
         let limits = Arc::new(TenantLimits::new(1, 10));
         let busy = tenant("busy");
         let permit = acquire(&limits, &busy).await.ok().unwrap();
