@@ -42,7 +42,7 @@ impl Traces {
         Ok(Some(Self(provider)))
     }
 
-    /// Returns a layer that receives the spans with the target [`TRACE_TARGET`] and no other events.
+    /// Returns a layer that receives the spans with the target of traces and no other events.
     #[must_use]
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
