@@ -27,6 +27,7 @@ WITH RECURSIVE effect AS (
                WHEN 'pg_trigger'::regclass THEN 'trigger'
                WHEN 'pg_policy'::regclass THEN 'policy'
                WHEN 'pg_attrdef'::regclass THEN 'generated column'
+               WHEN 'pg_class'::regclass THEN 'generated column'
                WHEN 'pg_publication_rel'::regclass THEN 'publication'
                ELSE 'function' END AS kind
     FROM altered a
@@ -36,7 +37,9 @@ WITH RECURSIVE effect AS (
     LEFT JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid
     LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
     LEFT JOIN pg_attrdef y ON d.classid = 'pg_attrdef'::regclass AND y.oid = d.objid AND y.adnum <> a.attnum
+    -- Before version 15, the generated column itself depends on the column.
     LEFT JOIN pg_attribute x ON x.attrelid = y.adrelid AND x.attnum = y.adnum
+         OR d.classid = 'pg_class'::regclass AND x.attrelid = d.objid AND x.attnum = d.objsubid AND x.attgenerated <> ''
     LEFT JOIN pg_publication_rel l ON d.classid = 'pg_publication_rel'::regclass AND l.oid = d.objid
     LEFT JOIN pg_publication b ON b.oid = l.prpubid
     LEFT JOIN pg_proc f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
