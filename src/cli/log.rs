@@ -39,30 +39,31 @@ impl Drop for FlushOnDrop {
 pub fn start_log(settings: &LogSettings) -> Result<Log, String> {
     let queue = LogQueue::start().map_err(|error| format!("failed to start the log: {error}"))?;
     let lines = FlushOnDrop(queue.clone());
-    #[cfg(not(feature = "otel"))]
-    {
-        let log = tracing_subscriber::registry().with(settings.filter());
-        log.with(format_layer(settings, queue)).init();
-        log_panics();
-        Ok(Log { _lines: lines })
-    }
+    let registry = tracing_subscriber::registry();
     #[cfg(feature = "otel")]
-    {
-        let traces = Traces::start(&TraceSettings::read()?).map_err(|error| error.to_string())?;
-        // A list, because an `Option` without a layer enables the spans that the log's filter disables.
-        let mut layers = vec![
-            format_layer(settings, queue)
-                .with_filter(settings.filter())
-                .boxed(),
-        ];
-        layers.extend(traces.as_ref().map(|traces| traces.layer().boxed()));
-        tracing_subscriber::registry().with(layers).init();
-        log_panics();
-        Ok(Log {
-            _traces: traces,
-            _lines: lines,
-        })
+    let traces = Traces::start(&TraceSettings::read()?).map_err(|error| error.to_string())?;
+    #[cfg(feature = "otel")]
+    if let Some(traces) = &traces {
+        // Traces have spans that the log's filter disables, so each layer has its own filter.
+        let log = format_layer(settings, queue).with_filter(settings.filter());
+        registry.with(traces.layer()).with(log).init();
+    } else {
+        registry
+            .with(settings.filter())
+            .with(format_layer(settings, queue))
+            .init();
     }
+    #[cfg(not(feature = "otel"))]
+    registry
+        .with(settings.filter())
+        .with(format_layer(settings, queue))
+        .init();
+    log_panics();
+    Ok(Log {
+        #[cfg(feature = "otel")]
+        _traces: traces,
+        _lines: lines,
+    })
 }
 
 fn log_panics() {

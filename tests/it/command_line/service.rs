@@ -120,7 +120,9 @@ async fn shutdown_timeout_and_second_signal_cut_off_requests() {
         let mut service = ServiceProcess::spawn(
             ServiceProcess::command()
                 .env("DATABASE_URL", database.url())
-                .env("SHUTDOWN_TIMEOUT", timeout),
+                .env("SHUTDOWN_TIMEOUT", timeout)
+                .env("STATEMENT_TIMEOUT", "1m")
+                .env("REQUEST_TIMEOUT", "1m"),
         );
         let url = service.url();
         let in_flight = tokio::spawn(client::get(format!("{url}/users/1/orders")));
