@@ -212,8 +212,9 @@ async fn largest_table(
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relname::text = $1 AND n.nspname::text = ANY ($2) AND c.relkind IN ('r', 'm')
            -- The size function would wait for the lock.
-           AND c.oid NOT IN (SELECT relation FROM pg_catalog.pg_locks
-                             WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL)
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database
+                           WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
+                             AND d.datname = pg_catalog.current_database())
          ORDER BY c.relpages DESC, n.nspname LIMIT 1",
     )
     .bind(&name)
