@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use sqlx::{ConnectOptions, Connection, PgConnection, raw_sql};
 
 use super::error::AdminError;
@@ -14,6 +15,9 @@ use crate::tenancy::{DatabaseError, SchemaName, require_sessions};
 
 /// Maximum time for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Number of chunks of [`AdminDatabase::map_chunks`] that are in progress at once.
+const CONCURRENT_CHUNKS: usize = 2;
 
 /// Settings that administration relies on, which the database or the role may set otherwise. They are not
 /// start-up parameters: a pooler may refuse those, and `require_sessions` could not report it.
@@ -109,7 +113,29 @@ impl AdminDatabase {
         Ok(connection)
     }
 
-    /// Validates the name of a tenant, whose length counts in the encoding of the database.
+    /// Runs `work` for each chunk of at most `size` of `items`, on a connection of its own: a backend caches all catalog
+    /// entries that it has read. A few chunks are in progress at once. The results are in the order of the items.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `work` or of a connection.
+    pub(in crate::admin) async fn map_chunks<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        size: usize,
+        work: impl AsyncFn(&mut PgConnection, &[T]) -> Result<R, AdminError> + Send + Sync,
+    ) -> Result<Vec<R>, AdminError> {
+        let run = async |chunk| {
+            let mut connection = self.connect().await?;
+            let result = work(&mut connection, chunk).await?;
+            connection.close().await?;
+            Ok(result)
+        };
+        let chunks = stream::iter(items.chunks(size).map(run));
+        chunks.buffered(CONCURRENT_CHUNKS).try_collect().await
+    }
+
+    /// Validates the name of a tenant. The limit of its length is in bytes of the database's encoding.
     ///
     /// # Errors
     ///

@@ -9,6 +9,18 @@ use sqlx::{AssertSqlSafe, PgConnection, raw_sql};
 
 use crate::tenancy::{DatabaseError, SchemaName};
 
+/// A subquery for the tables of the current database that are locked against reading. The functions that return their
+/// sizes would wait for the lock.
+macro_rules! locked_tables {
+    () => {
+        "(SELECT l.relation FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database
+          WHERE l.mode = 'AccessExclusiveLock' AND l.relation IS NOT NULL
+            AND d.datname = pg_catalog.current_database())"
+    };
+}
+
+pub(in crate::admin) use locked_tables;
+
 /// Sets the search path of the session to `schema`.
 pub(crate) async fn set_search_path(
     connection: &mut PgConnection,

@@ -6,10 +6,9 @@
 )]
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use sqlx::{AssertSqlSafe, Connection, Either, PgConnection, raw_sql};
+use futures_util::TryStreamExt;
+use sqlx::{AssertSqlSafe, Either, PgConnection, raw_sql};
 
 use super::citus;
 use super::database::AdminDatabase;
@@ -23,9 +22,6 @@ const MAX_PER_MESSAGE: usize = 50;
 
 /// Maximum number of tenants per connection: a backend caches the definition of each table that it has planned.
 const MAX_PER_CONNECTION: usize = 5 * MAX_PER_MESSAGE;
-
-/// Number of connections that plan statements.
-const CONCURRENCY: usize = 2;
 
 /// Maximum time to wait for a table that another session has locked.
 const LOCK_TIMEOUT: &str = "2s";
@@ -58,15 +54,12 @@ pub(super) type Obstacles = BTreeMap<String, Vec<String>>;
 /// roles and the current role can assume it. EXPLAIN also checks privileges, which PREPARE does not. On Citus, where
 /// EXPLAIN asks the tenant's node too, the statements are only prepared.
 pub(super) async fn check(database: &AdminDatabase, tenants: &[SchemaName]) -> Result<Obstacles, AdminError> {
-    let check = async |chunk| {
-        let mut connection = database.connect().await?;
-        let obstacles = check_on(&mut connection, chunk, database.roles().is_enabled()).await?;
-        connection.close().await?;
-        Ok::<_, AdminError>(obstacles)
+    let with_roles = database.roles().is_enabled();
+    let check = async |connection: &mut PgConnection, chunk: &[SchemaName]| {
+        check_on(connection, chunk, with_roles).await
     };
-    let chunks = tenants.chunks(MAX_PER_CONNECTION).map(check);
-    let chunks: Vec<_> = stream::iter(chunks).buffered(CONCURRENCY).try_collect().await?;
-    Ok(chunks.into_iter().flatten().collect())
+    let obstacles = database.map_chunks(tenants, MAX_PER_CONNECTION, check).await?;
+    Ok(obstacles.into_iter().flatten().collect())
 }
 
 /// As [`check`], on a connection.
@@ -86,7 +79,7 @@ pub(super) async fn check_on(
         |statement| vec![format!("EXPLAIN {statement}")]
     };
     let lookup = plan(users::lookup_statement());
-    if let Err(error) = run(connection, &scoped("", &lookup)).await {
+    if let Err(error) = run(connection, &transaction(Vec::new(), &lookup).join("; ")).await {
         let reason = reason(error.source)?;
         raw_sql("ROLLBACK").execute(connection).await?;
         let reasons = vec![format!("public.users: {reason}")];
@@ -101,9 +94,20 @@ pub(super) async fn check_on(
     };
     let mut failed = BTreeMap::new();
     for mut batch in tenants.chunks(MAX_PER_MESSAGE) {
-        while let Err(error) = run(connection, &message(batch, &statements, roles.as_ref())).await {
-            let transactions = error.completed / commands_per_tenant(&statements, with_roles);
-            let Some((tenant, rest)) = batch.get(transactions..).and_then(<[_]>::split_first) else {
+        loop {
+            let transactions: Vec<_> = batch
+                .iter()
+                .map(|tenant| transaction(scope(tenant, roles.as_ref()), &statements))
+                .collect();
+            let Err(error) = run(connection, &transactions.concat().join("; ")).await else {
+                break;
+            };
+            // Each tenant's transaction has the same number of commands.
+            let commands = transactions.first().map_or(1, Vec::len);
+            let Some((tenant, rest)) = batch
+                .get(error.completed / commands..)
+                .and_then(<[_]>::split_first)
+            else {
                 return Err(error.source.into());
             };
             failed.insert(tenant.as_str().to_owned(), reason(error.source)?);
@@ -188,38 +192,29 @@ fn reason(error: sqlx::Error) -> Result<String, DatabaseError> {
     }
 }
 
-/// Returns one message with a transaction for each tenant, so that the locks of only one are held at a time.
-/// If tenants have roles, `foreign_roles` are those that cannot be assumed.
-fn message(tenants: &[SchemaName], statements: &[String], foreign_roles: Option<&HashSet<String>>) -> String {
-    let mut message = String::new();
-    for tenant in tenants {
-        let mut scope = format!("SET LOCAL search_path TO {}, pg_temp; ", tenant.quoted());
-        if let Some(foreign) = foreign_roles {
-            let is_foreign = foreign.contains(tenant.as_str());
-            let role = if is_foreign {
-                "NONE".to_owned()
-            } else {
-                tenant.quoted_role()
-            };
-            let _ = write!(scope, "SET LOCAL ROLE {role}; ");
+/// Returns the statements that set the scope of a tenant. If tenants have roles, `foreign_roles` are those that cannot be
+/// assumed.
+fn scope(tenant: &SchemaName, foreign_roles: Option<&HashSet<String>>) -> Vec<String> {
+    let path = format!("SET LOCAL search_path TO {}, pg_temp", tenant.quoted());
+    let role = foreign_roles.map(|foreign| {
+        if foreign.contains(tenant.as_str()) {
+            "SET LOCAL ROLE NONE".to_owned()
+        } else {
+            format!("SET LOCAL ROLE {}", tenant.quoted_role())
         }
-        message.push_str(&scoped(&scope, statements));
-    }
-    message
+    });
+    std::iter::once(path).chain(role).collect()
 }
 
-/// Returns a transaction that runs `statements` after `scope`.
-fn scoped(scope: &str, statements: &[String]) -> String {
-    let mut message = format!("BEGIN READ ONLY; SET LOCAL lock_timeout TO '{LOCK_TIMEOUT}'; {scope}");
-    for statement in statements {
-        // Writing to a String cannot fail.
-        let _ = write!(message, "{statement}; ");
-    }
-    message.push_str("COMMIT; ");
-    message
-}
-
-fn commands_per_tenant(statements: &[String], with_roles: bool) -> usize {
-    // BEGIN, the lock timeout, the path and COMMIT
-    4 + usize::from(with_roles) + statements.len()
+/// Returns a transaction that runs `statements` after `scope`. It has one tenant, so that only the locks of one are held
+/// at a time.
+fn transaction(scope: Vec<String>, statements: &[String]) -> Vec<String> {
+    let mut commands = vec![
+        "BEGIN READ ONLY".to_owned(),
+        format!("SET LOCAL lock_timeout TO '{LOCK_TIMEOUT}'"),
+    ];
+    commands.extend(scope);
+    commands.extend_from_slice(statements);
+    commands.push("COMMIT".to_owned());
+    commands
 }

@@ -39,31 +39,32 @@ impl Drop for FlushOnDrop {
 pub fn start_log(settings: &LogSettings) -> Result<Log, String> {
     let queue = LogQueue::start().map_err(|error| format!("failed to start the log: {error}"))?;
     let lines = FlushOnDrop(queue.clone());
-    let registry = tracing_subscriber::registry();
     #[cfg(feature = "otel")]
     let traces = Traces::start(&TraceSettings::read()?).map_err(|error| error.to_string())?;
     #[cfg(feature = "otel")]
     if let Some(traces) = &traces {
         // Traces have spans that the log's filter disables, so each layer has its own filter.
         let log = format_layer(settings, queue).with_filter(settings.filter());
-        registry.with(traces.layer()).with(log).init();
-    } else {
-        registry
-            .with(settings.filter())
-            .with(format_layer(settings, queue))
+        tracing_subscriber::registry()
+            .with(traces.layer())
+            .with(log)
             .init();
+    } else {
+        init_without_traces(settings, queue);
     }
     #[cfg(not(feature = "otel"))]
-    registry
-        .with(settings.filter())
-        .with(format_layer(settings, queue))
-        .init();
+    init_without_traces(settings, queue);
     log_panics();
     Ok(Log {
         #[cfg(feature = "otel")]
         _traces: traces,
         _lines: lines,
     })
+}
+
+fn init_without_traces(settings: &LogSettings, queue: LogQueue) {
+    let registry = tracing_subscriber::registry().with(settings.filter());
+    registry.with(format_layer(settings, queue)).init();
 }
 
 fn log_panics() {

@@ -10,7 +10,7 @@ use super::fleet::RunSummary;
 use super::output::FleetOutput;
 use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift, report_current};
 use super::{CommandError, connect_admin_database, read_migrations, report, unless_stopped, with_database};
-use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan};
+use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan, SchemaUpgrade};
 use crate::admin::runner::RunOptions;
 use crate::admin::{self, AdminDatabase, RetryPolicy};
 use crate::config::{self, DatabaseSettings, MigrationSettings, RoleSettings, WaitSettings};
@@ -100,7 +100,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
     wait_for_database(&arguments.wait, &arguments.database, signals).await?;
     Box::pin(with_database(&arguments.database, async |url| {
         let mut output = FleetOutput::for_migration(arguments.json, arguments.dry_run);
-        let (database, rollout, plan, hazards) = unless_stopped(signals, async {
+        let (database, rollout, shared, plan, hazards) = unless_stopped(signals, async {
             let database = connect_admin_database(url).await?;
             let database = database.with_migrations(source).with_roles(&arguments.roles);
             if !arguments.dry_run {
@@ -110,14 +110,14 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
             let rollout = arguments.rollout(&database).await?;
             let shared = migrations::pending_shared(&database).await?;
             let plan = migrations::plan(&database, &only).await?;
-            let shared: Vec<_> = shared.steps.iter().map(|step| step.version).collect();
-            let hazards = migrations::hazards(&database, &shared, &plan, &rollout.job).await?;
-            Ok((database, rollout, plan, hazards))
+            let versions: Vec<_> = shared.steps.iter().map(|step| step.version).collect();
+            let hazards = migrations::hazards(&database, &versions, &plan, &rollout.job).await?;
+            Ok((database, rollout, shared, plan, hazards))
         })
         .await?;
         refuse_unknown_canaries(&rollout.canaries.names, &plan)?;
         if arguments.dry_run {
-            let dry_run = dry_run(&database, &rollout, plan, &hazards, &mut output);
+            let dry_run = dry_run(&database, &rollout, &shared, plan, &hazards, &mut output);
             return unless_stopped(signals, dry_run).await;
         }
         let destructive = hazards.iter().filter(|hazard| hazard.is_destructive);
@@ -151,13 +151,13 @@ fn refuse_unknown_canaries(canaries: &[SchemaName], plan: &MigrationPlan) -> Res
 async fn dry_run(
     database: &AdminDatabase,
     rollout: &Rollout,
+    shared: &SchemaUpgrade,
     plan: MigrationPlan,
     hazards: &[Hazard],
     output: &mut FleetOutput,
 ) -> Result<(), CommandError> {
-    let shared = migrations::pending_shared(database).await?;
-    output.print_shared(&shared);
-    migrations::predict_shared(database, &shared).await?;
+    output.print_shared(shared);
+    migrations::predict_shared(database, shared).await?;
     let all = plan.current.len() + plan.pending.len();
     let mut summary = RunSummary::new(all, all);
     report_current(database, &plan.current, &mut summary, output).await?;

@@ -1,4 +1,4 @@
-//! What a tenant's schema needs so that orders can be read from it.
+//! Requirements of the orders statements on a tenant's schema.
 
 use super::query::{NEWEST_ORDERS, ORDER_BY_ID, PAGE_AND_TOTAL};
 use crate::tenancy::{Query, Value};

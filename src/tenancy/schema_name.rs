@@ -90,11 +90,19 @@ impl SchemaName {
         format!("\"{}\"", self.0.replace('"', "\"\""))
     }
 
-    /// The name of the tenant's role, for `SET ROLE`. `SET ROLE "none"` would reset the role, even though it
-    /// is quoted; no role can have that name, and the empty name fails as a missing role does.
-    pub(crate) fn quoted_role(&self) -> String {
+    /// The name of the tenant's role, to be bound as a value of the setting `role`. The value "none" would reset the
+    /// role, even as a quoted identifier; no role can have that name, and the empty name fails as a missing role does.
+    pub(crate) fn role(&self) -> &str {
         match self.as_str() {
-            "none" => "''".to_owned(),
+            "none" => "",
+            name => name,
+        }
+    }
+
+    /// The name of the tenant's role, for `SET ROLE`.
+    pub(crate) fn quoted_role(&self) -> String {
+        match self.role() {
+            "" => "''".to_owned(),
             _ => self.quoted(),
         }
     }

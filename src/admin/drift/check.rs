@@ -1,9 +1,8 @@
 //! The drift check: tenants compared with what the migrations create.
 
 use data_encoding::HEXLOWER;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use super::diff::diff;
 use super::difference::{Difference, DifferenceKind};
@@ -21,9 +20,6 @@ use crate::tenancy::SchemaName;
 /// Maximum number of snapshots per connection, and in memory at once: a backend caches the catalog entries that it
 /// has read.
 const MAX_SNAPSHOTS_PER_CONNECTION: usize = 100;
-
-/// Number of connections that take snapshots.
-const CONCURRENCY: usize = 2;
 
 /// The differences of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -99,14 +95,11 @@ async fn check_tenants(
     let mut connection = database.connect().await?;
     let expected = ExpectedSchemas::build(&mut connection, migrations, &versions.collect()).await?;
     connection.close().await?;
-    let mut checked = Vec::with_capacity(tenants.len());
-    let chunks = tenants.chunks(MAX_SNAPSHOTS_PER_CONNECTION);
-    let mut chunks =
-        stream::iter(chunks.map(|chunk| compare(database, &expected, chunk))).buffered(CONCURRENCY);
-    while let Some(compared) = chunks.try_next().await? {
-        checked.extend(compared);
-    }
-    std::mem::drop(chunks);
+    let compare = async |connection: &mut PgConnection, chunk: &[TenantEntry]| {
+        compare(connection, migrations, &expected, chunk).await
+    };
+    let compared = database.map_chunks(tenants, MAX_SNAPSHOTS_PER_CONNECTION, compare);
+    let mut checked = compared.await?.concat();
     add_obstacles(database, tenants, &mut checked).await?;
     let is_selected = |difference: &Difference| match kinds {
         Some(kinds) => kinds.contains(&difference.kind),
@@ -119,15 +112,13 @@ async fn check_tenants(
 }
 
 async fn compare(
-    database: &AdminDatabase,
+    connection: &mut PgConnection,
+    migrations: &Migrations,
     expected: &ExpectedSchemas,
     tenants: &[TenantEntry],
 ) -> Result<Vec<CheckedTenant>, AdminError> {
-    let migrations = &database.migrations().tenant;
     let schemas: Vec<_> = tenants.iter().map(|tenant| tenant.schema.clone()).collect();
-    let mut connection = database.connect().await?;
-    let mut snapshots = snapshot::read(&mut connection, &schemas).await?;
-    connection.close().await?;
+    let mut snapshots = snapshot::read(connection, &schemas).await?;
     let checked = tenants.iter().map(|tenant| {
         let name = tenant.schema.as_str();
         let mut differences = compare_history(tenant, migrations);

@@ -90,7 +90,7 @@ fn replace_schema(sql: &str, schema: &str) -> String {
     replaced
 }
 
-/// Returns `false` if `sql` certainly does not name `schema`, whose special characters may be escaped in it.
+/// Returns `false` if `sql` certainly does not name `schema`. Special characters of the name may be escaped in `sql`.
 fn may_contain(sql: &str, schema: &str) -> bool {
     let parts = schema.split(|character: char| !character.is_ascii_alphanumeric());
     let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use clap::ValueEnum;
 use sqlx::{PgConnection, Row};
 
 use super::definition::Definition;
@@ -28,7 +29,7 @@ pub(super) async fn read(
         let (schema, kind): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
         let (object, definition): (&str, Option<&str>) = (row.try_get(2)?, row.try_get(3)?);
         // The object is NULL if it was dropped while the catalog was read.
-        let (Some(kind), Some(definition)) = (kind_of(kind), definition) else {
+        let (Ok(kind), Some(definition)) = (DifferenceKind::from_str(kind, false), definition) else {
             continue;
         };
         let object = Definition::new(object, schema).unqualified();
@@ -37,16 +38,4 @@ pub(super) async fn read(
         snapshot.objects.insert((kind, object), definition);
     }
     Ok(())
-}
-
-fn kind_of(name: &str) -> Option<DifferenceKind> {
-    Some(match name {
-        "function" => DifferenceKind::Function,
-        "trigger" => DifferenceKind::Trigger,
-        "sequence" => DifferenceKind::Sequence,
-        "policy" => DifferenceKind::Policy,
-        "grant" => DifferenceKind::Grant,
-        "owner" => DifferenceKind::Owner,
-        _ => return None,
-    })
 }

@@ -1,5 +1,5 @@
 -- Functions, triggers, sequences, policies, grants and owners in the schemas $1, without the tables $2: rows of (schema,
--- kind, object, definition).
+-- kind as in `--only`, object, definition).
 WITH tenant AS MATERIALIZED (
     SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname::text = ANY ($1)
 ), relation AS MATERIALIZED (

@@ -20,7 +20,7 @@ use crate::admin::error::AdminError;
 use crate::admin::schema;
 use crate::tenancy::SchemaName;
 
-/// Maximum number of schemas whose snapshots are taken at once.
+/// Maximum number of schemas in one query for snapshots.
 const MAX_SNAPSHOTS: usize = 100;
 
 /// The version at which schemas of other programs are adopted.
@@ -29,7 +29,7 @@ pub enum Adopt {
     /// They are not adopted.
     #[default]
     No,
-    /// The newest version whose tables the schema has. With the compiled-in migrations this is version 1.
+    /// The newest version for which the schema has all tables. With the compiled-in migrations, this is version 1.
     Newest,
     /// This version, without a comparison.
     At(i64),
@@ -157,7 +157,7 @@ impl Adopter {
         Ok(baselines)
     }
 
-    /// Finds the newest version whose objects `snapshot` contains.
+    /// Finds the newest version for which `snapshot` contains all objects.
     async fn compare(
         &self,
         database: &AdminDatabase,

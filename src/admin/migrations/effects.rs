@@ -8,7 +8,7 @@ use squawk_syntax::ast::{self, AlterColumnOption, AlterTableAction, AstNode, Con
 
 use crate::admin::sql_tokens::tokenize;
 
-/// A name that a statement creates, or a column whose type it changes.
+/// A name that a statement creates, or a column that gets another type.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Effect {
     version: i64,
@@ -28,7 +28,7 @@ pub(super) struct Effects {
     /// `true` after a statement that may drop anything, such as `DO`: nothing can be predicted any more.
     is_opaque: bool,
     version: i64,
-    /// Schema whose qualified names count as unqualified.
+    /// A schema; names that it qualifies count as unqualified.
     schema: Option<&'static str>,
 }
 

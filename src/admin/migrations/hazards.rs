@@ -15,6 +15,7 @@ use super::job::MigrateTenant;
 use super::plan::{MigrationPlan, PendingTenant};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
+use crate::admin::schema::locked_tables;
 use crate::admin::sql_tokens::tokenize;
 
 /// Rules for statements that rewrite a table, or lock it for as long as they read it.
@@ -207,16 +208,14 @@ async fn largest_table(
     name: String,
 ) -> Result<Option<LargestTable>, AdminError> {
     let mut connection = database.connect().await?;
-    let largest: Option<(String, i64)> = sqlx::query_as(
+    let largest: Option<(String, i64)> = sqlx::query_as(concat!(
         "SELECT n.nspname::text, pg_catalog.pg_total_relation_size(c.oid)
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relname::text = $1 AND n.nspname::text = ANY ($2) AND c.relkind IN ('r', 'm')
-           -- The size function would wait for the lock.
-           AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database
-                           WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
-                             AND d.datname = pg_catalog.current_database())
-         ORDER BY c.relpages DESC, n.nspname LIMIT 1",
-    )
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relname::text = $1 AND n.nspname::text = ANY ($2) AND c.relkind IN ('r', 'm')
+               AND c.oid NOT IN ",
+        locked_tables!(),
+        " ORDER BY c.relpages DESC, n.nspname LIMIT 1"
+    ))
     .bind(&name)
     .bind(schemas)
     .fetch_optional(&mut connection)

@@ -11,13 +11,12 @@ use crate::admin::generated_sql::GeneratedSql;
 use crate::admin::runner::TenantJob;
 use crate::tenancy::SchemaName;
 
-/// Sets the scope of the open transaction: `$1` is the tenant, `$2` the timeout in milliseconds, `$3` is true if
-/// the tenant has a role. The role "none" would be the login role; no role has that
-/// name, and the empty name fails as a missing role does.
+/// Sets the scope of the open transaction: `$1` is the tenant, `$2` the timeout in milliseconds, `$3` the role, or NULL
+/// for the session's.
 const SCOPE: &str = "
     SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident($1) || ', pg_temp', true),
            pg_catalog.set_config('statement_timeout', $2, true),
-           CASE WHEN $3 THEN pg_catalog.set_config('role', CASE $1 WHEN 'none' THEN '' ELSE $1 END, true) END";
+           CASE WHEN $3 IS NOT NULL THEN pg_catalog.set_config('role', $3, true) END";
 
 /// A query in the scope of one tenant, in a read-only transaction.
 #[derive(Debug, Clone)]
@@ -71,7 +70,7 @@ impl TenantJob for QueryTenant {
         sqlx::query(SCOPE)
             .bind(tenant.as_str())
             .bind(self.timeout.as_millis().to_string())
-            .bind(database.roles().is_enabled())
+            .bind(database.roles().is_enabled().then(|| tenant.role()))
             .execute(&mut *transaction)
             .await?;
         // The extended protocol accepts one statement only, so none can follow that ends the transaction.

@@ -2,19 +2,16 @@
 
 use std::collections::HashMap;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use crate::admin::citus;
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
+use crate::admin::schema::locked_tables;
 
 /// Maximum number of schemas per connection: a backend caches the catalog entries of each table that it has
 /// opened.
 const MAX_PER_CONNECTION: usize = 100;
-
-/// Number of connections that read sizes.
-const CONCURRENCY: usize = 2;
 
 /// Node and size of a schema.
 #[derive(Debug, Default)]
@@ -31,19 +28,15 @@ pub(in crate::admin) async fn read(
     database: &AdminDatabase,
     schemas: &[&str],
 ) -> Result<HashMap<String, TenantStorage>, AdminError> {
+    let sizes = database.map_chunks(schemas, MAX_PER_CONNECTION, sizes).await?;
     let mut storage = HashMap::with_capacity(schemas.len());
-    let chunks = schemas.chunks(MAX_PER_CONNECTION);
-    let mut chunks = stream::iter(chunks.map(|chunk| sizes(database, chunk))).buffered(CONCURRENCY);
-    while let Some(sizes) = chunks.try_next().await? {
-        for (schema, size_bytes) in sizes {
-            let stored = TenantStorage {
-                node: None,
-                size_bytes,
-            };
-            storage.insert(schema, stored);
-        }
+    for (schema, size_bytes) in sizes.into_iter().flatten() {
+        let stored = TenantStorage {
+            node: None,
+            size_bytes,
+        };
+        storage.insert(schema, stored);
     }
-    drop(chunks);
     let mut connection = database.connect().await?;
     for (schema, placement) in citus::placements(&mut connection).await? {
         if let Some(stored) = storage.get_mut(&schema) {
@@ -55,9 +48,11 @@ pub(in crate::admin) async fn read(
     Ok(storage)
 }
 
-async fn sizes(database: &AdminDatabase, schemas: &[&str]) -> Result<Vec<(String, Option<i64>)>, AdminError> {
-    let mut connection = database.connect().await?;
-    let sizes = sqlx::query_as(
+async fn sizes(
+    connection: &mut PgConnection,
+    schemas: &[&str],
+) -> Result<Vec<(String, Option<i64>)>, AdminError> {
+    let sizes = sqlx::query_as(concat!(
         // pg_depend has an index by schema, pg_class has none.
         "SELECT n.nspname::text, COALESCE(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint
          FROM pg_catalog.pg_namespace n
@@ -65,14 +60,12 @@ async fn sizes(database: &AdminDatabase, schemas: &[&str]) -> Result<Vec<(String
               AND d.classid = 'pg_catalog.pg_class'::regclass
          LEFT JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'm', 'S')
          WHERE n.nspname::text = ANY ($1) AND n.oid NOT IN (
-             SELECT c.relnamespace FROM pg_catalog.pg_class c JOIN pg_catalog.pg_locks l ON l.relation = c.oid
-             WHERE l.mode = 'AccessExclusiveLock' AND l.database = (
-                 SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
-         GROUP BY 1",
-    )
+             SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid IN ",
+        locked_tables!(),
+        ") GROUP BY 1"
+    ))
     .bind(schemas)
-    .fetch_all(&mut connection)
+    .fetch_all(connection)
     .await?;
-    connection.close().await?;
     Ok(sizes)
 }
