@@ -109,7 +109,7 @@ pub enum InvalidTenantData {
     /// The time of an order.
     #[error(transparent)]
     Timestamp(#[from] InvalidTimestamp),
-    /// An order or an item occurs more than once, or an item differs from the order's only in upper and lower case.
+    /// An order or an item occurs more than once.
     #[error("an order or an item exists more than once")]
     Ambiguous,
     /// A text is not valid in its encoding.

@@ -31,19 +31,19 @@ const ITEM_IDS: [usize; 2] = [2, 3];
 const ORDERS_OF_USER: IdComparison = IdComparison {
     columns: &[USER_ID],
     of_texts: "o.user_id::text = $1",
-    in_type: "o.user_id = $1",
+    in_type: ["o.user_id", "$1"],
     value: Some(0),
 };
 const ORDER_OF_ID: IdComparison = IdComparison {
     columns: &[ORDER_ID],
     of_texts: "o.id::text = $2",
-    in_type: "o.id = $2",
+    in_type: ["o.id", "$2"],
     value: Some(1),
 };
 const ITEMS_OF_ORDERS: IdComparison = IdComparison {
     columns: &ITEM_IDS,
     of_texts: "i.id::text = o.item_id::text /*collation*/",
-    in_type: "i.id = o.item_id",
+    in_type: ["i.id", "o.item_id"],
     value: None,
 };
 const ITEMS_OF_PAGE: IdComparison = IdComparison {
@@ -52,15 +52,14 @@ const ITEMS_OF_PAGE: IdComparison = IdComparison {
 };
 const ITEMS_OF_TOTAL: IdComparison = IdComparison {
     of_texts: "i.id::text = ordered.item_id /*collation*/",
-    in_type: "i.id = ordered.item_id",
+    in_type: ["i.id", "ordered.item_id"],
     ..ITEMS_OF_ORDERS
 };
 
 /// Orders with their items.
 ///
 /// The last column is true if the row must not be used: its id is only equal by its collation, which the condition
-/// excludes if the type of the column is known, or the order's item differs from an existing one only in upper and
-/// lower case, which is the same item for a column of type `citext`. The subquery runs only if an item is missing.
+/// excludes if the type of the column is not known to be exact.
 macro_rules! select_orders {
     ($differs:literal, $condition:literal) => {
         concat!(
@@ -68,10 +67,7 @@ macro_rules! select_orders {
 SELECT o.id::text, o.creation_timestamp::timestamp::text, o.quantity::text, o.item_id::text,
        i.description::text, i.price::text, ",
             $differs,
-            " /*if inexact*/ OR
-       CASE WHEN i.id IS NULL AND o.item_id IS NOT NULL AND pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext'
-            THEN pg_catalog.lower(o.item_id::text) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
-            ELSE false END /*end*/
+            "
 FROM orders o LEFT JOIN items i ON i.id::text = o.item_id::text /*collation*/
 ",
             $condition
@@ -123,18 +119,13 @@ SELECT page.id, page.creation_timestamp::text, page.quantity, page.item_id, page
 FROM (
     SELECT sum(i.price::text::numeric * ordered.quantity)::text AS due,
            count(*) = count(DISTINCT ordered.item_id) + count(*) FILTER (WHERE ordered.item_id IS NULL)
-           AND COALESCE(pg_catalog.bool_and(ordered.is_of_user), true)
-           /*if inexact*/ AND NOT COALESCE(pg_catalog.bool_or(
-               CASE WHEN i.id IS NULL AND ordered.is_citext
-               THEN pg_catalog.lower(ordered.item_id) IN (SELECT pg_catalog.lower(other.id::text) FROM items other)
-               ELSE false END), false) /*end*/ AS is_unique
+           AND COALESCE(pg_catalog.bool_and(ordered.is_of_user), true) AS is_unique
     FROM (
         SELECT o.item_id::text, sum(o.quantity::text::numeric) AS quantity,
-               pg_catalog.bool_and(o.user_id::text COLLATE \"C\" = $1) AS is_of_user,
-               false /*if inexact*/ OR pg_catalog.pg_typeof(o.item_id)::text LIKE '%citext' /*end*/ AS is_citext
+               pg_catalog.bool_and(o.user_id::text COLLATE \"C\" = $1) AS is_of_user
         FROM orders o
         WHERE o.user_id::text = $1 /*if inexact*/ AND o.user_id::text COLLATE \"C\" = $1 /*end*/
-        GROUP BY o.item_id::text, is_citext
+        GROUP BY o.item_id::text
     ) AS ordered LEFT JOIN items i ON i.id::text = ordered.item_id /*collation*/
 ) AS total
 LEFT JOIN (

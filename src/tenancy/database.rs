@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::id_type::must_repeat;
 use super::message::{Message, MessageForms};
 use super::pool::{LimitError, Pool, PoolLimits, PoolStatus, TenantLimits, TenantPermit};
 use super::reply::{MessageError, Reply};
@@ -121,7 +122,12 @@ impl Database {
         loop {
             let error = match self.send_with_retry(timings, forms, shared, in_tenant).await {
                 Ok(reply) => {
-                    self.remember_id_types(&reply, forms, tenant);
+                    self.remember_id_types(&reply, forms, tenant.clone());
+                    let found = reply.tenant_id_types;
+                    if found.is_some_and(|found| must_repeat(forms.tenant.id_types(), found)) {
+                        forms.tenant = self.form(tenant.as_ref());
+                        continue;
+                    }
                     return Ok(reply);
                 }
                 Err(error) => error,

@@ -1,6 +1,6 @@
 //! The types of id columns. Ids are compared as texts, which no index on a `bigint` or `uuid` supports: if the
 //! types of the columns are known, statements compare in those types instead, and without the checks that only
-//! other types need.
+//! other types need. The type of a domain is the one under it.
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -11,7 +11,7 @@ const MAX_COLUMNS: usize = 4;
 /// The types of the id columns of a tenant's tables, or of the shared tables.
 pub(super) type IdTypes = [IdType; MAX_COLUMNS];
 
-/// A type in which two ids are equal if their texts are.
+/// The type of an id column.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) enum IdType {
     /// `varchar` or `text`, whose values are equal only if their bytes are.
@@ -19,8 +19,11 @@ pub(super) enum IdType {
     /// `smallint`, `integer` or `bigint`.
     Integer,
     Uuid,
-    /// Any other type, such as `citext`, or a text with a collation of its own. It may take two texts for the same
-    /// id that the service tells apart.
+    /// `citext`: items are the same if their ids are equal in lower case. The ids of users and orders are compared
+    /// byte for byte all the same.
+    CaseInsensitive,
+    /// Any other type, or a text with a collation of its own. It may take two texts for the same id that the
+    /// service distinguishes.
     #[default]
     Other,
 }
@@ -28,13 +31,13 @@ pub(super) enum IdType {
 /// A comparison of ids in the text of a statement, with another form for columns that are no texts.
 #[derive(Debug)]
 pub(crate) struct IdComparison {
-    /// The positions of the compared columns among those whose types are known. If their types differ, their
-    /// texts are compared.
+    /// The positions of the compared columns among those whose types are known; of two columns, the referenced one
+    /// is the last. If their types differ, their texts are compared.
     pub(crate) columns: &'static [usize],
     /// The comparison of texts, as it stands in the statement.
     pub(crate) of_texts: &'static str,
-    /// The comparison in the type of the columns. The name of that type is appended, as a cast of its right side.
-    pub(crate) in_type: &'static str,
+    /// The two sides of the comparison in the type of the columns.
+    pub(crate) in_type: [&'static str; 2],
     /// The position of the compared value in the statement's values, if one is compared.
     pub(crate) value: Option<usize>,
 }
@@ -45,23 +48,16 @@ impl IdType {
             "smallint" | "integer" | "bigint" => Self::Integer,
             "uuid" => Self::Uuid,
             "text" | "character varying" => Self::Text,
+            // The extension is in any schema.
+            name if name.rsplit('.').next() == Some("citext") => Self::CaseInsensitive,
             _ => Self::Other,
-        }
-    }
-
-    /// The type's name for a cast. A text needs none.
-    pub(super) fn cast(self) -> Option<&'static str> {
-        match self {
-            Self::Text | Self::Other => None,
-            Self::Integer => Some("pg_catalog.int8"),
-            Self::Uuid => Some("pg_catalog.uuid"),
         }
     }
 
     /// Returns whether `text` is the text of a value of this type, as PostgreSQL prints it.
     pub(super) fn prints(self, text: &str) -> bool {
         match self {
-            Self::Text | Self::Other => true,
+            Self::Text | Self::CaseInsensitive | Self::Other => true,
             Self::Integer => text.parse::<i64>().is_ok_and(|number| number.to_string() == text),
             Self::Uuid => uuid::Uuid::try_parse(text)
                 .is_ok_and(|uuid| uuid.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == text),
@@ -72,36 +68,58 @@ impl IdType {
 impl IdComparison {
     /// Returns the type of the comparison, if `types` are those of the columns.
     pub(super) fn id_type(&self, types: IdTypes) -> IdType {
-        let mut types = self
-            .columns
-            .iter()
-            .filter_map(|column| types.get(*column).copied());
-        match types.next() {
-            Some(first) if types.all(|other| other == first) => first,
+        let columns = self.columns.iter();
+        let mut types = columns.filter_map(|column| types.get(*column).copied());
+        match types.next_back() {
+            // As for a foreign key, the type of the referenced column decides.
+            Some(IdType::CaseInsensitive) => IdType::CaseInsensitive,
+            Some(last) if types.all(|other| other == last) => last,
             _ => IdType::Other,
+        }
+    }
+
+    /// Returns the text of the comparison in the type of the columns, unless it is the comparison of texts.
+    pub(super) fn in_type(&self, types: IdTypes) -> Option<String> {
+        let [left, right] = self.in_type;
+        match self.id_type(types) {
+            IdType::Integer => Some(format!("{left} = {right}::pg_catalog.int8")),
+            IdType::Uuid => Some(format!("{left} = {right}::pg_catalog.uuid")),
+            // As the operator of citext compares, which the search path does not contain.
+            IdType::CaseInsensitive if self.value.is_none() => {
+                let lower = |side| format!("pg_catalog.lower({side}::text COLLATE \"default\")");
+                Some(format!("{} = {}", lower(left), lower(right)))
+            }
+            _ => None,
         }
     }
 }
 
 /// Returns whether two ids are equal in each of these types only if their bytes are.
 pub(super) fn are_exact(types: IdTypes) -> bool {
-    !types.contains(&IdType::Other)
+    !types.contains(&IdType::Other) && !types.contains(&IdType::CaseInsensitive)
+}
+
+/// Returns whether the rows of a statement may be wrong that was sent while its ids were believed to be of the types
+/// `believed`: it has not found the items whose ids differ from the order's in upper and lower case.
+pub(super) fn must_repeat(believed: IdTypes, found: IdTypes) -> bool {
+    believed != found && found.contains(&IdType::CaseInsensitive)
 }
 
 /// Renders an expression for the name of an id column's type: the type, and in front of it the column's collation
-/// if texts can be equal in it that differ in their bytes.
+/// if texts can be equal in it that differ in their bytes. `COALESCE` replaces a domain by the type under it
+/// (PostgreSQL manual, section 10.5).
 macro_rules! select_id_type {
     ($column:literal) => {
         concat!(
-            "CASE WHEN pg_catalog.pg_typeof(",
+            "CASE WHEN pg_catalog.pg_typeof(COALESCE(",
             $column,
-            ")::text IN ('text', 'character varying') \
+            ", NULL))::text IN ('text', 'character varying') \
              AND pg_catalog.pg_collation_for(",
             $column,
             ") NOT IN ('\"default\"', '\"C\"', '\"POSIX\"') \
-             THEN 'collated ' ELSE '' END || pg_catalog.pg_typeof(",
+             THEN 'collated ' ELSE '' END || pg_catalog.pg_typeof(COALESCE(",
             $column,
-            ")::text"
+            ", NULL))::text"
         )
     };
 }
@@ -166,12 +184,34 @@ mod tests {
         let comparison = IdComparison {
             columns: &[0, 1],
             of_texts: "a::text = b::text",
-            in_type: "a = b",
+            in_type: ["a", "b"],
             value: None,
         };
         let with = |first, second| comparison.id_type([first, second, IdType::Text, IdType::Text]);
         assert_eq!(with(IdType::Integer, IdType::Integer), IdType::Integer);
         assert_eq!(with(IdType::Integer, IdType::Uuid), IdType::Other);
         assert_eq!(with(IdType::Text, IdType::Uuid), IdType::Other);
+    }
+
+    #[test]
+    fn the_referenced_column_decides_about_upper_and_lower_case() {
+        let comparison = |value| IdComparison {
+            columns: &[0, 1],
+            of_texts: "a::text = b::text",
+            in_type: ["a", "b"],
+            value,
+        };
+        let types = |first, last| [first, last, IdType::Text, IdType::Text];
+        let insensitive = types(IdType::Text, IdType::from_name("public.citext"));
+        assert_eq!(
+            comparison(None).in_type(insensitive).unwrap(),
+            "pg_catalog.lower(a::text COLLATE \"default\") = pg_catalog.lower(b::text COLLATE \"default\")"
+        );
+        assert_eq!(
+            comparison(None).in_type(types(IdType::CaseInsensitive, IdType::Text)),
+            None
+        );
+        // The ids of users and orders are equal only if their bytes are.
+        assert_eq!(comparison(Some(0)).in_type(insensitive), None);
     }
 }

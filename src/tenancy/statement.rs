@@ -195,8 +195,7 @@ impl FormedQuery<'_> {
         let Self(Query { statement, .. }, form) = self;
         let mut text = Cow::Borrowed(statement.text);
         for comparison in statement.id_comparisons {
-            if let Some(cast) = comparison.id_type(form.id_types()).cast() {
-                let in_type = format!("{}::{cast}", comparison.in_type);
+            if let Some(in_type) = comparison.in_type(form.id_types()) {
                 text = text.replace(comparison.of_texts, &in_type).into();
             }
         }

@@ -11,7 +11,7 @@ const STATEMENT: Statement = Statement::new("example", "SELECT $2 FROM t WHERE i
         &[IdComparison {
             columns: &[0],
             of_texts: "id::text = $1",
-            in_type: "id = $1",
+            in_type: ["id", "$1"],
             value: Some(0),
         }],
     );

@@ -39,7 +39,7 @@ const MEMBERSHIPS: Statement = Statement::new(
     &[IdComparison {
         columns: &[0],
         of_texts: "WHERE id::text = $1",
-        in_type: "WHERE id = $1",
+        in_type: ["WHERE id", "$1"],
         value: Some(0),
     }],
 );

@@ -16,6 +16,14 @@ struct Ids {
     of_no_user: [&'static str; 3],
 }
 
+/// A domain over a domain over `bigint`.
+const DOMAIN: Ids = Ids {
+    column_type: "account_number",
+    expression: "n",
+    of_user_1: "1",
+    of_no_user: ["0", "01", "one"],
+};
+
 const VARCHAR: Ids = Ids {
     column_type: "varchar",
     expression: "n::text",
@@ -52,7 +60,9 @@ impl Ids {
         } = self;
         database
             .execute(format!(
-                "CREATE TABLE public.users (id {column_type} PRIMARY KEY, name text, organization_id text);
+                "CREATE DOMAIN positive AS bigint CHECK (VALUE > 0);
+                 CREATE DOMAIN account_number AS positive CHECK (VALUE < 1000000);
+                 CREATE TABLE public.users (id {column_type} PRIMARY KEY, name text, organization_id text);
                  CREATE SCHEMA client1;
                  CREATE TABLE client1.items (id {column_type} PRIMARY KEY, description text, price numeric(12, 2));
                  CREATE TABLE client1.orders (id {column_type} PRIMARY KEY, creation_timestamp timestamp,
@@ -97,7 +107,7 @@ async fn sequential_scans(database: &TestDatabase, pooler: Pooler, requests: &[S
 
 #[tokio::test]
 async fn ids_are_found_by_index() {
-    for ids in [VARCHAR, BIGINT, UUID] {
+    for ids in [VARCHAR, BIGINT, UUID, DOMAIN] {
         let database = ids.database().await;
         let service = Service::over(&database);
         let id = ids.of_user_1;
