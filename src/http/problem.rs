@@ -153,7 +153,7 @@ fn user_problem_type(error: &UserError) -> ProblemType {
             _ => ProblemType::Internal,
         },
         UserError::TenantChanged => ProblemType::DatabaseUnavailable,
-        UserError::InvalidTenantName(_) => ProblemType::TenantUnavailable,
+        UserError::InvalidTenantName(_) | UserError::InvalidOrganization(_) => ProblemType::TenantUnavailable,
         UserError::SeveralOrganizations => ProblemType::TenantDataInvalid,
         UserError::NotFound | UserError::OutsideOrganization => ProblemType::Internal,
     }

@@ -34,6 +34,12 @@ pub enum InvalidSchemaName {
         /// The name.
         name: String,
     },
+    /// The name is not valid in UTF-8.
+    #[error("the schema name '{bytes}' is not valid UTF-8")]
+    NotText {
+        /// Its bytes, of which those that are no printable ASCII characters are escaped.
+        bytes: String,
+    },
     /// The name is `public`, a system schema, or `$user`, which a search path expands even when quoted.
     #[error("the schema name {name:?} is reserved")]
     Reserved {

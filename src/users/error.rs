@@ -20,6 +20,9 @@ pub enum UserError {
     /// The user's `organization_id` is not the name of a tenant.
     #[error("the user's organization_id is not the name of a tenant")]
     InvalidTenantName(#[from] InvalidSchemaName),
+    /// The user's `organization_id` is not valid in UTF-8.
+    #[error("failed to read the user's organization_id")]
+    InvalidOrganization(#[source] DatabaseError),
     /// Reading the tenant's tables failed.
     #[error("failed to read tenant {tenant:?}")]
     Tenant {

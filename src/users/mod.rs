@@ -44,6 +44,11 @@ const MEMBERSHIPS: Statement = Statement::new(
     }],
 );
 
+const ORGANIZATIONS: Statement = Statement::new(
+    "organizations",
+    "SELECT organization_id::text FROM public.users WHERE id::text = $1",
+);
+
 const ANY_USER: Statement = Statement::new("any_user", "SELECT id::text FROM public.users LIMIT 1");
 
 const COLUMNS: Statement = Statement::new(
@@ -214,6 +219,17 @@ impl UserDirectory {
         let rows = match rows {
             // The id has a character that the database's encoding lacks, so no user has it.
             Err(DatabaseError::Unencodable(_)) => Vec::new(),
+            Err(error @ DatabaseError::InvalidData(_)) => {
+                // PostgreSQL does not report which value is no text.
+                let organizations = Query {
+                    statement: &ORGANIZATIONS,
+                    ..memberships
+                };
+                return Err(match self.database.query_shared(timings, organizations).await {
+                    Err(error @ DatabaseError::InvalidData(_)) => UserError::InvalidOrganization(error),
+                    _ => UserError::Lookup(error),
+                });
+            }
             rows => rows.map_err(UserError::Lookup)?,
         };
         let memberships = rows.iter().filter_map(|row| membership(row).transpose());

@@ -64,7 +64,8 @@ async fn bytes_that_are_not_text_are_invalid_data() {
     database.execute(two_tenants("client1", "client1")).await;
     database
         .execute(
-            "INSERT INTO public.users VALUES ('3', E'\\xe9', 'client1');
+            "INSERT INTO public.users VALUES ('3', E'\\xe9', 'client1'), ('4', 'four', E'caf\\xe9');
+             DO $$ BEGIN EXECUTE format('CREATE SCHEMA %I', E'caf\\xe9'); END $$;
              UPDATE client1.orders SET id = E'\\xe9' WHERE user_id = '2'",
         )
         .await;
@@ -73,6 +74,16 @@ async fn bytes_that_are_not_text_are_invalid_data() {
     for path in ["/users/2/orders", "/users/2/orders?limit=1", "/users/3/orders"] {
         service.get(path).await.problem(500, "tenant-data-invalid");
     }
+    let answer = service.get("/users/4/orders").await;
+    answer.problem(503, "tenant-unavailable");
+    let (status, output, _) = finished(
+        ServiceProcess::command()
+            .env("DATABASE_URL", database.url())
+            .args(["tenants", "list"]),
+    );
+    assert_eq!(status, Some(0));
+    assert!(output.contains("caf\\xe9"), "{output}");
+    assert!(output.contains("client1"), "{output}");
 }
 
 #[tokio::test]

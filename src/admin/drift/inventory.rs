@@ -11,7 +11,7 @@ use super::tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::migrations::history;
-use crate::tenancy::SchemaName;
+use crate::tenancy::{InvalidSchemaName, SchemaName};
 
 /// The tenants of a database, in the order of their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub async fn read(database: &AdminDatabase, only: &[SchemaName]) -> Result<Tenan
     let mut connection = histories::connect(database).await?;
     let mut users = count_users(&mut connection, names.as_deref()).await?;
     for name in names.iter().flatten() {
-        users.entry((*name).to_owned()).or_default();
+        users.entry(name.as_bytes().to_owned()).or_default();
     }
     let mut inventory = read_schemas(&mut connection, names.as_deref(), users).await?;
     histories::read(database, connection, &mut inventory.tenants).await?;
@@ -65,6 +65,18 @@ pub(in crate::admin) async fn read_certain(
     Ok(tenants)
 }
 
+/// Renders an expression for the bytes of a name: in UTF-8, or as they are if the database has no encoding, in which
+/// case the server would refuse to send a name that is not valid in UTF-8.
+macro_rules! select_bytes {
+    ($name:literal) => {
+        concat!(
+            "pg_catalog.convert_to(",
+            $name,
+            ", CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)"
+        )
+    };
+}
+
 /// The users of an organization.
 #[derive(Debug, Default)]
 struct OrganizationUsers {
@@ -73,23 +85,25 @@ struct OrganizationUsers {
     name_bytes: usize,
 }
 
-/// Counts the users of each organization.
+/// Counts the users of each organization, whose name may be no text.
 async fn count_users(
     connection: &mut PgConnection,
     names: Option<&[&str]>,
-) -> Result<BTreeMap<String, OrganizationUsers>, AdminError> {
+) -> Result<BTreeMap<Vec<u8>, OrganizationUsers>, AdminError> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('public.users') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
     if !exists {
         return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query(
-        "SELECT organization_id::text COLLATE \"C\", count(*), octet_length(organization_id::text COLLATE \"C\")
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        select_bytes!("organization_id::text COLLATE \"C\""),
+        ", count(*), octet_length(organization_id::text COLLATE \"C\")
          FROM public.users
          WHERE organization_id IS NOT NULL AND ($1::text[] IS NULL OR organization_id::text COLLATE \"C\" = ANY ($1))
-         GROUP BY organization_id::text COLLATE \"C\"",
-    )
+         GROUP BY organization_id::text COLLATE \"C\""
+    ))
     .bind(names)
     .fetch_all(connection)
     .await?;
@@ -104,6 +118,16 @@ async fn count_users(
     Ok(users)
 }
 
+/// Parses a name that has `server_bytes` bytes in the server's encoding.
+fn parse(name: &[u8], server_bytes: usize) -> Result<SchemaName, InvalidSchemaName> {
+    match str::from_utf8(name) {
+        Ok(text) => SchemaName::parse_measured(text, server_bytes),
+        Err(_) => Err(InvalidSchemaName::NotText {
+            bytes: name.escape_ascii().to_string(),
+        }),
+    }
+}
+
 /// Reads the length of a name.
 fn name_bytes(row: &PgRow, column: usize) -> Result<usize, sqlx::Error> {
     let bytes: i32 = row.try_get(column)?;
@@ -114,10 +138,12 @@ fn name_bytes(row: &PgRow, column: usize) -> Result<usize, sqlx::Error> {
 async fn read_schemas(
     connection: &mut PgConnection,
     names: Option<&[&str]>,
-    mut users: BTreeMap<String, OrganizationUsers>,
+    mut users: BTreeMap<Vec<u8>, OrganizationUsers>,
 ) -> Result<TenantInventory, AdminError> {
-    let rows = sqlx::query(
-        "SELECT n.nspname::text, count(c.oid) = 0,
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        select_bytes!("n.nspname::text"),
+        ", count(c.oid) = 0,
                 COALESCE(bool_or(c.relname = 'items' AND c.relkind IN ('r', 'p', 'f', 'v', 'm')), false),
                 COALESCE(bool_or(c.relname = 'orders' AND c.relkind IN ('r', 'p', 'f', 'v', 'm')), false),
                 COALESCE(bool_or(c.relname = $2), false),
@@ -130,8 +156,8 @@ async fn read_schemas(
                 octet_length(n.nspname::text)
          FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
          WHERE $1::text[] IS NULL OR n.nspname::text = ANY ($1)
-         GROUP BY n.oid, n.nspname",
-    )
+         GROUP BY n.oid, n.nspname"
+    ))
     .bind(names)
     .bind(history::TABLE)
     .bind(history::LEGACY_TABLE)
@@ -139,8 +165,8 @@ async fn read_schemas(
     .await?;
     let mut tenants = Vec::new();
     for row in rows {
-        let name: &str = row.try_get(0)?;
-        let Ok(schema) = SchemaName::parse_measured(name, name_bytes(&row, 7)?) else {
+        let name: &[u8] = row.try_get(0)?;
+        let Ok(schema) = parse(name, name_bytes(&row, 7)?) else {
             continue;
         };
         let users = users.remove(name);
@@ -175,7 +201,7 @@ async fn read_schemas(
             count: users,
             name_bytes,
         } = users;
-        match SchemaName::parse_measured(&name, name_bytes) {
+        match parse(&name, name_bytes) {
             Ok(schema) => tenants.push(TenantEntry {
                 schema,
                 users,
@@ -184,7 +210,11 @@ async fn read_schemas(
                 history: HistoryState::NoSchema,
                 has_legacy_history: false,
             }),
-            Err(reason) => misnamed.push(MisnamedTenant { name, users, reason }),
+            Err(reason) => misnamed.push(MisnamedTenant {
+                name: str::from_utf8(&name).map_or_else(|_| name.escape_ascii().to_string(), str::to_owned),
+                users,
+                reason,
+            }),
         }
     }
     tenants.sort_unstable_by(|one, other| one.schema.cmp(&other.schema));
