@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, MigrateError, Migration};
 use sqlx::{Connection, PgConnection};
 
 use super::error::MigrationError;
 use super::history::{self, AppliedMigration, MigratedSchema};
-use super::source::{self, Migrations};
+use super::source::{self, MigrationSource, Migrations};
 use super::{outside_transaction, statements};
 use crate::admin::error::AdminError;
 use crate::admin::retry::RetryPolicy;
@@ -168,12 +169,20 @@ async fn run_and_record(
 
 /// Names the migration and the cause, without the sentence that sqlx puts between them.
 pub(super) fn failed(migration: &Migration, error: impl Into<MigrateError>) -> MigrationError {
-    MigrationError::Failed {
-        version: migration.version,
-        description: migration.description.clone().into_owned(),
-        source: match error.into() {
-            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,
-            error => error.into(),
-        },
+    let source = match error.into() {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,
+        error => error.into(),
+    };
+    let (version, description) = (migration.version, migration.description.clone().into_owned());
+    let code = source.as_database_error().and_then(DatabaseError::code);
+    // query_canceled
+    if code.as_deref() == Some("57014") && MigrationSource::compiled_in().tenant.has(migration) {
+        MigrationError::TooLong { version, description }
+    } else {
+        MigrationError::Failed {
+            version,
+            description,
+            source,
+        }
     }
 }

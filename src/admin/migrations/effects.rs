@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlparser::tokenizer::Token;
 use sqlx::migrate::Migration;
 use squawk_syntax::SourceFile;
-use squawk_syntax::ast::{self, AlterColumnOption, AlterTableAction, AstNode, Constraint, Stmt};
+use squawk_syntax::ast::{self, AlterColumnOption, AlterTableAction, AstNode, Constraint, ParamMode, Stmt};
 
 use crate::admin::sql_tokens::tokenize;
 
@@ -16,6 +16,8 @@ pub(super) struct Effect {
     /// The table of a column, constraint, trigger or policy.
     relation: Option<String>,
     name: String,
+    /// The types of the arguments of a function or procedure.
+    arguments: Vec<String>,
     /// Names that earlier statements drop or rename.
     removed: Vec<String>,
 }
@@ -92,6 +94,12 @@ impl Effects {
                 let relation = policy.on_table().and_then(|on| self.name(&on));
                 self.create_in(relation, "policy", policy.policy());
             }
+            Stmt::CreateFunction(function) if function.or_replace().is_none() => {
+                self.create_routine(function.name(), function.param_list());
+            }
+            Stmt::CreateProcedure(procedure) if procedure.or_replace().is_none() => {
+                self.create_routine(procedure.name(), procedure.param_list());
+            }
             Stmt::AlterTable(table) => self.alter_table(table),
             _ if first
                 .as_deref()
@@ -125,9 +133,13 @@ impl Effects {
                         self.create("relation", constraint.constraint_name());
                     }
                 }
-                AlterTableAction::AlterColumn(column)
-                    if matches!(column.option(), Some(AlterColumnOption::SetType(_))) =>
-                {
+                AlterTableAction::AlterColumn(column) => {
+                    let Some(AlterColumnOption::SetType(set_type)) = column.option() else {
+                        continue;
+                    };
+                    if set_type.using_expr().is_some() {
+                        self.create_in(relation.clone(), "conversion", column.column_name_ref());
+                    }
                     self.create_in(relation, "type change", column.column_name_ref());
                 }
                 AlterTableAction::DropColumn(_)
@@ -145,17 +157,39 @@ impl Effects {
         }
     }
 
+    fn create_routine(&mut self, name: Option<impl AstNode>, parameters: Option<ast::ParamList>) {
+        let parameters = parameters.into_iter().flat_map(|list| list.params());
+        let inputs = parameters.filter(|parameter| !matches!(parameter.mode(), Some(ParamMode::ParamOut(_))));
+        let types = inputs.map(|parameter| Some(parameter.func_type()?.syntax().text().to_string()));
+        // The type of a column, with a percent sign, is not looked up.
+        let types = types.map(|name| name.filter(|name| !name.contains('%')));
+        if let Some(arguments) = types.collect() {
+            self.push(None, "function", name, arguments);
+        }
+    }
+
     fn create(&mut self, kind: &'static str, name: Option<impl AstNode>) {
         self.create_in(None, kind, name);
     }
 
     fn create_in(&mut self, relation: Option<String>, kind: &'static str, name: Option<impl AstNode>) {
+        self.push(relation, kind, name, Vec::new());
+    }
+
+    fn push(
+        &mut self,
+        relation: Option<String>,
+        kind: &'static str,
+        name: Option<impl AstNode>,
+        arguments: Vec<String>,
+    ) {
         if let Some(name) = name.and_then(|name| self.name(&name)) {
             self.found.push(Effect {
                 version: self.version,
                 kind,
                 relation,
                 name,
+                arguments,
                 removed: self.removed.clone(),
             });
         }

@@ -13,6 +13,18 @@ pub enum MigrationError {
         /// The failure.
         source: sqlx::Error,
     },
+    /// A compiled-in migration would have blocked writes to a table for longer than the lock timeout. Nothing of it
+    /// remains.
+    #[error(
+        "migration {version} ({description}) would have blocked writes for longer than --lock-timeout, and was \
+         cancelled; repeat it with a longer one at a quiet time"
+    )]
+    TooLong {
+        /// Version of the migration.
+        version: i64,
+        /// Its description.
+        description: String,
+    },
     /// The schema has objects that no migration of ours created.
     #[error("the schema has tables but no migration history; it was created by another program")]
     Unadopted,

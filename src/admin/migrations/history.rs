@@ -217,14 +217,15 @@ pub(super) async fn move_legacy(
     Ok(true)
 }
 
-/// Sets the search path and the lock timeout, in whole milliseconds, of the open transaction.
+/// Sets the search path and the lock timeout, in whole milliseconds, of the open transaction. A migration may have set
+/// a statement timeout, which ends here.
 pub(in crate::admin) async fn enter_schema(
     connection: &mut PgConnection,
     schema: MigratedSchema<'_>,
     lock_timeout: Duration,
 ) -> Result<(), DatabaseError> {
     let statement = format!(
-        "SET LOCAL search_path TO {}, pg_temp; SET LOCAL lock_timeout TO {}",
+        "SET LOCAL search_path TO {}, pg_temp; SET LOCAL lock_timeout TO {}; SET LOCAL statement_timeout TO 0",
         schema.quoted(),
         lock_timeout.as_millis()
     );

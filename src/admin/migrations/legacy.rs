@@ -1,4 +1,4 @@
-//! Histories of early versions, in which tenant migration 2 did what is now split into migrations 2 and 3.
+//! Histories of early versions, in which tenant migration 2 had another text.
 
 use data_encoding::HEXLOWER;
 use sqlx::migrate::Migration;
@@ -6,40 +6,49 @@ use sqlx::migrate::Migration;
 use super::AppliedMigration;
 use super::source::MigrationSource;
 
-/// Version of the migration that was split.
-const SPLIT_VERSION: i64 = 2;
+/// Version of the migration that had other texts.
+const VERSION: i64 = 2;
 
-/// Checksum of the migration before it was split.
-const SPLIT_CHECKSUM: &str =
-    "a303198eb4e2c3cc38eabe34cb21d6313069e2ec9fceba866f546589138d6752589476cb5d7a6b2b3e1e3a7f6f31aeb0";
-
-/// Migrations that do the same as the one that was split.
-const PARTS: [i64; 2] = [2, 3];
+/// Checksums of its earlier texts, each with the versions that do the same now: it built the index too, and it did not
+/// limit the time for which it blocks writes.
+const EARLIER_TEXTS: [(&str, &[i64]); 2] = [
+    (
+        "a303198eb4e2c3cc38eabe34cb21d6313069e2ec9fceba866f546589138d6752589476cb5d7a6b2b3e1e3a7f6f31aeb0",
+        &[2, 3],
+    ),
+    (
+        "0f8ccdfcfd5d8bc4cd6e4bf5b389299a0dc90af1fa99daf431ee125bcf2bac9736fcbcfa76f0bf0667fb597b41748bcc",
+        &[2],
+    ),
+];
 
 impl AppliedMigration {
     /// Returns whether the migration is compiled in, or was in an early version.
     pub(super) fn is_compiled_in(&self) -> bool {
         let source = MigrationSource::compiled_in();
-        self.is_split() || source.shared.contains(self) || source.tenant.contains(self)
+        self.successors().is_some() || source.shared.contains(self) || source.tenant.contains(self)
     }
 
-    fn is_split(&self) -> bool {
-        self.version == SPLIT_VERSION && HEXLOWER.encode(&self.checksum) == SPLIT_CHECKSUM
+    /// Returns the versions that do the same as this earlier migration; `None` if it is none.
+    fn successors(&self) -> Option<&'static [i64]> {
+        let checksum = HEXLOWER.encode(&self.checksum);
+        let mut texts = EARLIER_TEXTS.iter().filter(|_| self.version == VERSION);
+        Some(texts.find(|(earlier, _)| *earlier == checksum)?.1)
     }
 }
 
-/// Replaces the migration that was split by its parts.
+/// Replaces an earlier migration by its successors.
 pub(in crate::admin) fn modernize(mut history: Vec<AppliedMigration>) -> Vec<AppliedMigration> {
-    let Some(split) = history.iter().position(AppliedMigration::is_split) else {
+    let position = history.iter().position(|applied| applied.successors().is_some());
+    let Some(earlier) = position.map(|position| history.remove(position)) else {
         return history;
     };
-    let success = history.remove(split).success;
-    for version in PARTS {
-        if let Some(migration) = MigrationSource::compiled_in().tenant.get(version) {
+    for version in earlier.successors().into_iter().flatten() {
+        if let Some(migration) = MigrationSource::compiled_in().tenant.get(*version) {
             history.push(AppliedMigration {
-                version,
+                version: *version,
                 checksum: migration.checksum.to_vec(),
-                success,
+                success: earlier.success,
             });
         }
     }
@@ -49,8 +58,9 @@ pub(in crate::admin) fn modernize(mut history: Vec<AppliedMigration>) -> Vec<App
 /// Returns the migration whose row `applied`, a part of a modernized history, may need to replace.
 pub(super) fn replacement(applied: &AppliedMigration) -> Option<&'static Migration> {
     let migration = MigrationSource::compiled_in().tenant.get(applied.version)?;
-    let is_part = PARTS.contains(&applied.version) && applied.success;
-    (is_part && *migration.checksum == *applied.checksum).then_some(migration)
+    let mut texts = EARLIER_TEXTS.iter().filter(|_| applied.success);
+    let is_successor = texts.any(|(_, versions)| versions.contains(&applied.version));
+    (is_successor && *migration.checksum == *applied.checksum).then_some(migration)
 }
 
 #[cfg(test)]
@@ -58,17 +68,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_split_migration_is_replaced_by_its_parts() {
-        let split = AppliedMigration {
-            version: SPLIT_VERSION,
-            checksum: HEXLOWER.decode(SPLIT_CHECKSUM.as_bytes()).unwrap(),
-            success: true,
-        };
-        assert!(split.is_compiled_in());
+    fn an_earlier_migration_is_replaced_by_its_successors() {
         let migrations = &MigrationSource::compiled_in().tenant;
-        let history = modernize(vec![split]);
-        assert_eq!(history.len(), PARTS.len());
-        assert!(history.iter().all(|applied| migrations.contains(applied)));
-        assert_eq!(modernize(history.clone()), history);
+        for (checksum, versions) in EARLIER_TEXTS {
+            let earlier = AppliedMigration {
+                version: VERSION,
+                checksum: HEXLOWER.decode(checksum.as_bytes()).unwrap(),
+                success: true,
+            };
+            assert!(earlier.is_compiled_in());
+            let history = modernize(vec![earlier]);
+            assert_eq!(
+                history.iter().map(|applied| applied.version).collect::<Vec<_>>(),
+                versions
+            );
+            assert!(history.iter().all(|applied| migrations.contains(applied)));
+            assert_eq!(modernize(history.clone()), history);
+        }
     }
 }

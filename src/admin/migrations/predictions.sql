@@ -2,12 +2,13 @@
 -- the statements' effects as JSON. Objects whose names are in "removed" are dropped or renamed by an earlier statement.
 WITH RECURSIVE effect AS (
     SELECT e.* FROM ROWS FROM (jsonb_to_recordset($2::jsonb) AS (
-        version bigint, kind text, relation text, name text, removed text[]
-    )) WITH ORDINALITY AS e (version, kind, relation, name, removed, position)
+        version bigint, kind text, relation text, name text, arguments text[], removed text[]
+    )) WITH ORDINALITY AS e (version, kind, relation, name, arguments, removed, position)
 ), tenant AS (
     SELECT oid AS schema, nspname FROM pg_namespace WHERE nspname::text = ANY ($1)
 ), target AS (
-    SELECT t.schema, t.nspname, e.position, e.version, e.kind, e.relation, e.name, e.removed, r.oid AS relid
+    SELECT t.schema, t.nspname, e.position, e.version, e.kind, e.relation, e.name, e.arguments, e.removed,
+           r.oid AS relid
     FROM tenant t CROSS JOIN effect e
     LEFT JOIN pg_class r ON r.relnamespace = t.schema AND r.relname = e.relation
 ), altered AS (
@@ -65,6 +66,18 @@ WITH RECURSIVE effect AS (
         WHEN 'trigger' THEN EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.relid AND g.tgname = t.name)
         WHEN 'policy' THEN EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relid AND p.polname = t.name)
         ELSE false END
+  UNION ALL
+    SELECT t.nspname, t.position, t.version,
+           format('function %s(%s) exists already', t.name, oidvectortypes(f.proargtypes))
+    FROM target t JOIN pg_proc f ON f.pronamespace = t.schema AND f.proname = t.name
+    WHERE t.kind = 'function' AND t.name <> ALL (t.removed)
+      -- No type is found by a name that the path of this query does not have: such a function is not predicted.
+      AND ARRAY(SELECT unnest(f.proargtypes)) = ARRAY(SELECT to_regtype(a)::oid FROM unnest(t.arguments) AS a)
+  UNION ALL
+    SELECT t.nspname, t.position, t.version,
+           format('the type of %s.%s cannot change with USING: the column is generated', t.relation, t.name)
+    FROM target t JOIN pg_attribute a ON a.attrelid = t.relid AND a.attname = t.name AND a.attgenerated <> ''
+    WHERE t.kind = 'conversion' AND t.name <> ALL (t.removed)
   UNION ALL
     SELECT DISTINCT d.nspname, d.position, d.version, format('the type of %s.%s cannot change: %s %s depends on it',
                c.relname, d.column_name, d.kind, d.name)

@@ -58,9 +58,14 @@ impl Migrations {
 
     /// Returns whether version 1 is the compiled-in one.
     pub(in crate::admin) fn begin_as_compiled_in(&self) -> bool {
-        let [own, compiled_in] = [self, &MigrationSource::compiled_in().tenant].map(|source| source.get(1));
-        own.zip(compiled_in)
-            .is_some_and(|(own, compiled_in)| own.checksum == compiled_in.checksum)
+        self.get(1)
+            .is_some_and(|first| MigrationSource::compiled_in().tenant.has(first))
+    }
+
+    /// Returns whether `migration` is one of these, with the same text.
+    pub(in crate::admin) fn has(&self, migration: &Migration) -> bool {
+        self.get(migration.version)
+            .is_some_and(|own| own.checksum == migration.checksum)
     }
 
     /// Returns whether `applied` is one of these migrations, with an unchanged text.

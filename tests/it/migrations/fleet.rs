@@ -94,7 +94,7 @@ async fn a_locked_tenant_does_not_block_the_others() {
     let database = old_fleet(8).await;
     let lock = database.lock("t1.items").await;
     // While the migration of t1 waits for its lock, index builds of other tenants wait for its transaction.
-    let locks = ["--lock-timeout", "100ms", "--retries", "1000"];
+    let locks = ["--lock-timeout", "1s", "--retries", "1000"];
     let mut migration = start(&database, &[&["migrate", "--jobs", "2"], &locks[..]].concat());
     reached(&database, 7, NEW).await;
     assert_eq!(states(&database).await["t1"], OLD);

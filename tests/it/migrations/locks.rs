@@ -10,7 +10,7 @@ use crate::support::Service;
 async fn a_locked_table_is_retried() {
     let database = old_fleet(1).await;
     let lock = database.lock("t1.items").await;
-    let mut migration = start(&database, &["migrate", "--lock-timeout", "20ms"]);
+    let mut migration = start(&database, &["migrate", "--lock-timeout", "1s"]);
     for _ in 0..2 {
         migration.line_with("t1: a table is locked by another session; retrying in ");
     }
@@ -26,15 +26,7 @@ async fn exhausted_retries_fail_the_tenant_alone() {
     let lock = database.lock("t3.items").await;
     let (status, output, errors) = run(
         &database,
-        &[
-            "migrate",
-            "--jobs",
-            "1",
-            "--lock-timeout",
-            "20ms",
-            "--retries",
-            "2",
-        ],
+        &["migrate", "--jobs", "1", "--lock-timeout", "1s", "--retries", "2"],
     );
     assert_eq!(status, Some(1));
     let delays: Vec<f64> = errors
@@ -68,6 +60,25 @@ async fn exhausted_retries_fail_the_tenant_alone() {
     );
 }
 
+#[tokio::test]
+async fn a_rewrite_longer_than_the_lock_timeout_is_cancelled() {
+    let database = old_fleet(2).await;
+    database
+        .execute("INSERT INTO t1.items SELECT 'i' || n, NULL, 'item', n FROM generate_series(1, 300000) n")
+        .await;
+    let (status, _, errors) = run(&database, &["migrate", "--lock-timeout", "20ms"]);
+    assert_eq!(status, Some(1));
+    insta::assert_snapshot!(errors, @"
+    t1: error: migration 2 (exact prices) would have blocked writes for longer than --lock-timeout, and was cancelled; repeat it with a longer one at a quiet time
+    error: 1 of 2 tenants failed: t1
+    ");
+    assert_eq!(states(&database).await["t1"], OLD);
+    assert_eq!(states(&database).await["t2"], NEW);
+    let (status, _, errors) = run(&database, &["migrate", "--lock-timeout", "5min"]);
+    assert_eq!(status, Some(0), "{errors}");
+    assert_eq!(states(&database).await["t1"], NEW);
+}
+
 /// A request waits behind a migration that waits for the same table. Beyond the statement timeout its response
 /// would be an error.
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +91,7 @@ async fn a_waiting_migration_times_out_no_requests() {
         .unwrap();
     let mut migration = start(
         &database,
-        &["migrate", "--lock-timeout", "200ms", "--retries", "1000"],
+        &["migrate", "--lock-timeout", "1s", "--retries", "1000"],
     );
     database.service_is_blocked().await;
     let service = Service::over(&database);
@@ -130,7 +141,7 @@ async fn a_locked_shared_table_is_retried() {
         .await;
     let mut migration = start(
         &database,
-        &["migrate", "--lock-timeout", "100ms", "--retries", "1000"],
+        &["migrate", "--lock-timeout", "1s", "--retries", "1000"],
     );
     database.service_is_blocked().await;
     // Longer than the lock timeout, so that the first attempt fails.

@@ -102,6 +102,21 @@ async fn a_name_that_is_taken_is_predicted() {
              CREATE TRIGGER note AFTER INSERT ON items FOR EACH ROW EXECUTE FUNCTION note()",
             "trigger items.note exists already",
         ),
+        (
+            "CREATE FUNCTION note() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE FUNCTION note() RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+            "function note() exists already",
+        ),
+        (
+            "CREATE FUNCTION note(integer, OUT text, VARIADIC float8[]) LANGUAGE sql AS 'SELECT 1::text'",
+            "CREATE FUNCTION note(a int, VARIADIC b double precision[]) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "function note(integer, double precision[]) exists already",
+        ),
+        (
+            "CREATE PROCEDURE note(varchar) LANGUAGE sql AS 'SELECT 1'",
+            "CREATE PROCEDURE note(IN character varying(9) DEFAULT '') LANGUAGE sql AS 'SELECT 1'",
+            "function note(character varying) exists already",
+        ),
     ] {
         assert_fails(objects, migration, reason).await;
     }
@@ -162,6 +177,16 @@ async fn objects_that_depend_on_a_column_are_predicted() {
 }
 
 #[tokio::test]
+async fn the_conversion_of_a_generated_column_is_predicted() {
+    assert_fails(
+        "ALTER TABLE items ADD long text GENERATED ALWAYS AS (upper(id)) STORED; ALTER TABLE client2.items ADD long text",
+        "ALTER TABLE items ALTER long TYPE varchar USING long::varchar",
+        "the type of items.long cannot change with USING: the column is generated",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn the_types_of_inherited_and_partition_columns_are_predicted() {
     let replace = "ALTER TABLE orders RENAME TO old; ALTER INDEX orders_user_id_idx RENAME TO old_idx;";
     for (objects, migration, reason) in [
@@ -200,8 +225,13 @@ async fn migrations_that_succeed_are_not_predicted_to_fail() {
         ALTER TABLE items ADD note text DEFAULT '', ADD CONSTRAINT cheap CHECK (price < 1000000),
             ADD CONSTRAINT named CHECK (description <> ''); CREATE INDEX described ON items (description);
         CREATE STATISTICS described_statistics ON description, price FROM items;
+        CREATE FUNCTION note(text) RETURNS int LANGUAGE sql AS 'SELECT 1';
         CREATE TABLE public.elsewhere ()";
     for migration in [
+        "CREATE FUNCTION note(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+         CREATE OR REPLACE FUNCTION note(text) RETURNS int LANGUAGE sql AS 'SELECT 2';
+         CREATE FUNCTION note(status) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "DROP FUNCTION note(text); CREATE FUNCTION note(text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
         "CREATE TABLE IF NOT EXISTS notes (id bigint); CREATE INDEX IF NOT EXISTS prices ON items (price);
          ALTER TABLE items ADD COLUMN IF NOT EXISTS note text; CREATE SEQUENCE IF NOT EXISTS numbers;
          CREATE OR REPLACE VIEW names AS SELECT description FROM items",

@@ -87,7 +87,7 @@ async fn responses_during_migrations_are_right() {
             .execute(&mut report)
             .await
             .unwrap();
-        let locks = ["--jobs", "2", "--lock-timeout", "100ms"];
+        let locks = ["--jobs", "2", "--lock-timeout", "1s"];
         let mut migration = start(&database, &[migrates, &locks].concat());
         migration.line_with("Upper: a table is locked by another session; retrying in ");
         tokio::time::sleep(Duration::from_millis(300)).await;
