@@ -9,7 +9,7 @@ use crate::admin::migrations::history::{self, MigratedSchema};
 use crate::tenancy::SchemaName;
 
 /// Last step of definitions.sql that runs before the rows are loaded.
-const LAST_STEP_BEFORE_DATA: i32 = 2;
+const LAST_STEP_BEFORE_DATA: i32 = 3;
 
 /// Returns the statements that create the tables, and those that create keys, indexes and the like. Names are
 /// unqualified, which requires the schema in the search path.
@@ -44,7 +44,7 @@ pub(super) async fn left_out_objects(
     texts(&fetch_rows(connection, include_str!("left_out.sql"), tenant).await?)
 }
 
-/// Returns the tenant's tables, ordered by name.
+/// Returns the tenant's tables that contain rows, ordered by name. Partitions stand for their partitioned table.
 pub(super) async fn read_tables(
     connection: &mut PgConnection,
     tenant: &SchemaName,

@@ -21,7 +21,7 @@ const ROWS_FILE_BYTES: usize = 4 * 1024 * 1024;
 const LOCK_STATEMENTS: &str = "
     SELECT format('LOCK TABLE %I.%I IN ACCESS SHARE MODE', n.nspname, c.relname)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND n.nspname = $1 OR c.oid = 'public.users'::regclass
+    WHERE c.relkind IN ('r', 'p') AND n.nspname = $1 OR c.oid = 'public.users'::regclass
     ORDER BY n.nspname, c.relname";
 
 const COPY_STATEMENT: &str = "SELECT format('COPY %I TO STDOUT', $1)";

@@ -6,7 +6,7 @@ WITH grants AS (
   UNION ALL
     SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.relname, c.relowner, a.*
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
-    WHERE n.nspname = $1 AND c.relkind IN ('r', 'S')
+    WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'S')
 )
 SELECT g.kind, g.name::text, r.rolname::text, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type),
        g.is_grantable

@@ -3,14 +3,15 @@ WITH schema AS (
     SELECT oid FROM pg_namespace WHERE nspname = $1
 ),
 tables AS (
-    SELECT * FROM pg_class WHERE relnamespace = (SELECT oid FROM schema) AND relkind = 'r'
+    SELECT * FROM pg_class WHERE relnamespace = (SELECT oid FROM schema) AND relkind IN ('r', 'p')
 ),
 parts AS (
     -- Direct members of the schema, such as views, functions and types.
     SELECT d.classid, d.objid
     FROM pg_depend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    LEFT JOIN pg_type y ON d.classid = 'pg_type'::regclass AND y.oid = d.objid
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = (SELECT oid FROM schema)
-      AND COALESCE(c.relkind NOT IN ('r', 'S'), true)
+      AND COALESCE(c.relkind NOT IN ('r', 'p', 'S'), y.typtype NOT IN ('d', 'e'), true)
       -- An extension stands for its members.
       AND NOT EXISTS (
           SELECT FROM pg_depend m WHERE m.classid = d.classid AND m.objid = d.objid AND m.deptype = 'e')
@@ -31,6 +32,9 @@ parts AS (
 SELECT pg_describe_object(classid, objid, 0) FROM parts
 UNION
 SELECT format('row security of table %s', relname) FROM tables WHERE relrowsecurity
+UNION
+SELECT format('privileges on type %s', format_type(oid, NULL)) FROM pg_type
+WHERE typnamespace = (SELECT oid FROM schema) AND typtype IN ('d', 'e') AND typacl IS NOT NULL
 UNION
 SELECT format('privileges on single columns of table %s', relname) FROM tables
 WHERE oid IN (SELECT attrelid FROM pg_attribute WHERE attacl IS NOT NULL)

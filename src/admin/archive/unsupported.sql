@@ -6,7 +6,11 @@ relations AS (
     SELECT c.* FROM pg_class c WHERE c.relnamespace = (SELECT oid FROM schema)
 ),
 tables AS (
-    SELECT oid FROM relations WHERE relkind = 'r'
+    SELECT oid FROM relations WHERE relkind IN ('r', 'p')
+),
+-- Enums and domains, which an archive creates.
+types AS (
+    SELECT oid, typarray FROM pg_type WHERE typnamespace = (SELECT oid FROM schema) AND typtype IN ('d', 'e')
 ),
 -- Schemas of other tenants.
 others AS (
@@ -15,15 +19,18 @@ others AS (
         SELECT oid FROM schema UNION ALL SELECT 'public'::regnamespace)
     GROUP BY relnamespace HAVING count(*) = 2
 ),
--- Parts of tables: columns, indexes, defaults, constraints.
+-- Parts of tables: columns, indexes, defaults, constraints. Domains and their constraints.
 parts AS (
-    SELECT 'pg_class'::regclass AS classid, oid FROM tables
+    SELECT 'pg_type'::regclass AS classid, oid FROM types
+  UNION ALL
+    SELECT 'pg_class'::regclass, oid FROM tables
   UNION ALL
     SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indrelid IN (SELECT oid FROM tables)
   UNION ALL
     SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid IN (SELECT oid FROM tables)
   UNION ALL
-    SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid IN (SELECT oid FROM tables)
+    SELECT 'pg_constraint'::regclass, oid FROM pg_constraint
+    WHERE conrelid IN (SELECT oid FROM tables) OR contypid IN (SELECT oid FROM types)
 ),
 -- Objects that the parts need, with their schemas. Looking for them among all objects of other tenants takes seconds.
 needed AS (
@@ -38,22 +45,31 @@ needed AS (
         END AS schema
     FROM parts p JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.oid
 )
-SELECT format('partitioned table %s', relname) FROM relations WHERE relkind = 'p'
-UNION
 SELECT format('foreign table %s', relname) FROM relations WHERE relkind = 'f'
 UNION
 SELECT format('table %s, which inherits or is inherited from', relname) FROM relations
-WHERE relkind = 'r' AND oid IN (SELECT inhrelid FROM pg_inherits UNION ALL SELECT inhparent FROM pg_inherits)
+WHERE relkind = 'r' AND NOT relispartition
+  AND oid IN (SELECT inhrelid FROM pg_inherits UNION ALL SELECT inhparent FROM pg_inherits)
+UNION
+SELECT format('table %s, which is a partition of %s', c.oid::regclass, p.oid::regclass)
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+WHERE c.relispartition AND c.relnamespace <> p.relnamespace
+  AND (SELECT oid FROM schema) IN (c.relnamespace, p.relnamespace)
 UNION
 SELECT format('typed table %s', relname) FROM relations WHERE relkind = 'r' AND reloftype <> 0
 UNION
 SELECT format('%s, which has the name of a system catalog', relname) FROM relations
-WHERE relkind IN ('r', 'S') AND NOT pg_table_is_visible(oid)
+WHERE relkind IN ('r', 'p', 'S') AND NOT pg_table_is_visible(oid)
+UNION
+SELECT format('type %s, which has the name of a system type', typname) FROM pg_type
+WHERE oid IN (SELECT oid FROM types) AND NOT pg_type_is_visible(oid)
 UNION
 SELECT format('%s, which needs %s', pg_describe_object(d.classid, d.objid, d.objsubid),
               pg_describe_object(d.refclassid, d.refobjid, 0))
 FROM needed d
 WHERE d.schema IN (SELECT oid FROM others)
-   -- An archive creates the tables of the schema itself, but neither its types nor its functions.
+   -- An archive creates the tables, enums and domains of the schema itself, but neither other types nor functions.
    OR d.schema = (SELECT oid FROM schema) AND d.refclassid <> 'pg_class'::regclass
+      AND NOT (d.refclassid = 'pg_type'::regclass
+               AND d.refobjid IN (SELECT oid FROM types UNION ALL SELECT typarray FROM types))
 ORDER BY 1

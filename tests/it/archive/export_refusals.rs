@@ -14,20 +14,29 @@ async fn export_names_unsupported_objects() {
         .await;
     for (statements, objects) in [
         (
-            "CREATE TABLE client1.p (i int) PARTITION BY LIST (i); CREATE TABLE client1.p1 PARTITION OF client1.p DEFAULT",
-            "partitioned table p; table p1, which inherits or is inherited from",
+            "CREATE TABLE client1.p (i int) PARTITION BY LIST (i); CREATE TABLE client2.p1 PARTITION OF client1.p DEFAULT",
+            "table client2.p1, which is a partition of p",
+        ),
+        (
+            "CREATE TABLE client2.p (i int) PARTITION BY LIST (i); CREATE TABLE client1.p1 PARTITION OF client2.p DEFAULT",
+            "table p1, which is a partition of client2.p",
         ),
         (
             "CREATE TABLE client1.child () INHERITS (client1.items)",
             "table child, which inherits or is inherited from; table items, which inherits or is inherited from",
         ),
         (
-            "CREATE TYPE client1.mood AS ENUM ('sad'); ALTER TABLE client1.items ADD a client1.mood, ADD b client1.mood[]",
-            "column a of table items, which needs type mood; column b of table items, which needs type mood[]",
+            "CREATE TYPE client1.span AS RANGE (SUBTYPE = int); ALTER TABLE client1.items ADD a client1.span, ADD b client1.span[]",
+            "column a of table items, which needs type span; column b of table items, which needs type span[]",
         ),
         (
-            "CREATE DOMAIN client1.dom AS int; CREATE TABLE client1.d (at int, d client1.dom)",
-            "column d of table d, which needs type dom",
+            "CREATE FUNCTION client1.f(int) RETURNS bool LANGUAGE sql AS 'SELECT true';
+             CREATE DOMAIN client1.dom AS int CONSTRAINT c CHECK (client1.f(VALUE)); CREATE TABLE client1.d (d client1.dom)",
+            "constraint c, which needs function f(integer)",
+        ),
+        (
+            "CREATE DOMAIN client1.int4 AS text",
+            "type int4, which has the name of a system type",
         ),
         (
             "CREATE TABLE client1.rows (i client1.items)",
@@ -109,7 +118,8 @@ async fn export_and_import_report_skipped_objects() {
              CREATE MATERIALIZED VIEW client1.counted AS SELECT count(*) FROM client1.items;
              CREATE FUNCTION client1.audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
              CREATE TRIGGER audited BEFORE INSERT ON client1.items FOR EACH ROW EXECUTE FUNCTION client1.audit();
-             CREATE TYPE client1.unused AS ENUM ('a');
+             CREATE TYPE client1.unused AS (a int);
+             CREATE TYPE client1.granted AS ENUM ('a'); REVOKE USAGE ON TYPE client1.granted FROM PUBLIC;
              CREATE POLICY own ON client1.orders USING (true);
              ALTER TABLE client1.orders ENABLE ROW LEVEL SECURITY;
              GRANT SELECT (id) ON client1.items TO PUBLIC;
@@ -123,6 +133,7 @@ async fn export_and_import_report_skipped_objects() {
         "materialized view counted",
         "policy own on table orders",
         "privileges on single columns of table items",
+        "privileges on type granted",
         "row security of table orders",
         "rule ignored on table items",
         "trigger audited on table items",

@@ -47,6 +47,41 @@ CREATE UNIQUE INDEX orders_item_and_id ON client1.orders (item_id, id);
 CREATE TABLE client1.parcels (item_id varchar, order_id varchar,
     FOREIGN KEY (item_id, order_id) REFERENCES client1.orders (item_id, id));
 
+CREATE TYPE client1."mood; '" AS ENUM ('so''so', 'sad', 'a"b');
+ALTER TYPE client1."mood; '" ADD VALUE 'first' BEFORE 'so''so';
+CREATE DOMAIN client1.moods AS client1."mood; '"[] DEFAULT '{sad}' CHECK (array_length(VALUE, 1) < 3);
+CREATE DOMAIN client1.code AS text COLLATE "C" NOT NULL DEFAULT 'x' CONSTRAINT short CHECK (length(VALUE) < 5);
+CREATE DOMAIN client1.another_code AS client1.code;
+CREATE TABLE client1.typed (a client1.another_code, b client1.moods DEFAULT ARRAY['sad']::client1."mood; '"[],
+    c client1."mood; '" DEFAULT 'sad' CHECK (c <> 'a"b'));
+INSERT INTO client1.typed VALUES ('1', '{sad,"a\"b"}', 'so''so'), (DEFAULT, DEFAULT, DEFAULT);
+CREATE INDEX ON client1.typed (c) WHERE c > 'sad';
+
+CREATE TABLE client1.events (
+    id bigint GENERATED ALWAYS AS IDENTITY, at date NOT NULL, kind text DEFAULT 'none', item varchar REFERENCES client1.items,
+    PRIMARY KEY (at, id), CONSTRAINT kinds CHECK (kind <> '')
+) PARTITION BY RANGE (at);
+CREATE TABLE client1.events_2024 PARTITION OF client1.events FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+-- Its columns have another order, and its constraints other names.
+CREATE TABLE client1."events; 2025" (dropped int, kind text, item varchar, at date NOT NULL, id bigint NOT NULL,
+    CONSTRAINT kinds CHECK (kind <> ''), CONSTRAINT its_key PRIMARY KEY (at, id));
+ALTER TABLE client1."events; 2025" DROP dropped;
+ALTER TABLE client1.events ATTACH PARTITION client1."events; 2025" FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE client1.events_else PARTITION OF client1.events DEFAULT PARTITION BY HASH (at);
+CREATE TABLE client1.events_even PARTITION OF client1.events_else FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE client1.events_odd PARTITION OF client1.events_else FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE TABLE client1.labels (name text, code client1.code DEFAULT 'y') PARTITION BY LIST (lower(name));
+CREATE TABLE client1.labels_a PARTITION OF client1.labels FOR VALUES IN ('a', NULL);
+INSERT INTO client1.labels VALUES ('A', DEFAULT), (NULL, '');
+CREATE INDEX by_kind ON client1.events (kind);
+CREATE INDEX only_2024 ON client1.events_2024 (item);
+CREATE UNIQUE INDEX once ON client1.events (at, kind);
+ALTER TABLE client1.events_2024 ADD CONSTRAINT not_long CHECK (length(kind) < 9);
+INSERT INTO client1.events (at, kind, item) VALUES ('2024-02-29', 'leap', ''), ('2025-01-01', 'new', NULL), ('2030-01-01', 'A', NULL);
+CREATE TABLE client1.notes (at date, id bigint, FOREIGN KEY (at, id) REFERENCES client1.events ON DELETE CASCADE);
+INSERT INTO client1.notes SELECT at, id FROM client1.events;
+GRANT SELECT ON client1.events, client1.events_2024 TO archive_reader;
+
 INSERT INTO public.users (id, name, password, organization_id) VALUES
     (E'u\t\\1', E'line\nfeed', NULL, 'client1'), ('u2', '\N', '', 'client1');
 INSERT INTO client1.orders VALUES ('3', '2024-01-01', NULL, E'u\t\\1', ''), ('4', NULL, 2, '2', NULL);

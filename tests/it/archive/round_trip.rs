@@ -52,9 +52,16 @@ async fn import_restores_the_output_of_pg_dump_and_the_service() {
             ("_tenant_orders_migrations", 3),
             ("a \"b\"; */ '$$\n", 2),
             ("empty", 0),
+            ("events; 2025", 1),
+            ("events_2024", 1),
+            ("events_even", 0),
+            ("events_odd", 1),
             ("items", 7),
+            ("labels_a", 2),
+            ("notes", 3),
             ("orders", 4),
             ("parcels", 0),
+            ("typed", 2),
             ("without_columns", 2)
         ]
     );
