@@ -1,14 +1,14 @@
 //! The pool's state: which slot a request gets, and when. No I/O and no clock: every call takes `now`.
 //!
-//! With few tenants, a request takes any idle connection. With many, each tenant has a home slot, so that a
-//! process of the server plans, and keeps in memory, the statements of its own tenants and not of all:
+//! With few tenants, a request takes any idle connection. With many, each tenant has a home slot, so that a process
+//! of the server plans, and keeps in memory, the statements of its own tenants and not of all:
 //!
-//! - Each tenant has a second slot, which its requests prefer if [`MAX_MORE_AT_HOME`] more wait at home: two
-//!   choices are enough to keep all queues about equally long. Nothing is prepared for a tenant that is not at
-//!   home, so the second slot costs the server's process no memory for plans.
-//! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`].
-//! - If no slot is idle, later requests overtake a request only until about three times as many were served as
-//!   waited before it.
+//! - Each tenant has a second slot, which its requests prefer if [`MAX_MORE_AT_HOME`] more wait at home. Nothing is
+//!   prepared for a tenant that is not at home, so the second slot costs the server's process no memory for plans.
+//! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`]. Then it takes its
+//!   other one, or any if that is not idle either.
+//! - If no slot is idle, later requests overtake a request only until three times as many were served as waited
+//!   before it; then it takes the next of its two slots. After nine times as many, it takes any.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -101,11 +101,11 @@ impl<C, W> Slots<C, W> {
         if self.is_closed {
             return Acquired::Closed;
         }
-        let preferred = tenant.and_then(|tenant| self.preferred_slot(tenant, now));
-        if let Some(slot) = self.idle_slot_for(preferred, now) {
+        let choices = tenant.and_then(|tenant| self.choices(tenant, now));
+        if let Some(slot) = self.idle_slot_for(choices, now) {
             return Acquired::Now(self.check_out(slot, tenant, now));
         }
-        let ticket = self.waiters.push(tenant, preferred, self.check_outs, now, waker);
+        let ticket = self.waiters.push(tenant, choices, self.check_outs, now, waker);
         Acquired::Waiting(ticket)
     }
 
@@ -118,9 +118,11 @@ impl<C, W> Slots<C, W> {
         if !self.waiters.contains(ticket) {
             return Acquired::Closed;
         }
-        if let Some(&slot) = self.idle.last()
+        if let Some(&any) = self.idle.last()
             && let Some(waiter) = self.waiters.take_late(ticket, now)
         {
+            let mut choices = waiter.choices.into_iter().flatten();
+            let slot = choices.find(|slot| self.idle.contains(slot)).unwrap_or(any);
             return Acquired::Now(self.check_out(slot, waiter.tenant, now));
         }
         Acquired::Waiting(ticket)
@@ -130,10 +132,10 @@ impl<C, W> Slots<C, W> {
     /// waker is returned.
     pub(super) fn cancel(&mut self, ticket: Ticket, now: Instant) -> Option<W> {
         self.waiters.remove(ticket);
-        let granted = self.granted.remove(&ticket)?;
-        match granted.connection {
-            Some(connection) => self.check_in(granted.slot, connection, now),
-            None => self.free(granted.slot, now),
+        let CheckedOut { slot, connection, .. } = self.granted.remove(&ticket)?;
+        match connection {
+            Some(connection) => self.check_in(slot, connection, now),
+            None => self.free(slot, now),
         }
     }
 
@@ -146,12 +148,10 @@ impl<C, W> Slots<C, W> {
 
     /// Returns whether the slot's connection is to be closed rather than used again.
     pub(super) fn is_expired(&self, slot: usize, now: Instant) -> bool {
-        match self.all.get(slot) {
-            Some(Slot::InUse { wear: Some(wear), .. }) => {
-                self.is_closed || self.affinity.is_expired(*wear, now)
-            }
-            _ => false,
-        }
+        let Some(Slot::InUse { wear: Some(wear), .. }) = self.all.get(slot) else {
+            return false;
+        };
+        self.is_closed || self.affinity.is_expired(*wear, now)
     }
 
     /// Returns a slot with its connection. The waker of the request that gets it is returned.
@@ -238,26 +238,33 @@ impl<C, W> Slots<C, W> {
         counts
     }
 
-    fn preferred_slot(&mut self, tenant: u64, now: Instant) -> Option<usize> {
+    /// The slot that a tenant prefers, and its other one.
+    fn choices(&mut self, tenant: u64, now: Instant) -> Option<[usize; 2]> {
         if !self.affinity.is_enabled_by(tenant, now) {
             return None;
         }
         let [home, second] = slots_of(tenant, self.all.len())?;
-        let requests_at = |slot| {
-            let is_in_use = matches!(self.all.get(slot), Some(Slot::InUse { .. }));
-            usize::from(is_in_use) + self.waiters.count_preferring(slot)
-        };
+        let requests_at =
+            |slot| usize::from(!self.idle.contains(&slot)) + self.waiters.count_preferring(slot);
         let is_crowded = requests_at(home) > requests_at(second) + MAX_MORE_AT_HOME;
-        Some(if is_crowded { second } else { home })
+        Some(if is_crowded {
+            [second, home]
+        } else {
+            [home, second]
+        })
     }
 
     /// The idle slot that a new request takes, if it does not wait.
-    fn idle_slot_for(&self, preferred: Option<usize>, now: Instant) -> Option<usize> {
+    fn idle_slot_for(&self, choices: Option<[usize; 2]>, now: Instant) -> Option<usize> {
         let any = *self.idle.last()?;
-        match preferred.map(|slot| (slot, self.all.get(slot))) {
-            None => Some(any),
-            Some((_, Some(Slot::InUse { since, .. }))) => (now - *since >= AFFINITY_TIMEOUT).then_some(any),
-            Some((preferred, _)) => Some(preferred),
+        let Some([preferred, other]) = choices else {
+            return Some(any);
+        };
+        let is_late = |since| now - since >= AFFINITY_TIMEOUT;
+        match self.all.get(preferred) {
+            Some(Slot::InUse { since, .. }) if is_late(*since) && self.idle.contains(&other) => Some(other),
+            Some(Slot::InUse { since, .. }) => is_late(*since).then_some(any),
+            _ => Some(preferred),
         }
     }
 
@@ -269,24 +276,17 @@ impl<C, W> Slots<C, W> {
             .and_then(|tenant| slots_of(tenant, self.all.len()));
         let is_home = slots.is_none_or(|[home, _]| home == slot);
         let is_misplaced = slots.is_some_and(|slots| !slots.contains(&slot));
-        let mut taken = Slot::InUse {
-            since: now,
-            wear: None,
+        let held = match self.all.get_mut(slot) {
+            Some(Slot::Idle(held)) => held.take(),
+            _ => None,
         };
-        if let Some(place) = self.all.get_mut(slot) {
-            std::mem::swap(place, &mut taken);
+        let (mut wear, connection) = held.map(|held: Held<C>| (held.wear, held.connection)).unzip();
+        if let Some(wear) = &mut wear {
+            wear.misplaced_checkouts += usize::from(is_misplaced);
         }
-        let held = match taken {
-            Slot::Idle(held) => held,
-            Slot::InUse { .. } => None,
-        };
-        let connection = held.map(|mut held| {
-            held.wear.misplaced_checkouts += usize::from(is_misplaced);
-            if let Some(Slot::InUse { wear, .. }) = self.all.get_mut(slot) {
-                *wear = Some(held.wear);
-            }
-            held.connection
-        });
+        if let Some(place) = self.all.get_mut(slot) {
+            *place = Slot::InUse { since: now, wear };
+        }
         CheckedOut {
             slot,
             connection,

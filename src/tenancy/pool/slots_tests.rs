@@ -112,23 +112,45 @@ fn few_tenants_take_any_slot_until_there_are_more() {
     pool.wait(2, 1);
 }
 
-#[test]
-fn request_is_overtaken_only_a_limited_number_of_times() {
-    let mut pool = Pool::new(2);
-    pool.slot(0);
-    pool.slot(1);
-    let first = pool.wait(1, 1);
-    // Slot 1 stays in use. Each request for slot 0 overtakes the first one, at most three times.
+/// Slot 1 stays in use. Returns how many requests of `other`, at `slot`, overtake one of `tenant`.
+fn overtaking_requests(pool: &mut Pool, tenant: u64, other: u64, slot: usize) -> usize {
+    let first = pool.wait(tenant, 1);
     let mut overtaken = 0;
-    while pool.granted(first).is_none() {
-        let other = pool.wait(0, 2);
-        pool.check_in(0);
-        if pool.granted(other).is_some() {
-            overtaken += 1;
+    loop {
+        let ticket = pool.wait(other, 2);
+        pool.check_in(slot);
+        if pool.granted(first).is_some() {
+            return overtaken;
         }
-        assert!(overtaken <= 3);
+        assert_eq!(pool.granted(ticket), Some(slot));
+        overtaken += 1;
+        assert!(overtaken <= 9);
     }
-    assert_eq!(overtaken, 3);
+}
+
+#[test]
+fn request_is_overtaken_a_limited_number_of_times() {
+    for (tenant, slots, other, expected) in [(7, [1, 2], 2, 3), (7, [1, 2], 0, 9)] {
+        let mut pool = Pool::new(3);
+        for tenant in 0..3 {
+            pool.slot(tenant);
+        }
+        assert_eq!(slots_of(tenant, 3), Some(slots));
+        let slot = slots_of(other, 3).unwrap()[0];
+        assert_eq!(overtaking_requests(&mut pool, tenant, other, slot), expected);
+    }
+}
+
+#[test]
+fn late_request_prefers_the_second_slot_of_its_tenant() {
+    let mut pool = Pool::new(4);
+    assert_eq!(slots_of(6, 4), Some([2, 0]));
+    pool.slot(2);
+    let ticket = pool.wait(6, 1);
+    pool.pass(AFFINITY_TIMEOUT);
+    assert_eq!(pool.granted(ticket), Some(0));
+    pool.check_in(0);
+    assert_eq!(pool.slot(6), 0);
 }
 
 #[test]
@@ -217,9 +239,10 @@ fn connection_with_many_misplaced_checkouts_expires_early() {
     let slot = pool.slot(1);
     assert_eq!(slot, 1);
     pool.slot(0);
+    pool.slot(2);
     pool.check_in(slot);
     for _ in 0..3 {
-        // Slot 0 has been in use for too long, so the tenant takes any slot: neither its home nor its second one.
+        // Both slots of the tenant have been in use for too long, so it takes any other.
         pool.pass(AFFINITY_TIMEOUT);
         assert_eq!(slots_of(3, 3), Some([0, 2]));
         assert_eq!(pool.slot(3), slot);

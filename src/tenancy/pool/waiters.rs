@@ -8,9 +8,12 @@ use tokio::time::Instant;
 /// Maximum time for which a request waits for its preferred slot while others are idle.
 pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// A request is overtaken by later ones until this many times as many were served as waited before it. With less, it
-/// leaves its preferred slot so often that each server process learns the tables of all tenants.
+/// A request is overtaken by later ones at its other slot until this many times as many were served as waited before it.
 const OVERTAKING_FACTOR: u64 = 3;
+
+/// As [`OVERTAKING_FACTOR`], at all slots. With less, requests leave their two slots so often that each server process
+/// learns the tables of all tenants.
+const OVERTAKING_FACTOR_ELSEWHERE: u64 = 9;
 
 /// The number of a waiting request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,10 +23,12 @@ pub(super) struct Ticket(u64);
 pub(super) struct Waiter<W> {
     pub(super) ticket: Ticket,
     pub(super) tenant: Option<u64>,
-    preferred: Option<usize>,
+    /// The preferred slot and the tenant's other one; any slot without a preference.
+    pub(super) choices: Option<[usize; 2]>,
     since: Instant,
-    /// The number of check-outs after which the request takes any slot.
-    overdue_at: u64,
+    /// The number of requests that waited before it, and of check-outs until then.
+    ahead: u64,
+    check_outs_before: u64,
     pub(super) waker: W,
 }
 
@@ -44,20 +49,20 @@ impl<W> Waiters<W> {
     pub(super) fn push(
         &mut self,
         tenant: Option<u64>,
-        preferred: Option<usize>,
+        choices: Option<[usize; 2]>,
         check_outs: u64,
         now: Instant,
         waker: W,
     ) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let ahead = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
         self.queue.push_back(Waiter {
             ticket,
             tenant,
-            preferred,
+            choices,
             since: now,
-            overdue_at: check_outs.saturating_add(ahead.saturating_add(1).saturating_mul(OVERTAKING_FACTOR)),
+            ahead: u64::try_from(self.queue.len()).unwrap_or(u64::MAX),
+            check_outs_before: check_outs,
             waker,
         });
         ticket
@@ -72,7 +77,7 @@ impl<W> Waiters<W> {
     }
 
     pub(super) fn count_preferring(&self, slot: usize) -> usize {
-        let prefers = |waiter: &&Waiter<W>| waiter.preferred == Some(slot);
+        let prefers = |waiter: &&Waiter<W>| waiter.choices.is_some_and(|[preferred, _]| preferred == slot);
         self.queue.iter().filter(prefers).count()
     }
 
@@ -85,11 +90,19 @@ impl<W> Waiters<W> {
         self.take_first(|waiter| waiter.ticket == ticket && waiter.is_late(now))
     }
 
-    /// Takes out the request that gets `slot`: the first that is overdue, else the first that prefers the slot or
-    /// none, else the first that has waited too long for another slot.
+    /// Takes out the request that gets `slot`: the first that was overtaken too often, else the first that prefers the
+    /// slot or none, else the first that has waited too long for another slot.
     pub(super) fn take_next(&mut self, slot: usize, check_outs: u64, now: Instant) -> Option<Waiter<W>> {
-        self.take_first(|waiter| waiter.overdue_at <= check_outs)
-            .or_else(|| self.take_first(|waiter| waiter.preferred.is_none_or(|preferred| preferred == slot)))
+        let is_choice = |waiter: &Waiter<W>| waiter.choices.is_none_or(|choices| choices.contains(&slot));
+        let prefers = |waiter: &Waiter<W>| waiter.choices.is_none_or(|[preferred, _]| preferred == slot);
+        self.take_first(|waiter| waiter.is_overtaken(check_outs, OVERTAKING_FACTOR_ELSEWHERE))
+            .or_else(|| {
+                self.take_first(|waiter| {
+                    is_choice(waiter) && waiter.is_overtaken(check_outs, OVERTAKING_FACTOR)
+                })
+            })
+            .or_else(|| self.take_first(prefers))
+            .or_else(|| self.take_first(|waiter| is_choice(waiter) && waiter.is_late(now)))
             .or_else(|| self.take_first(|waiter| waiter.is_late(now)))
     }
 
@@ -108,5 +121,9 @@ impl<W> Waiters<W> {
 impl<W> Waiter<W> {
     fn is_late(&self, now: Instant) -> bool {
         now - self.since >= AFFINITY_TIMEOUT
+    }
+
+    fn is_overtaken(&self, check_outs: u64, factor: u64) -> bool {
+        check_outs - self.check_outs_before >= self.ahead.saturating_add(1).saturating_mul(factor)
     }
 }
