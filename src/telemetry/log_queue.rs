@@ -1,6 +1,7 @@
 //! A bounded queue between the log and stderr. A reader of stderr that stalls costs log lines, not requests.
 
 use std::io::{self, Write};
+use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
@@ -9,6 +10,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Maximum number of queued lines; some megabytes.
 const MAX_QUEUED_LINES: usize = 16 * 1024;
+/// Shortest time between two writes.
+const WRITE_INTERVAL: Duration = Duration::from_millis(2);
+/// Length from which lines are written without waiting for more.
+const MAX_WRITE_BYTES: usize = 64 * 1024;
 /// Maximum wait for the queued lines at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Delay between two attempts to add to a full queue at the end of the process.
@@ -62,14 +67,31 @@ impl LogQueue {
     }
 }
 
-/// Writes the lines to stderr. Write errors, such as a closed pipe, are ignored.
+/// Writes the lines to stderr, those of a short interval together: waking this thread and writing cost more than the
+/// line itself. Write errors, such as a closed pipe, are ignored.
 fn write_all(messages: Receiver<Message>) {
-    for message in messages {
-        match message {
-            Message::Line(line) => drop(io::stderr().write_all(&line)),
-            Message::Flush(done) => drop(done.send(())),
+    let mut lines = Vec::new();
+    while let Ok(first) = messages.recv() {
+        for message in iter::once(first).chain(messages.try_iter()) {
+            match message {
+                Message::Line(line) => lines.extend(line),
+                Message::Flush(done) => {
+                    write(&mut lines);
+                    let _ = done.send(());
+                }
+            }
+            if lines.len() >= MAX_WRITE_BYTES {
+                write(&mut lines);
+            }
         }
+        write(&mut lines);
+        std::thread::sleep(WRITE_INTERVAL);
     }
+}
+
+fn write(lines: &mut Vec<u8>) {
+    let _ = io::stderr().write_all(lines);
+    lines.clear();
 }
 
 impl Write for &LogQueue {
