@@ -163,6 +163,15 @@ fn invalid_folders_are_refused_before_anything_is_executed() {
             );
         }
     }
+    let unreadable = folder_with(&[]);
+    fs::create_dir(unreadable.path().join("tenant/0004_notes.sql")).unwrap();
+    let name = unreadable.path().to_str().unwrap();
+    let (status, output, errors) = run_over(nowhere, &["migrate", "--migrations", name]);
+    assert_eq!((status, output.as_str()), (Some(2), ""));
+    assert!(
+        errors.contains(&format!("failed to read {name}/tenant/0004_notes.sql")),
+        "{errors}"
+    );
     let folder = tempfile::tempdir().unwrap();
     let (status, _, errors) = run_over(
         nowhere,
