@@ -12,8 +12,8 @@ use super::{inventory, snapshot};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::migrations::baseline;
-use crate::admin::migrations::history::{self, AppliedMigration};
-use crate::admin::migrations::source::{self, Migrations};
+use crate::admin::migrations::history;
+use crate::admin::migrations::source::{self, AppliedMigration, Migrations};
 use crate::admin::servable;
 use crate::tenancy::SchemaName;
 

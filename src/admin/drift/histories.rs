@@ -8,7 +8,8 @@ use sqlx::{Connection, PgConnection, raw_sql};
 use super::tenant_entry::{HistoryState, TenantEntry};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
-use crate::admin::migrations::history::{self, AppliedMigration, HistoryTable, MigratedSchema};
+use crate::admin::migrations::AppliedMigration;
+use crate::admin::migrations::history::{self, HistoryTable, MigratedSchema};
 use crate::error_chain;
 use crate::tenancy::DatabaseError;
 

@@ -120,7 +120,13 @@ pub(in crate::admin) async fn read(
             table.indexes.insert(name, definition);
         }
     }
-    objects::read(connection, &schemas, &mut snapshots).await?;
+    for (schema, object, definition) in objects::read(connection, &schemas).await? {
+        snapshots
+            .entry(schema)
+            .or_default()
+            .objects
+            .insert(object, definition);
+    }
     Ok(snapshots)
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sqlx::migrate::Migration;
 
 use crate::admin::error::AdminError;
+use crate::admin::migrations::AppliedMigration;
 use crate::admin::migrations::MigrationError;
-use crate::admin::migrations::history::AppliedMigration;
 use crate::admin::migrations::source::{self, Migrations};
 use crate::tenancy::{InvalidSchemaName, SchemaName};
 

@@ -8,7 +8,7 @@ use sqlx::migrate::{Migrate, MigrateError};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 
-use super::baseline;
+use super::baseline::{self, Adoption};
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
 use crate::admin::database::AdminDatabase;
@@ -33,17 +33,6 @@ pub enum Adopt {
     Newest,
     /// This version, without a comparison.
     At(i64),
-}
-
-/// The result of an adoption.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Adoption {
-    /// Version of the baseline.
-    pub version: i64,
-    /// Objects that the migrations up to this version do not create. They are kept.
-    pub extras: Vec<String>,
-    /// Names that the migrations create and that a renamed object has had.
-    pub freed: Vec<String>,
 }
 
 /// The adoptions of one run. The expected schemas are built once, for the first adoption that needs them.

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::migrate::{Migrate, MigrateError, Migration};
+use sqlx::migrate::{Migrate, Migration};
 use sqlx::{Connection, PgConnection};
 
 use super::error::MigrationError;
-use super::history::{self, AppliedMigration, MigratedSchema};
-use super::source::{self, Migrations};
+use super::history::{self, MigratedSchema};
+use super::source::{self, AppliedMigration, Migrations};
 use super::{outside_transaction, statements};
 use crate::admin::error::AdminError;
 use crate::admin::retry::RetryPolicy;
@@ -149,7 +149,7 @@ async fn run_and_record(
     transaction
         .ensure_migrations_table(&table)
         .await
-        .map_err(|error| failed(migration, error))?;
+        .map_err(|error| MigrationError::failed(migration, error))?;
     for statement in statements {
         let result = if is_citus {
             citus::run_separately(transaction, statement).await?;
@@ -157,23 +157,11 @@ async fn run_and_record(
         } else {
             statement.try_run(transaction).await
         };
-        result.map_err(|error| failed(migration, error))?;
+        result.map_err(|error| MigrationError::failed(migration, error))?;
     }
     transaction
         .skip(&table, migration)
         .await
-        .map_err(|error| failed(migration, error))?;
+        .map_err(|error| MigrationError::failed(migration, error))?;
     Ok(())
-}
-
-/// Names the migration and the cause, without the sentence that sqlx puts between them.
-pub(super) fn failed(migration: &Migration, error: impl Into<MigrateError>) -> MigrationError {
-    MigrationError::Failed {
-        version: migration.version,
-        description: migration.description.clone().into_owned(),
-        source: match error.into() {
-            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,
-            error => error.into(),
-        },
-    }
 }

@@ -3,7 +3,6 @@
 
 use sqlx::{PgConnection, raw_sql};
 
-use super::adopt::Adoption;
 use super::error::MigrationError;
 use crate::admin::drift::fixes::without_modifier;
 use crate::admin::drift::snapshot::{SchemaSnapshot, TableSnapshot};
@@ -79,6 +78,17 @@ const FOREIGN_KEYS: [&str; 2] = [
 const ORDERS_INDEX: &str = "orders_user_id_idx";
 /// Name to which an adopted index of that name is renamed.
 const ADOPTED_INDEX: &str = "orders_user_id_idx_adopted";
+
+/// The result of an adoption.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Adoption {
+    /// Version of the baseline.
+    pub version: i64,
+    /// Objects that the migrations up to this version do not create. They are kept.
+    pub extras: Vec<String>,
+    /// Names that the migrations create and that a renamed object has had.
+    pub freed: Vec<String>,
+}
 
 /// Checks that the tables of migration 1 exist, and makes room for the index of migration 3.
 pub(super) async fn adopt(

@@ -1,5 +1,7 @@
 //! Errors of migrations.
 
+use sqlx::migrate::{MigrateError, Migration};
+
 /// The reason why migrations cannot be applied to a schema.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
@@ -71,4 +73,18 @@ pub enum MigrationError {
         /// Version of the migration.
         version: i64,
     },
+}
+
+impl MigrationError {
+    /// Names the migration and the cause, without the sentence that sqlx puts between them.
+    pub(super) fn failed(migration: &Migration, error: impl Into<MigrateError>) -> Self {
+        Self::Failed {
+            version: migration.version,
+            description: migration.description.clone().into_owned(),
+            source: match error.into() {
+                MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,
+                error => error.into(),
+            },
+        }
+    }
 }
