@@ -13,8 +13,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Lifecycle;
 use super::client_stream::ClientStream;
+use super::lifecycle::Lifecycle;
 use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
 
