@@ -8,8 +8,10 @@ use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::CommandError;
+use super::database::{read_migrations, with_admin_database, with_readonly_admin_database};
+use super::error::ArchiveCommandError;
 use super::output::{self, TransferProgress};
-use super::{CommandError, read_migrations, with_admin_database, with_readonly_admin_database};
 use crate::admin::AdminDatabase;
 use crate::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
 use crate::admin::migrations::MigrationSource;
@@ -47,40 +49,6 @@ pub(super) struct ImportArguments {
     migrations: MigrationSettings,
     #[command(flatten)]
     roles: RoleSettings,
-}
-
-/// Errors of `tenants export` and `tenants import`.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveCommandError {
-    /// The file cannot be created or opened.
-    #[error("failed to open {}", path.display())]
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The output exists and is not a regular file, so it cannot be replaced.
-    #[error("{} is not a regular file; redirect standard output to it instead of passing --output", .0.display())]
-    NotAFile(PathBuf),
-    /// Standard output is a terminal.
-    #[error("standard output is a terminal; redirect it to a file or pass --output")]
-    ToTerminal,
-    /// Standard input is a terminal.
-    #[error("stdin is a terminal; name a file or redirect one to stdin")]
-    FromTerminal,
-    /// The archive was written, but it does not contain everything.
-    #[error("the archive is incomplete; see the warnings above")]
-    Incomplete,
-    /// The export or import failed.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-}
-
-impl ArchiveCommandError {
-    pub(super) fn is_usage(&self) -> bool {
-        matches!(self, Self::NotAFile(_) | Self::ToTerminal | Self::FromTerminal)
-    }
 }
 
 /// Runs `tenants export`.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 
-use super::{CommandError, output, unless_stopped};
+use super::database::unless_stopped;
+use super::{CommandError, output};
 use crate::admin::{AdminDatabase, AdminError};
 use crate::config::{DatabaseSettings, WaitSettings};
 use crate::error_chain;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::database::{connect_admin_database, read_migrations, unless_stopped, with_database};
 use super::database_wait::wait_for_database;
 use super::fleet::RunSummary;
 use super::output::FleetOutput;
 use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift, report_current};
-use super::{CommandError, connect_admin_database, read_migrations, report, unless_stopped, with_database};
+use super::{CommandError, report};
 use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan, SchemaUpgrade};
 use crate::admin::runner::RunOptions;
 use crate::admin::{self, AdminDatabase, RetryPolicy};

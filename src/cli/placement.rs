@@ -6,12 +6,11 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::HumanBytes;
 
+use super::database::{connect_admin_database, unless_stopped, with_admin_database, with_database};
 use super::fleet::{self, RunSummary};
 use super::output::{self, FleetOutput, MoveProgressOutput};
 use super::report::escape;
-use super::{
-    CommandError, confirm, connect_admin_database, unless_stopped, with_admin_database, with_database,
-};
+use super::{CommandError, confirm};
 use crate::admin::citus::distribution::{self, DistributeTenant};
 use crate::admin::citus::relocation::{self, Relocation, TransferMode};
 use crate::admin::migrations::migrate_shared;

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::CommandError;
+use super::database::unless_stopped;
 use super::fleet::{self, RunSummary};
 use super::output::FleetOutput;
-use super::{CommandError, unless_stopped};
 use crate::admin::AdminDatabase;
 use crate::admin::drift::{self, Difference, DifferenceKind};
 use crate::admin::migrations::{

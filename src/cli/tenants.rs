@@ -4,11 +4,10 @@
 use clap::{Args, Subcommand};
 
 use super::archive::{self, ExportArguments, ImportArguments};
+use super::database::{read_migrations, with_admin_database, with_readonly_admin_database};
 use super::placement::{self, DistributeArguments, MoveArguments};
 use super::query::{self, QueryArguments};
-use super::{
-    CommandError, confirm, output, read_migrations, report, with_admin_database, with_readonly_admin_database,
-};
+use super::{CommandError, confirm, output, report};
 use crate::admin::drift::{self, DifferenceKind};
 use crate::admin::tenants;
 use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
