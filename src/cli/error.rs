@@ -11,7 +11,6 @@ use crate::authentication::InvalidKeys;
 use crate::connect::InvalidDatabaseUrl;
 #[cfg(all(feature = "embedded", unix))]
 use crate::embedded::{DataDirError, DownloadError, ServerError};
-use crate::seed::SeedError;
 use crate::server::ServeError;
 use crate::tenancy::{DatabaseError, SchemaName};
 
@@ -175,9 +174,6 @@ pub enum CommandError {
     /// The operator did not confirm.
     #[error("cancelled; nothing was changed")]
     Declined,
-    /// Seeding failed.
-    #[error(transparent)]
-    Seed(#[from] SeedError),
     /// The manual pages could not be written.
     #[error("failed to write the manual pages to {}", folder.display())]
     Manual {

@@ -4,12 +4,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::HumanBytes;
 
 use super::database::{connect_admin_database, unless_stopped, with_admin_database, with_database};
 use super::fleet::{self, RunSummary};
 use super::output::{self, FleetOutput, MoveProgressOutput};
-use super::report::escape;
+use super::report::{escape, human_size};
 use super::{CommandError, confirm};
 use crate::admin::citus::distribution::{self, DistributeTenant};
 use crate::admin::citus::relocation::{self, Relocation, TransferMode};
@@ -94,16 +93,16 @@ pub(super) async fn distribute(
 
 /// Runs `tenants move`: prints the plan, asks for confirmation, and moves the tenant.
 pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    if !arguments.yes && !confirm::is_interactive() {
-        return Err(CommandError::Unconfirmed);
+    if !arguments.yes {
+        confirm::require_terminal()?;
     }
     let work = async |database: &AdminDatabase| {
         let tenant = database.schema_name(&arguments.tenant).await?;
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
         let relocation = planned.map_err(|error| CommandError::for_tenant(&tenant, error))?;
         output::status(&describe(&relocation));
-        if !arguments.yes && !confirm::ask("Move the tenant?").await {
-            return Err(CommandError::Declined);
+        if !arguments.yes {
+            confirm::ask("Move the tenant?").await?;
         }
         let moved = run_with_progress(database, &relocation).await;
         let duration = moved.map_err(|error| CommandError::for_tenant(&tenant, error))?;
@@ -147,7 +146,7 @@ async fn run_with_progress(
 fn describe(relocation: &Relocation) -> String {
     let size = relocation.size_bytes.map_or_else(
         || "unknown size".to_owned(),
-        |bytes| HumanBytes(bytes.try_into().unwrap_or_default()).to_string(),
+        |bytes| human_size(bytes).to_string(),
     );
     let method = match relocation.mode {
         TransferMode::Logical => {

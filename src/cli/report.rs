@@ -168,7 +168,7 @@ pub(super) fn contents(contents: &TenantContents) -> String {
     parts.join(", ")
 }
 
-fn human_size(bytes: i64) -> HumanBytes {
+pub(super) fn human_size(bytes: i64) -> HumanBytes {
     HumanBytes(bytes.try_into().unwrap_or_default())
 }
 

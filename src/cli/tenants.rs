@@ -208,8 +208,8 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
 }
 
 async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    if !arguments.yes && !confirm::is_interactive() {
-        return Err(CommandError::Unconfirmed);
+    if !arguments.yes {
+        confirm::require_terminal()?;
     }
     let users = if arguments.force {
         RemainingUsers::Orphan
@@ -230,9 +230,7 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
                 .await
                 .map_err(not_dropped)?;
             let question = format!("Permanently drop tenant {name}: {}?", report::contents(&contents));
-            if !confirm::ask(&question).await {
-                return Err(CommandError::Declined);
-            }
+            confirm::ask(&question).await?;
         }
         let dropped = drop::drop_tenant(database, &schema, users)
             .await
