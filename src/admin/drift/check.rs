@@ -188,27 +188,25 @@ fn comparable_version(tenant: &TenantEntry, migrations: &Migrations) -> Option<i
 }
 
 fn compare_history(tenant: &TenantEntry, migrations: &Migrations) -> Vec<Difference> {
-    let (kind, object, expected, found) = match &tenant.history {
-        HistoryState::Empty => return Vec::new(),
-        HistoryState::Applied(history) => return compare_applied(history, migrations),
-        HistoryState::NoSchema => (DifferenceKind::Schema, tenant.schema.as_str(), "a schema", None),
-        HistoryState::None => (
+    let no_history = |reason: Option<&str>| {
+        let expected = Some("a migration history");
+        vec![Difference::without_fix(
             DifferenceKind::History,
             history::TABLE,
-            "a migration history",
-            None,
-        ),
-        HistoryState::Unreadable(reason) => {
-            let found = Some(reason.as_str());
-            (
-                DifferenceKind::History,
-                history::TABLE,
-                "a migration history",
-                found,
-            )
-        }
+            expected,
+            reason,
+        )]
     };
-    vec![Difference::without_fix(kind, object, Some(expected), found)]
+    match &tenant.history {
+        HistoryState::Empty => Vec::new(),
+        HistoryState::Applied(history) => compare_applied(history, migrations),
+        HistoryState::NoSchema => {
+            let (kind, name) = (DifferenceKind::Schema, tenant.schema.as_str());
+            vec![Difference::without_fix(kind, name, Some("a schema"), None)]
+        }
+        HistoryState::None => no_history(None),
+        HistoryState::Unreadable(reason) => no_history(Some(reason)),
+    }
 }
 
 fn compare_applied(history: &[AppliedMigration], migrations: &Migrations) -> Vec<Difference> {

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use sqlx::migrate::Migration;
 
 use crate::admin::error::AdminError;
-use crate::admin::migrations::AppliedMigration;
 use crate::admin::migrations::MigrationError;
-use crate::admin::migrations::source::{self, Migrations};
+use crate::admin::migrations::source::{self, AppliedMigration, Migrations};
 use crate::tenancy::{InvalidSchemaName, SchemaName};
 
 /// A schema that is a tenant or looks like one, or that users belong to although it does not exist.
@@ -72,25 +71,24 @@ impl TenantEntry {
 
     /// Returns whether the history contains one of `migrations`.
     pub(in crate::admin) fn has_known_migration(&self, migrations: &Migrations) -> bool {
-        match &self.history {
-            HistoryState::Applied(history) => history.iter().any(|applied| migrations.contains(applied)),
-            _ => false,
-        }
+        self.applied().iter().any(|applied| migrations.contains(applied))
     }
 
     /// Returns whether a migration outside a transaction was begun and not finished.
     pub(in crate::admin) fn is_interrupted(&self) -> bool {
-        match &self.history {
-            HistoryState::Applied(history) => history.iter().any(|applied| !applied.success),
-            _ => false,
-        }
+        self.applied().iter().any(|applied| !applied.success)
     }
 
     /// Returns whether the migration of this version was begun.
     pub(in crate::admin) fn has_begun(&self, version: i64) -> bool {
+        self.applied().iter().any(|applied| applied.version == version)
+    }
+
+    /// Returns the rows of the history; none if it cannot be read.
+    fn applied(&self) -> &[AppliedMigration] {
         match &self.history {
-            HistoryState::Applied(history) => history.iter().any(|applied| applied.version == version),
-            _ => false,
+            HistoryState::Applied(history) => history,
+            _ => &[],
         }
     }
 
