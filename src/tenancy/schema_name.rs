@@ -49,15 +49,19 @@ impl SchemaName {
     ///
     /// [`InvalidSchemaName`].
     pub fn parse(name: &str) -> Result<Self, InvalidSchemaName> {
-        Self::parse_measured(name, name.len())
+        Self::parse_with_length(name, name.len())
     }
 
-    /// Validates `name`, which has `server_bytes` bytes in the server's encoding.
+    /// Validates `name`, whose length in the server's encoding is the `octet_length` of the server.
     ///
     /// # Errors
     ///
     /// [`InvalidSchemaName`].
-    pub(crate) fn parse_measured(name: &str, server_bytes: usize) -> Result<Self, InvalidSchemaName> {
+    pub(crate) fn parse_measured(name: &str, octet_length: i32) -> Result<Self, InvalidSchemaName> {
+        Self::parse_with_length(name, usize::try_from(octet_length).unwrap_or(usize::MAX))
+    }
+
+    fn parse_with_length(name: &str, bytes: usize) -> Result<Self, InvalidSchemaName> {
         let owned = || name.to_owned();
         if name.is_empty() {
             return Err(InvalidSchemaName::Empty);
@@ -65,11 +69,9 @@ impl SchemaName {
         if name.contains('\0') {
             return Err(InvalidSchemaName::ContainsNul { name: owned() });
         }
-        if server_bytes > MAX_BYTES {
-            return Err(InvalidSchemaName::TooLong {
-                name: owned(),
-                bytes: server_bytes,
-            });
+        if bytes > MAX_BYTES {
+            let name = owned();
+            return Err(InvalidSchemaName::TooLong { name, bytes });
         }
         let is_reserved = matches!(name, "public" | "information_schema" | "$user");
         if is_reserved || name.starts_with("pg_") {

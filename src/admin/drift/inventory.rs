@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::histories;
@@ -70,7 +69,7 @@ pub(in crate::admin) async fn read_certain(
 struct OrganizationUsers {
     count: i64,
     /// Length of the organization's name in the encoding of the database.
-    name_bytes: usize,
+    octet_length: i32,
 }
 
 /// Counts the users of each organization.
@@ -97,17 +96,11 @@ async fn count_users(
     for row in rows {
         let of_organization = OrganizationUsers {
             count: row.try_get(1)?,
-            name_bytes: name_bytes(&row, 2)?,
+            octet_length: row.try_get(2)?,
         };
         users.insert(row.try_get(0)?, of_organization);
     }
     Ok(users)
-}
-
-/// Reads the length of a name.
-fn name_bytes(row: &PgRow, column: usize) -> Result<usize, sqlx::Error> {
-    let bytes: i32 = row.try_get(column)?;
-    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// Reads the schemas that may be tenants. Their histories are read later.
@@ -140,7 +133,7 @@ async fn read_schemas(
     let mut tenants = Vec::new();
     for row in rows {
         let name: &str = row.try_get(0)?;
-        let Ok(schema) = SchemaName::parse_measured(name, name_bytes(&row, 7)?) else {
+        let Ok(schema) = SchemaName::parse_measured(name, row.try_get(7)?) else {
             continue;
         };
         let users = users.remove(name);
@@ -171,11 +164,9 @@ async fn read_schemas(
     }
     let mut misnamed = Vec::new();
     for (name, users) in users {
-        let OrganizationUsers {
-            count: users,
-            name_bytes,
-        } = users;
-        match SchemaName::parse_measured(&name, name_bytes) {
+        let parsed = SchemaName::parse_measured(&name, users.octet_length);
+        let users = users.count;
+        match parsed {
             Ok(schema) => tenants.push(TenantEntry {
                 schema,
                 users,
