@@ -18,8 +18,6 @@ mod rollout;
 mod serving;
 mod ten;
 
-use std::time::Duration;
-
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
 fn run(database: &TestDatabase, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -57,18 +55,6 @@ pub(crate) fn without_durations(output: &str) -> String {
 fn without_hazards(output: &str) -> String {
     let lines = output.split_inclusive('\n');
     lines.filter(|line| !line.starts_with("hazard: ")).collect()
-}
-
-/// Waits until `condition` holds, for a minute at most.
-async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
-    let reached = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), reached)
-        .await
-        .expect("the condition holds within a minute");
 }
 
 #[tokio::test]

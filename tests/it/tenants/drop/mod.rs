@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{assert_refused, catalog, json, tenants, tenants_at};
-use crate::support::{Cluster, Service, ServiceProcess, TestDatabase};
+use crate::support::{Cluster, Service, ServiceProcess, TestDatabase, wait_until};
 
 /// Returns the demo database with all users moved to client2.
 async fn demo_without_users_of_client1() -> TestDatabase {
@@ -194,17 +194,19 @@ async fn interrupted_drop_is_completed_by_another() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while catalog(&database).await.contains("client1.notes") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until("the first transaction is committed", async || {
+        !catalog(&database).await.contains("client1.notes")
+    })
+    .await;
     drop.kill().unwrap();
     drop.wait().unwrap();
     // PostgreSQL cancels the last statement when its lock timeout has passed.
     let backends = "SELECT count(*)::text FROM pg_stat_activity
                    WHERE datname = current_database() AND application_name = 'tenant-orders'";
-    while database.text(backends).await != "0" {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_until("the backends have ended", async || {
+        database.text(backends).await == "0"
+    })
+    .await;
     lock.release().await;
 
     let (status, listed) = json(&database, &["list"]);
