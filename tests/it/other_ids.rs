@@ -156,8 +156,7 @@ fn documented(mark: &str) -> &'static str {
 
 #[tokio::test]
 async fn documented_views_serve_tables_with_other_names() {
-    let database = TestDatabase::empty().await;
-    database.execute(documented("tables")).await;
+    let database = TestDatabase::empty_with(documented("tables")).await;
     database
         .execute(format!(
             "CREATE SCHEMA org_2;

@@ -260,10 +260,7 @@ async fn export_to_a_closed_pipe_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn incomplete_export_is_kept_and_fails() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("CREATE VIEW client1.dear AS SELECT * FROM client1.items")
-        .await;
+    let database = TestDatabase::demo_with("CREATE VIEW client1.dear AS SELECT * FROM client1.items").await;
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["export", "client1", "--output", "a.tar"];
     let (status, _, errors) = finished(&mut command(&database, &folder, &arguments));

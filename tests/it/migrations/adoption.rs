@@ -56,8 +56,7 @@ async fn an_adopted_schema_keeps_its_rows_and_is_migrated() {
 
 #[tokio::test]
 async fn a_dry_run_of_an_adoption_writes_nothing() {
-    let database = TestDatabase::existing().await;
-    database.execute("ALTER TABLE client2.orders DROP item_id").await;
+    let database = TestDatabase::existing_with("ALTER TABLE client2.orders DROP item_id").await;
     let before = everything(&database).await;
     let (status, output, errors) = run(&database, &["migrate", "--adopt", "--dry-run"]);
     assert_eq!(status, Some(1));
@@ -78,10 +77,10 @@ async fn a_dry_run_of_an_adoption_writes_nothing() {
 
 #[tokio::test]
 async fn a_schema_that_cannot_be_adopted_fails_alone() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute("ALTER TABLE client1.orders DROP item_id; ALTER TABLE client1.items ALTER price TYPE text")
-        .await;
+    let database = TestDatabase::existing_with(
+        "ALTER TABLE client1.orders DROP item_id; ALTER TABLE client1.items ALTER price TYPE text",
+    )
+    .await;
     let (status, output, errors) = run(&database, &["migrate", "--adopt", "--json"]);
     assert_eq!(status, Some(1));
     let mut lines: Vec<Value> = output
@@ -104,10 +103,8 @@ async fn a_schema_that_cannot_be_adopted_fails_alone() {
 
 #[tokio::test]
 async fn an_adoption_remains_if_a_later_migration_fails() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute("CREATE VIEW client1.prices AS SELECT price FROM client1.items")
-        .await;
+    let database =
+        TestDatabase::existing_with("CREATE VIEW client1.prices AS SELECT price FROM client1.items").await;
     let (status, output, errors) = run(&database, &["migrate", "--adopt", "--tenant", "client1"]);
     assert_eq!(status, Some(1));
     assert!(

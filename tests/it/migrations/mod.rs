@@ -99,14 +99,11 @@ async fn an_empty_database_becomes_the_demo() {
 
 #[tokio::test]
 async fn prices_keep_the_shortest_decimal_of_their_floats() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "DELETE FROM client1._tenant_orders_migrations WHERE version >= 2; DROP INDEX client1.orders_user_id_idx;
-             ALTER TABLE client1.items ALTER price TYPE double precision;
-             INSERT INTO client1.items (id, price) VALUES ('a', 0.1 + 0.2::float8), ('b', 1e-7), ('c', 123456789012345680), ('d', 'NaN'), ('e', NULL);",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "DELETE FROM client1._tenant_orders_migrations WHERE version >= 2; DROP INDEX client1.orders_user_id_idx;
+         ALTER TABLE client1.items ALTER price TYPE double precision;
+         INSERT INTO client1.items (id, price) VALUES ('a', 0.1 + 0.2::float8), ('b', 1e-7), ('c', 123456789012345680), ('d', 'NaN'), ('e', NULL);",
+    ).await;
     let (status, output, errors) = run(&database, &["migrate", "--tenant", "client1"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
@@ -124,10 +121,10 @@ async fn prices_keep_the_shortest_decimal_of_their_floats() {
 
 #[tokio::test]
 async fn a_changed_migration_is_refused() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("UPDATE client1._tenant_orders_migrations SET checksum = 'x' WHERE version = 1")
-        .await;
+    let database = TestDatabase::demo_with(
+        "UPDATE client1._tenant_orders_migrations SET checksum = 'x' WHERE version = 1",
+    )
+    .await;
     let (status, output, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(1));
     assert_eq!(output, "1 tenant up to date\n");
@@ -140,13 +137,11 @@ async fn a_changed_migration_is_refused() {
 
 #[tokio::test]
 async fn a_schema_of_another_program_is_not_changed() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE SCHEMA other; CREATE TABLE other.things ();
-             INSERT INTO public.users (id, organization_id) VALUES ('x', 'other')",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE SCHEMA other; CREATE TABLE other.things ();
+         INSERT INTO public.users (id, organization_id) VALUES ('x', 'other')",
+    )
+    .await;
     let (status, _, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(1));
     assert!(errors.contains("1 of 3 tenants failed: other"), "{errors}");

@@ -42,8 +42,7 @@ async fn each_tenant_is_queried_in_its_own_scope() {
 
 #[tokio::test]
 async fn a_failing_tenant_does_not_stop_the_others() {
-    let database = TestDatabase::demo().await;
-    database.execute("DROP TABLE client1.orders").await;
+    let database = TestDatabase::demo_with("DROP TABLE client1.orders").await;
     let (status, output, errors) = tenants(&database, &["query", "SELECT count(*) FROM orders", "--json"]);
     assert_eq!(status, Some(1));
     assert_eq!(output, "{\"tenant\":\"client2\",\"count\":2}\n");
@@ -57,10 +56,10 @@ async fn a_failing_tenant_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn writes_and_further_statements_are_refused_by_the_database() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("CREATE FUNCTION public.wipe() RETURNS int LANGUAGE sql AS 'DELETE FROM client1.orders; SELECT 1'")
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE FUNCTION public.wipe() RETURNS int LANGUAGE sql AS 'DELETE FROM client1.orders; SELECT 1'",
+    )
+    .await;
     for (query, reason) in [
         (
             "SELECT public.wipe()",

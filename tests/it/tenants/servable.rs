@@ -5,8 +5,7 @@ use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
 /// Returns the reasons for which client1 cannot be served. The request to the service must agree.
 async fn reasons(statements: &str) -> Vec<String> {
-    let database = TestDatabase::demo().await;
-    database.execute(statements).await;
+    let database = TestDatabase::demo_with(statements).await;
     let (_, checked) = json(&database, &["check", "client1", "--ignore-extra"]);
     let differences = checked[0]["differences"].as_array().unwrap();
     let reasons: Vec<_> = differences
