@@ -129,7 +129,7 @@ async fn one_unreadable_history_among_hundreds_fails_alone() {
 
 /// Objects that use a column whose type a migration changes.
 #[tokio::test]
-async fn what_depends_on_a_column_is_named() {
+async fn dependents_of_a_column_are_named() {
     let database = old_fleet(8).await;
     database
         .execute(

@@ -113,51 +113,35 @@ async fn unreadable_tenant_is_unavailable() {
 async fn inexact_data_is_invalid() {
     let database = TestDatabase::demo().await;
     let service = Service::over(&database);
+    let price = "UPDATE client1.items SET price = 2000 WHERE id = '2'";
+    let time = "UPDATE client1.orders SET creation_timestamp = NULL";
     for (change, undo) in [
-        (
-            "UPDATE client1.items SET price = 'NaN' WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
-        ),
+        ("UPDATE client1.items SET price = 'NaN' WHERE id = '2'", price),
         (
             "UPDATE client1.items SET price = 'Infinity' WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
+            price,
         ),
         (
             "UPDATE client1.items SET price = '-Infinity' WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
+            price,
         ),
-        (
-            "UPDATE client1.items SET price = 1e30 WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
-        ),
-        (
-            "UPDATE client1.items SET price = 1e-29 WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
-        ),
+        ("UPDATE client1.items SET price = 1e30 WHERE id = '2'", price),
+        ("UPDATE client1.items SET price = 1e-29 WHERE id = '2'", price),
         // Only the product is out of range.
+        ("UPDATE client1.items SET price = 7e28 WHERE id = '2'", price),
+        ("UPDATE client1.orders SET creation_timestamp = 'infinity'", time),
+        ("UPDATE client1.orders SET creation_timestamp = '-infinity'", time),
         (
-            "UPDATE client1.items SET price = 7e28 WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
+            "UPDATE client1.orders SET creation_timestamp = '0044-03-15 BC'",
+            time,
         ),
         (
-            "UPDATE client1.orders SET creation_timestamp = 'infinity' WHERE id = '2'",
-            "UPDATE client1.orders SET creation_timestamp = NULL",
-        ),
-        (
-            "UPDATE client1.orders SET creation_timestamp = '-infinity' WHERE id = '2'",
-            "UPDATE client1.orders SET creation_timestamp = NULL",
-        ),
-        (
-            "UPDATE client1.orders SET creation_timestamp = '0044-03-15 BC' WHERE id = '2'",
-            "UPDATE client1.orders SET creation_timestamp = NULL",
-        ),
-        (
-            "UPDATE client1.orders SET creation_timestamp = '10000-01-01' WHERE id = '2'",
-            "UPDATE client1.orders SET creation_timestamp = NULL",
+            "UPDATE client1.orders SET creation_timestamp = '10000-01-01'",
+            time,
         ),
         (
             "ALTER TABLE client1.items ALTER price TYPE text; UPDATE client1.items SET price = 'ask us' WHERE id = '2'",
-            "UPDATE client1.items SET price = '2000' WHERE id = '2'",
+            price,
         ),
     ] {
         if change.contains("Infinity") && database.server_version().await < 14 {

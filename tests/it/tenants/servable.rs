@@ -23,7 +23,7 @@ async fn reasons(statements: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_the_service_lacks_is_reported() {
+async fn reasons_why_a_tenant_cannot_be_served_are_reported() {
     for (statements, expected) in [
         (
             "ALTER TABLE client1.items DROP description, DROP price",
