@@ -49,7 +49,7 @@ pub(super) async fn wait_for_database(
     unless_stopped(signals, connected).await
 }
 
-/// Returns true if the database is not up, false if it rejects the role, the password or the database's name.
+/// Returns whether waiting may help: the database is not up, instead of rejecting the role, the password or its name.
 fn is_temporary(error: &DatabaseError) -> bool {
     let is_rejected = error
         .sqlstate()

@@ -189,23 +189,23 @@ pub enum CommandError {
     #[error(transparent)]
     Archive(#[from] ArchiveCommandError),
     /// Some tenants failed.
-    #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
+    #[error("{} of {total} tenants failed: {}", failed.len(), failed.join(", "))]
     TenantsFailed {
         /// Names of the failed tenants.
         failed: Vec<String>,
         /// Number of all tenants.
-        of: usize,
+        total: usize,
     },
     /// The command stopped before it reached all tenants.
     #[error(
-        "{left} of {of} tenants were not processed; completed work is kept{}",
+        "{left} of {total} tenants were not processed; completed work is kept{}",
         describe_failed(failed)
     )]
     TenantsLeft {
         /// Number of tenants that were not processed.
         left: usize,
         /// Number of all tenants.
-        of: usize,
+        total: usize,
         /// Names of the failed tenants.
         failed: Vec<String>,
         /// The cause, or `None` after a signal.

@@ -66,7 +66,7 @@ impl DatabaseError {
     }
 
     /// Classifies the error of the statement that sets the tenant's role.
-    pub(super) fn at_role(error: sqlx::Error) -> Self {
+    pub(super) fn from_set_role(error: sqlx::Error) -> Self {
         let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code);

@@ -16,7 +16,7 @@ use super::session_settings::SessionSettings;
 use super::statement::{MessageForm, Query, Statement, TenantQuery};
 use crate::connect::Connector;
 
-/// The name of a schema that does not exist. A search path may name it all the same.
+/// The name of a schema that does not exist. A search path may name it nevertheless.
 const MISSING_SCHEMA: &str = "tenant-orders isolation check";
 /// Number of comparisons of server processes. A pooler gives a busy client another server connection soon.
 const PROCESS_CHECKS: usize = 4;

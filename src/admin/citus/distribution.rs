@@ -35,7 +35,8 @@ pub struct DistributionPlan {
 ///
 /// # Errors
 ///
-/// [`CitusError`](super::CitusError) if the database is not the coordinator of a Citus cluster, and [`AdminError`] if the catalog
+/// [`CitusError`](super::CitusError) if the database is not the coordinator of a
+/// Citus cluster, and [`AdminError`] if the catalog
 /// cannot be read.
 pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<DistributionPlan, AdminError> {
     let mut connection = database.connect().await?;
@@ -90,7 +91,8 @@ impl TenantJob for DistributeTenant {
 ///
 /// # Errors
 ///
-/// [`CitusError::Rejected`](super::CitusError::Rejected) if the tenant has objects that cannot be distributed, and other [`AdminError`]s.
+/// [`CitusError::Rejected`](super::CitusError::Rejected) if the tenant has objects that cannot be
+/// distributed, and other [`AdminError`]s.
 async fn attempt(
     connection: &mut PgConnection,
     schema: &SchemaName,

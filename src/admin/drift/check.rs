@@ -131,7 +131,7 @@ async fn compare(
         if let Some(expected) = version.and_then(|version| expected.get(version)) {
             let snapshot = snapshots.remove(name).unwrap_or_default();
             differences.extend(diff(expected, &snapshot, &tenant.schema));
-            if migrations.begin_as_compiled_in() {
+            if migrations.has_compiled_in_baseline() {
                 differences.iter_mut().for_each(accept_type);
             }
         }

@@ -21,7 +21,7 @@ pub struct TenantInventory {
     pub misnamed: Vec<MisnamedTenant>,
 }
 
-/// Reads the inventory of all tenants, or of the schemas in `only`, whatever they are.
+/// Reads the inventory of all tenants, or of the schemas in `only`, which need not be tenants.
 ///
 /// The number of statements is fixed, apart from one for each few hundred histories. A schema that is dropped
 /// meanwhile and a history that cannot be read are returned as such. Cancel-safe.

@@ -79,7 +79,7 @@ impl Adopter {
                 version,
                 ..Adoption::default()
             },
-            _ if migrations.begin_as_compiled_in() => baseline::adopt(&mut transaction, &snapshot).await?,
+            _ if migrations.has_compiled_in_baseline() => baseline::adopt(&mut transaction, &snapshot).await?,
             _ => self.compare(database, &snapshot, schema).await?,
         };
         if migrations.get(adoption.version).is_none() {
@@ -119,7 +119,7 @@ impl Adopter {
         let fixed = match self.adopt {
             Adopt::No => return Ok(Vec::new()),
             Adopt::At(version) => Some(version),
-            Adopt::Newest if database.migrations().tenant.begin_as_compiled_in() => {
+            Adopt::Newest if database.migrations().tenant.has_compiled_in_baseline() => {
                 Some(baseline::BASELINE_VERSION)
             }
             Adopt::Newest => None,

@@ -40,7 +40,7 @@ const PRICES: &[&str] = &[
     "smallint",
 ];
 
-/// Columns, each with its accepted types, of which migration 1 creates the first one.
+/// Columns, each with its accepted types. Migration 1 creates it with the first one.
 type Columns = &'static [(&'static str, &'static [&'static str])];
 
 /// Tables and columns that a tenant's schema must have, with the types that the migrations and the service
@@ -90,7 +90,8 @@ pub struct Adoption {
     pub freed: Vec<String>,
 }
 
-/// Checks that the tables of migration 1 exist, and makes room for the index of migration 3.
+/// Checks that the tables of migration 1 exist, and renames an index that has the name of the one that
+/// migration 3 creates.
 pub(super) async fn adopt(
     transaction: &mut PgConnection,
     snapshot: &SchemaSnapshot,
@@ -184,8 +185,8 @@ fn add_obstacles_of_table(name: &str, columns: Columns, table: &TableSnapshot, o
     }
 }
 
-/// Returns whether `data_type` is one of `types`, whatever its length, precision and collation, and the schema of an
-/// extension's type.
+/// Returns whether `data_type` is one of `types`. Length, precision and collation do not matter, nor does the
+/// schema of an extension's type.
 fn contains_type(types: &[&str], data_type: &str) -> bool {
     let (data_type, _) = data_type.split_once(" COLLATE ").unwrap_or((data_type, ""));
     let data_type = without_modifier(data_type);

@@ -57,7 +57,7 @@ impl Migrations {
     }
 
     /// Returns whether version 1 is the compiled-in one.
-    pub(in crate::admin) fn begin_as_compiled_in(&self) -> bool {
+    pub(in crate::admin) fn has_compiled_in_baseline(&self) -> bool {
         let [own, compiled_in] = [self, &MigrationSource::compiled_in().tenant].map(|source| source.get(1));
         own.zip(compiled_in)
             .is_some_and(|(own, compiled_in)| own.checksum == compiled_in.checksum)

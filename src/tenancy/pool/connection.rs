@@ -44,7 +44,7 @@ impl PooledConnection {
         self
     }
 
-    /// Returns whether the tenant's statements are to be prepared on this connection.
+    /// Returns whether this connection prepares the tenant's statements.
     pub(in crate::tenancy) fn is_home(&self) -> bool {
         self.is_home
     }
@@ -59,7 +59,7 @@ impl PooledConnection {
         (&mut server.connection, &mut server.prepared)
     }
 
-    /// Returns the connection to the pool. Only for a connection whose last message was answered in full.
+    /// Returns the connection to the pool. Only for a connection that has received the complete answer to its last message.
     pub(in crate::tenancy) fn check_in(mut self) {
         if let Some(connection) = self.connection.take() {
             self.pool.check_in(self.slot, connection);

@@ -51,7 +51,7 @@ pub struct PoolStatus {
     pub in_use: usize,
     /// Requests that wait for a connection.
     pub waiting: usize,
-    /// Requests that waited in vain, since the start.
+    /// Requests that got no connection in time, since the start.
     pub timeouts: u64,
 }
 
@@ -89,7 +89,7 @@ impl Pool {
         self.gate.connect().await
     }
 
-    /// The error for a request that waited for a connection in vain.
+    /// The error for a request that got no connection in time.
     pub(super) fn acquire_timeout(&self) -> DatabaseError {
         self.acquire_timeouts.fetch_add(1, Ordering::Relaxed);
         let status = self.status();

@@ -35,9 +35,9 @@ pub(in crate::tenancy) struct PreparedStatements {
 pub(in crate::tenancy) struct PreparedStatement {
     /// Its name.
     pub(in crate::tenancy) name: String,
-    /// `true` if it is still to be prepared.
+    /// `true` if PostgreSQL has not prepared it yet.
     pub(in crate::tenancy) is_new: bool,
-    /// The name of the statement that it replaces, which is to be deallocated.
+    /// The name of the statement that it replaces, which the message deallocates.
     pub(in crate::tenancy) evicted: Option<String>,
 }
 
