@@ -63,18 +63,18 @@ enum Command {
     /// Create demo or load-test data
     #[command(subcommand)]
     Seed(SeedCommand),
-    /// Check that the running service is alive, or ready with --ready, for containers
+    /// Check that the running service is alive, or with --ready that it is ready; exits with 1 if not
     Healthcheck(HealthcheckArguments),
     /// Print a token for testing, signed with JWT_SECRET
     Token(TokenArguments),
     /// Print a shell completion script
     Completions {
-        /// Shell to complete commands in
+        /// Shell that the script is for
         shell: Shell,
     },
     /// Write the manual pages to a folder
     Man {
-        /// Existing folder
+        /// Folder to write to; it must exist
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },

@@ -23,10 +23,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(super) struct DistributeArguments {
-    /// Only these tenants
+    /// Distribute only these tenants
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Maximum wait for the lock of a table; other statements queue behind it meanwhile
+    /// Maximum time to wait for a table lock; requests to the table wait too
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::parse_duration)]
     lock_timeout: Duration,
     #[command(flatten)]
@@ -154,7 +154,7 @@ fn describe(relocation: &Relocation) -> String {
              than a second"
         }
         TransferMode::BlockWrites => {
-            "by a copy, since wal_level is not logical on every node or a table has no replica identity; reads \
+            "by a copy, because wal_level is not logical on every node or a table has no replica identity; reads \
              continue, and writes wait until the copy is done, usually a few seconds per 100 MiB"
         }
     };

@@ -79,7 +79,9 @@ impl Adopter {
                 version,
                 ..Adoption::default()
             },
-            _ if migrations.has_compiled_in_baseline() => baseline::adopt(&mut transaction, &snapshot).await?,
+            _ if migrations.has_compiled_in_baseline() => {
+                baseline::adopt(&mut transaction, &snapshot).await?
+            }
             _ => self.compare(database, &snapshot, schema).await?,
         };
         if migrations.get(adoption.version).is_none() {
