@@ -54,7 +54,7 @@ struct InvalidRequests {
 impl InvalidRequests {
     fn record(&self, error: &hyper::Error) {
         if !error.is_parse() {
-            tracing::debug!(%error, "a connection failed");
+            tracing::debug!(%error, "a client connection failed");
             return;
         }
         self.metrics.count_invalid_request(error.is_parse_too_large());

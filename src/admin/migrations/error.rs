@@ -18,10 +18,10 @@ pub enum MigrationError {
     /// The schema has objects that no migration of ours created.
     #[error("the schema has tables but no migration history; it was created by another program")]
     Unadopted,
-    /// The schema differs from version 1 in a way that migrations or the service cannot work with.
+    /// The schema lacks what migrations or the service need of version 1.
     #[error("the schema cannot be adopted: {}", obstacles.join("; "))]
     NotAdoptable {
-        /// The differences that have to be removed first.
+        /// The differences to remove first.
         obstacles: Vec<String>,
     },
     /// No migration has the version of the baseline.
@@ -52,7 +52,10 @@ pub enum MigrationError {
     #[error("failed to read the migration history: {0}")]
     UnreadableHistory(String),
     /// The text of a migration was changed after it had been applied.
-    #[error("migration {version} ({description}) was changed after it was applied: its checksum differs")]
+    #[error(
+        "migration {version} ({description}) was changed after it was applied: its checksum differs; \
+         restore the text that was applied"
+    )]
     Changed {
         /// Version of the migration.
         version: i64,
@@ -60,7 +63,10 @@ pub enum MigrationError {
         description: String,
     },
     /// The history contains a migration that this program does not have.
-    #[error("migration {version} is unknown: a newer version of this program, or another folder, applied it")]
+    #[error(
+        "migration {version} is unknown: a newer version of this program, or another folder, applied it; \
+         use that one"
+    )]
     Unknown {
         /// Version of the migration.
         version: i64,

@@ -60,7 +60,8 @@ async fn a_changed_shared_migration_stops_the_run() {
     assert_eq!((status, output.as_str()), (Some(1), ""));
     assert_eq!(
         errors,
-        "error: migration 1 (users) was changed after it was applied: its checksum differs\n"
+        "error: migration 1 (users) was changed after it was applied: its checksum differs; \
+         restore the text that was applied\n"
     );
     assert_eq!(count(&database, OLD).await, 2);
 }

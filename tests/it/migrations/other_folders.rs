@@ -76,7 +76,8 @@ async fn concurrent_runs_with_different_folders_exclude_each_other() {
             let error = line["error"].as_str().unwrap();
             assert_eq!(
                 error,
-                "migration 4 (column) was changed after it was applied: its checksum differs"
+                "migration 4 (column) was changed after it was applied: its checksum differs; \
+                 restore the text that was applied"
             );
         }
     }

@@ -45,7 +45,7 @@ async fn json_has_a_line_for_each_tenant() {
             json!({ "tenant": "t1", "status": "current", "from": 3, "to": 3, "error": null }),
             json!({ "tenant": "t2", "status": "failed", "from": 1, "to": 1,
                     "error": "migration 1 (items and orders) was changed after it was applied: \
-                              its checksum differs" }),
+                              its checksum differs; restore the text that was applied" }),
             json!({ "tenant": "t3", "status": "applied", "from": 1, "to": 3, "error": null }),
         ]
     );
