@@ -27,7 +27,7 @@ use connections::{Connections, MAX_REJECTED_CLIENTS};
 use lifecycle::{Lifecycle, Phase};
 pub use signals::{StopSignals, stop_signals};
 
-/// First part of a shutdown, in which the service still accepts connections and serves requests, and asks
+/// First part of a shutdown: the service still accepts connections and serves requests, and asks
 /// each client to close its connection. If the service closes a connection, the client's next request can
 /// be lost on the way; if the client closes it, no request is lost. The time is long enough for the next
 /// request of a busy client, and short compared with the default of `SHUTDOWN_TIMEOUT`.

@@ -110,7 +110,7 @@ impl Message {
             }
             self.push(query.execute(&entry.name));
         }
-        // Behind the query, whose errors name a missing table.
+        // After the query: its error names a missing table.
         self.tenant_id_types = self.push_id_types(query);
     }
 

@@ -4,7 +4,7 @@
 /// is another tenant's.
 const MAX_BYTES: usize = 63;
 
-/// A name that may stand in a `search_path`, validated once and quoted wherever it is rendered.
+/// A name that may stand in a `search_path`, validated once and quoted in each text.
 ///
 /// Every name that PostgreSQL accepts as an identifier is valid, including upper case, spaces, quotes and
 /// Unicode. Names that reach anything other than one tenant's schema are refused.
@@ -25,10 +25,10 @@ pub enum InvalidSchemaName {
     TooLong {
         /// The name.
         name: String,
-        /// Its length in the encoding in which it was measured.
+        /// Its length in the encoding of the database, or in UTF-8.
         bytes: usize,
     },
-    /// The name contains a NUL, at which the server would truncate it.
+    /// The name contains a NUL. The server would truncate it there.
     #[error("the schema name {name:?} contains a NUL")]
     ContainsNul {
         /// The name.
@@ -43,7 +43,7 @@ pub enum InvalidSchemaName {
 }
 
 impl SchemaName {
-    /// Validates `name`, whose length counts in UTF-8. It is used as it is, in its upper and lower case.
+    /// Validates `name`; its length counts in UTF-8. It is used as it is, in its upper and lower case.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl SchemaName {
         Self::parse_with_length(name, name.len())
     }
 
-    /// Validates `name`, whose length in the server's encoding is the `octet_length` of the server.
+    /// Validates `name`. `octet_length` is its length in the encoding of the database, as the server reports it.
     ///
     /// # Errors
     ///

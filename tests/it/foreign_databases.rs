@@ -6,7 +6,7 @@ use tenant_orders::users::UserDirectory;
 
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
-/// The tables of the service, with two tenants whose schemas are `short` and `long`.
+/// The tables of the service, with the tenants `short` and `long`.
 fn two_tenants(short: &str, long: &str) -> String {
     let tenant = |schema: &str, price: u32| {
         format!(
@@ -170,7 +170,7 @@ async fn item_ids_that_differ_only_in_case_are_never_a_wrong_total() {
     }
 }
 
-/// Users and organizations are compared byte for byte, whatever the collation.
+/// Users and organizations are compared byte for byte, with any collation.
 #[tokio::test]
 async fn names_that_differ_only_in_case_are_different_tenants() {
     let database = TestDatabase::existing_with(

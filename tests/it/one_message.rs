@@ -68,7 +68,7 @@ async fn count_messages(socket: PathBuf, pooler: Pooler) {
     assert_eq!(proxy.take_requests(), 2);
 }
 
-/// Waits for the isolation check, whose messages do not count.
+/// Waits for the isolation check. Its messages do not count.
 async fn users_are_ready(users: &UserDirectory, proxy: &CountingProxy) {
     list(users, "nobody", None).await.unwrap_err();
     proxy.take_requests();

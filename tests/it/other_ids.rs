@@ -42,7 +42,7 @@ const UUID: Ids = Ids {
 };
 
 impl Ids {
-    /// Creates the service's tables, whose ids have this type, with one order for each user.
+    /// Creates the service's tables with ids of this type, and one order for each user.
     async fn database(&self) -> TestDatabase {
         let database = TestDatabase::empty().await;
         let Self {

@@ -24,7 +24,7 @@ async fn ids_of_all_pages(service: &Service, limit: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_have_each_order_once_whatever_the_collation_of_ids() {
+async fn pages_have_each_order_once_with_any_collation_of_ids() {
     for id_type in [
         "text COLLATE no_case",
         "text COLLATE no_accents",

@@ -26,7 +26,7 @@ const MAX_SNAPSHOTS_PER_CONNECTION: usize = 100;
 pub struct CheckedTenant {
     /// Name of its schema, or a value of `organization_id` that cannot be one.
     pub tenant: String,
-    /// Version by its history, at which it was compared; `None` if there is no readable history.
+    /// Version in its history, which it was compared with; `None` if there is no readable history.
     pub version: Option<i64>,
     /// The differences.
     pub differences: Vec<Difference>,

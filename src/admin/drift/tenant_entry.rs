@@ -54,7 +54,7 @@ pub struct MisnamedTenant {
 
 impl TenantEntry {
     /// Returns whether the schema is certainly a tenant: users belong to it, or it has a migration history
-    /// of ours. A schema that merely has tables `items` and `orders` may belong to another program.
+    /// of ours. A schema that only has tables `items` and `orders` may belong to another program.
     pub(in crate::admin) fn is_certain(&self, migrations: &Migrations) -> bool {
         let is_ours = match self.history {
             HistoryState::Applied(_) => self.has_tables() || self.has_known_migration(migrations),

@@ -1,4 +1,4 @@
-//! Histories of early versions, in which tenant migration 2 did what is now split into migrations 2 and 3.
+//! Histories of early versions. Their tenant migration 2 is now split into migrations 2 and 3.
 
 use data_encoding::HEXLOWER;
 use sqlx::migrate::Migration;

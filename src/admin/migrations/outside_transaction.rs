@@ -112,7 +112,7 @@ async fn record_begin(
     let insert = format!(
         "INSERT INTO {table} (version, description, success, checksum, execution_time)
          VALUES ($1, $2, false, $3, -1) ON CONFLICT DO NOTHING"
-    ); // not INSERT … SELECT, to which Citus 13 adds an invalid condition
+    ); // not INSERT … SELECT: Citus 13 adds an invalid condition to it
     let inserted = sqlx::query(AssertSqlSafe(insert))
         .bind(migration.version)
         .bind(&*migration.description)

@@ -149,7 +149,7 @@ impl Pool {
         }
     }
 
-    /// Closes a connection, whose slot stays taken until then.
+    /// Closes a connection. Its slot stays taken until then.
     fn close_connection(self: &Arc<Self>, slot: usize, connection: ServerConnection) {
         let pool = Arc::clone(self);
         tokio::spawn(async move {

@@ -50,7 +50,7 @@ impl PreparedStatements {
         }
     }
 
-    /// Adds a statement over shared tables, whose ids have these types.
+    /// Adds a statement over shared tables. Their ids have these types.
     pub(in crate::tenancy) fn insert_shared(
         &mut self,
         name: &'static str,

@@ -14,7 +14,7 @@ async fn cursors(service: &Service, path: &str) -> Vec<String> {
     cursors
 }
 
-/// Creates a database in which user `1` has 12 orders at various times.
+/// Creates a database with 12 orders of user `1`, at various times.
 async fn database_with_12_orders() -> TestDatabase {
     TestDatabase::demo_with(
         r#"INSERT INTO client1.orders (id, user_id, creation_timestamp) VALUES

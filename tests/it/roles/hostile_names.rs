@@ -9,7 +9,7 @@ use tenant_orders::config::PoolSettings;
 use super::{admin_database, database_with_roles, name, role_exists, run};
 use crate::support::{Service, TestDatabase};
 
-/// Names that are unique in the cluster, to which roles belong.
+/// Names that are unique in the cluster, because roles belong to the cluster.
 const NAMES: [&str; 9] = [
     "Role\"s",
     "*/ role; DROP SCHEMA public CASCADE; --",

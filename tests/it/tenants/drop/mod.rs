@@ -151,7 +151,7 @@ async fn drop_asks_for_confirmation_and_defaults_to_no() {
     assert!(!catalog(&database).await.contains("client1"));
 }
 
-/// Drops client1 on a terminal on which `reply` is typed. Returns the exit status and standard error.
+/// Drops client1 on a terminal, and types `reply`. Returns the exit status and standard error.
 fn drop_with_reply(database: &TestDatabase, reply: &str) -> (Option<i32>, String) {
     let terminal = nix::pty::openpty(None, None).unwrap();
     let mut drop = ServiceProcess::command()
