@@ -56,15 +56,22 @@ async fn list_prints_a_table() {
     .await;
     let (status, output, errors) = tenants(&database, &["list"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
-    let lines: Vec<Vec<_>> = output
+    let mut lines: Vec<Vec<_>> = output
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(lines[0], ["NAME", "USERS", "VERSION", "STATE", "SIZE"]);
-    assert_eq!(lines[1][..4], ["client1", "1", "3", "current"]);
-    assert_eq!(lines[2][..4], ["client2", "1", "3", "current"]);
-    assert_eq!(lines[3], ["two\\nlines", "1", "-", "missing", "-"]);
-    assert_eq!(lines.len(), 4);
+    for tenant in &mut lines[1..=2] {
+        tenant.truncate(4); // the size depends on the version of PostgreSQL
+    }
+    assert_eq!(
+        lines,
+        [
+            vec!["NAME", "USERS", "VERSION", "STATE", "SIZE"],
+            vec!["client1", "1", "3", "current"],
+            vec!["client2", "1", "3", "current"],
+            vec!["two\\nlines", "1", "-", "missing", "-"],
+        ]
+    );
 }
 
 #[tokio::test]
