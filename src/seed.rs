@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::migrations::migrate_shared;
 use crate::admin::{AdminDatabase, AdminError, RetryPolicy, schema, tenants};
-use crate::tenancy::{InvalidSchemaName, SchemaName};
+use crate::tenancy::SchemaName;
 
 const DEMO: &str = include_str!("../seeds/demo.sql");
 const DEMO_TENANTS: [&str; 2] = ["client1", "client2"];
@@ -26,35 +26,18 @@ pub struct BulkPlan {
     pub orders: u32,
 }
 
-/// Error of [`demo`] and [`bulk`].
-#[derive(Debug, thiserror::Error)]
-pub enum SeedError {
-    /// A tenant could not be created or filled.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// The name of a tenant is invalid.
-    #[error(transparent)]
-    Name(#[from] InvalidSchemaName),
-}
-
-impl From<sqlx::Error> for SeedError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Admin(error.into())
-    }
-}
-
 /// Creates the demo: two users in two tenants, with the same items at different prices. Existing rows are
 /// not changed.
 ///
 /// # Errors
 ///
-/// Returns [`SeedError`] on failure, after which no row has been added.
-pub async fn demo(database: &AdminDatabase) -> Result<(), SeedError> {
+/// Returns [`AdminError`] on failure, after which no row has been added.
+pub async fn demo(database: &AdminDatabase) -> Result<(), AdminError> {
     migrate_shared(database, RetryPolicy::default()).await?;
     for name in DEMO_TENANTS {
         tenants::create_if_missing(database, &SchemaName::parse(name)?).await?;
     }
-    let mut connection = database.connect().await.map_err(AdminError::from)?;
+    let mut connection = database.connect().await?;
     let mut transaction = connection.begin().await?;
     raw_sql(DEMO).execute(&mut *transaction).await?;
     transaction.commit().await?;
@@ -68,12 +51,12 @@ pub async fn demo(database: &AdminDatabase) -> Result<(), SeedError> {
 ///
 /// # Errors
 ///
-/// Returns [`SeedError`] if the shared tables cannot be migrated.
+/// Returns [`AdminError`] if the shared tables cannot be migrated.
 pub async fn bulk(
     database: &AdminDatabase,
     plan: BulkPlan,
     concurrency: usize,
-) -> Result<mpsc::Receiver<Result<(), SeedError>>, SeedError> {
+) -> Result<mpsc::Receiver<Result<(), AdminError>>, AdminError> {
     migrate_shared(database, RetryPolicy::default()).await?;
     let (results, receiver) = mpsc::channel(1);
     let next = Arc::new(AtomicU32::new(1));
@@ -97,13 +80,11 @@ pub async fn bulk(
     Ok(receiver)
 }
 
-async fn fill(database: &AdminDatabase, name: &str, plan: BulkPlan) -> Result<(), SeedError> {
+async fn fill(database: &AdminDatabase, name: &str, plan: BulkPlan) -> Result<(), AdminError> {
     let schema = SchemaName::parse(name)?;
     tenants::create_if_missing(database, &schema).await?;
-    let mut connection = database.connect().await.map_err(AdminError::from)?;
-    schema::set_search_path(&mut connection, &schema)
-        .await
-        .map_err(AdminError::from)?;
+    let mut connection = database.connect().await?;
+    schema::set_search_path(&mut connection, &schema).await?;
     let mut transaction = connection.begin().await?;
     insert(&mut transaction, name, plan).await?;
     transaction.commit().await?;

@@ -176,12 +176,9 @@ impl AdminDatabase {
 
 async fn measured_name(connection: &mut PgConnection, name: &str) -> Result<SchemaName, AdminError> {
     let measured = name.split('\0').next().unwrap_or_default(); // the server refuses a NUL
-    let bytes: i32 = sqlx::query_scalar("SELECT pg_catalog.octet_length($1)")
+    let octet_length = sqlx::query_scalar("SELECT pg_catalog.octet_length($1)")
         .bind(measured)
         .fetch_one(connection)
         .await?;
-    Ok(SchemaName::parse_measured(
-        name,
-        usize::try_from(bytes).unwrap_or(usize::MAX),
-    )?)
+    Ok(SchemaName::parse_measured(name, octet_length)?)
 }

@@ -1,6 +1,6 @@
 //! Errors of administration.
 
-use super::citus::CitusError;
+use super::citus::error::CitusError;
 use super::migrations::MigrationError;
 use crate::tenancy::{DatabaseError, InvalidSchemaName};
 

@@ -19,7 +19,16 @@ macro_rules! locked_tables {
     };
 }
 
-pub(in crate::admin) use locked_tables;
+/// The condition that a row `d` of `pg_depend` stands for a relation in the schema `n`. It is the fast way from a schema to
+/// its relations: `pg_depend` has an index by schema, `pg_class` has none.
+macro_rules! is_relation_of_schema {
+    () => {
+        "d.classid = 'pg_catalog.pg_class'::regclass
+         AND d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid"
+    };
+}
+
+pub(in crate::admin) use {is_relation_of_schema, locked_tables};
 
 /// Sets the search path of the session to `schema`.
 pub(crate) async fn set_search_path(
@@ -48,13 +57,12 @@ pub(crate) async fn is_empty(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<bool, DatabaseError> {
-    let empty = sqlx::query_scalar(
-        // pg_depend has an index by schema, pg_class has none.
+    let empty = sqlx::query_scalar(concat!(
         "SELECT NOT EXISTS (
-             SELECT FROM pg_catalog.pg_depend
-             WHERE classid = 'pg_catalog.pg_class'::regclass AND refclassid = 'pg_catalog.pg_namespace'::regclass
-               AND refobjid = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1))",
-    )
+             SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_depend d ON ",
+        is_relation_of_schema!(),
+        " WHERE n.nspname = $1)"
+    ))
     .bind(schema.as_str())
     .fetch_one(connection)
     .await?;

@@ -3,6 +3,16 @@
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Location, Token, Tokenizer};
 
+/// Returns the keyword or identifier in `token` as PostgreSQL stores it: in lower case unless it is quoted. Returns `None`
+/// for other tokens.
+pub(super) fn word(token: &Token) -> Option<String> {
+    match token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
+        Token::Word(word) => Some(word.value.clone()),
+        _ => None,
+    }
+}
+
 /// Splits `sql` into tokens, each with its exact text: the texts joined are `sql`. Returns `None` if the
 /// lexer does not understand `sql`.
 pub(super) fn tokenize(sql: &str) -> Option<Vec<(Token, &str)>> {

@@ -1,11 +1,13 @@
 //! Keys that verify tokens: secrets, and public keys in PEM. `key_set` parses JSON Web Key Sets.
 
-use jsonwebtoken::{Algorithm, DecodingKey, Header};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use pkcs1::RsaPublicKeyRef;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::SliceIter;
 use spki::der::Decode;
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+
+use crate::config::AuthenticationSettings;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -21,12 +23,20 @@ const MAX_RSA_EXPONENT: u64 = (1 << 33) - 1;
 /// An uncompressed point: a tag and two coordinates.
 const P256_POINT_BYTES: usize = 65;
 const ED25519_KEY_BYTES: usize = 32;
+/// Tolerance for clocks that differ.
+const LEEWAY_SECONDS: u64 = 60;
 
 /// A key that verifies tokens. The key determines the algorithm, never the token.
 pub(super) struct Key {
     pub(super) id: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) material: DecodingKey,
+}
+
+/// A key, and the requirements for tokens that it verifies.
+pub(super) struct Verifier {
+    pub(super) key: Key,
+    pub(super) validation: Validation,
 }
 
 /// The reason for which a key cannot verify tokens.
@@ -182,6 +192,25 @@ impl Key {
         };
         has_same_id && self.algorithm == header.alg
     }
+}
+
+/// Combines the keys with the requirements of the settings.
+pub(super) fn build_verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Verifier> {
+    let verifier = |key: Key| {
+        let mut validation = Validation::new(key.algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        if !settings.jwt_issuer.is_empty() {
+            validation.set_issuer(&settings.jwt_issuer);
+            validation.required_spec_claims.insert("iss".to_owned());
+        }
+        if !settings.jwt_audience.is_empty() {
+            validation.set_audience(&settings.jwt_audience);
+            validation.required_spec_claims.insert("aud".to_owned());
+        }
+        Verifier { key, validation }
+    };
+    keys.into_iter().map(verifier).collect()
 }
 
 fn require_length(key: &[u8], length: usize) -> Result<(), UnusableKey> {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::error::InvalidKeys;
+use super::key::{Verifier, build_verifiers};
 use super::key_set::KeySet;
-use super::{InvalidKeys, Verifier, build_verifiers};
 use crate::config::AuthenticationSettings;
 use crate::error_chain;
 

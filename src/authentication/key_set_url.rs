@@ -9,9 +9,9 @@ use reqwest::{Client, Url, redirect};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::key::InvalidKeyFile;
+use super::error::{InvalidKeySetUrl, InvalidKeys};
+use super::key::{InvalidKeyFile, Verifier, build_verifiers};
 use super::key_set::KeySet;
-use super::{InvalidKeys, Verifier, build_verifiers};
 use crate::config::AuthenticationSettings;
 use crate::error_chain;
 
@@ -43,23 +43,6 @@ struct State {
     content: Vec<u8>,
     /// Start of the last fetch for an unknown key id.
     unknown_key_fetch: Option<Instant>,
-}
-
-/// Reason for which `JWT_JWKS_URL` is invalid. No text contains the URL, which can contain a password.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidKeySetUrl {
-    /// It is not a URL with a host.
-    #[error("https://HOST/PATH is expected")]
-    NotAUrl,
-    /// Others on the network could replace the keys.
-    #[error("https is required, except for hosts on this machine (localhost, 127.0.0.1, ::1)")]
-    Unencrypted,
-    /// It contains a user name or a password.
-    #[error("a user name or password in the URL is not supported")]
-    Credentials,
-    /// The HTTP client cannot be set up, for example because there are no CA certificates.
-    #[error("failed to set up TLS")]
-    Client(#[source] reqwest::Error),
 }
 
 /// Error of a fetch.

@@ -9,6 +9,7 @@
 //! - **A token without an expiry is refused**, as is one that requires an extension (`crit`).
 //! - **No cache**: the token of each request is verified, so none outlives its expiry or its key.
 
+mod error;
 mod key;
 mod key_file;
 mod key_set;
@@ -17,74 +18,22 @@ mod signatures;
 mod token;
 mod unique_json;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
+use error::MIN_SECRET_BYTES;
+pub use error::{AuthenticationError, InvalidKeySetUrl, InvalidKeys};
 pub use key::{InvalidKeyFile, UnusableKey};
-pub use key_set_url::InvalidKeySetUrl;
 pub use token::{Claims, InvalidToken, NewToken, READ_ANY_ORDERS};
 
 use crate::config::AuthenticationSettings;
 use crate::log_throttle::LogThrottle;
-use key::Key;
+use key::{Key, Verifier, build_verifiers};
 use key_set_url::KeySetUrl;
 use unique_json::UniqueJson;
-
-/// The size of the hash (RFC 7518, section 3.2).
-const MIN_SECRET_BYTES: usize = 32;
-/// Tolerance for clocks that differ.
-const LEEWAY_SECONDS: u64 = 60;
-
-/// The configured keys are unusable.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidKeys {
-    /// Several sources of keys are configured, so the token would choose the algorithm.
-    #[error("{} are set; set only the one that verifies the tokens", .0.join(" and "))]
-    Several(Vec<&'static str>),
-    /// The secret can be guessed from any token.
-    #[error("JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes; generate one with openssl rand -base64 32")]
-    ShortSecret,
-    /// The file of public keys cannot be read.
-    #[error("failed to read JWT_PUBLIC_KEY_FILE {}", path.display())]
-    Unreadable {
-        /// The path of the file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
-    /// The content of the file of public keys is unusable.
-    #[error("JWT_PUBLIC_KEY_FILE {} is unusable", path.display())]
-    File {
-        /// The path of the file.
-        path: PathBuf,
-        /// The reason.
-        source: InvalidKeyFile,
-    },
-    /// The URL of the key set is invalid.
-    #[error("JWT_JWKS_URL is invalid")]
-    Url(#[from] InvalidKeySetUrl),
-    /// A token cannot be created.
-    #[error("failed to create the token")]
-    Claims(#[from] serde_json::Error),
-    /// A token cannot be signed.
-    #[error("failed to sign the token")]
-    Signing(#[source] jsonwebtoken::errors::Error),
-}
-
-/// A request is not authenticated.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AuthenticationError {
-    /// No key set has been fetched since the start.
-    #[error("the keys that verify tokens have not been fetched yet")]
-    NoKeysYet,
-    /// The token is refused.
-    #[error(transparent)]
-    Token(#[from] InvalidToken),
-}
 
 /// Verifies tokens. Clones share their keys.
 #[derive(Clone)]
@@ -97,12 +46,6 @@ struct Shared {
     settings: AuthenticationSettings,
     key_set_url: Option<Arc<KeySetUrl>>,
     refused: LogThrottle,
-}
-
-/// A key, and the requirements for tokens that it verifies.
-struct Verifier {
-    key: Key,
-    validation: Validation,
 }
 
 impl Authenticator {
@@ -210,24 +153,6 @@ impl Authenticator {
             .and_then(|header| header.kid);
         id.is_some() && self.keys.borrow().iter().all(|verifier| verifier.key.id != id)
     }
-}
-
-fn build_verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Verifier> {
-    let verifier = |key: Key| {
-        let mut validation = Validation::new(key.algorithm);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
-        if !settings.jwt_issuer.is_empty() {
-            validation.set_issuer(&settings.jwt_issuer);
-            validation.required_spec_claims.insert("iss".to_owned());
-        }
-        if !settings.jwt_audience.is_empty() {
-            validation.set_audience(&settings.jwt_audience);
-            validation.required_spec_claims.insert("aud".to_owned());
-        }
-        Verifier { key, validation }
-    };
-    keys.into_iter().map(verifier).collect()
 }
 
 /// Signs a token for tests of the service (HS256).

@@ -8,8 +8,10 @@ use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::CommandError;
+use super::database::{read_migrations, with_admin_database, with_readonly_admin_database};
+use super::error::ArchiveCommandError;
 use super::output::{self, TransferProgress};
-use super::{CommandError, read_migrations, with_admin_database, with_readonly_admin_database};
 use crate::admin::AdminDatabase;
 use crate::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
 use crate::admin::migrations::MigrationSource;
@@ -49,61 +51,21 @@ pub(super) struct ImportArguments {
     roles: RoleSettings,
 }
 
-/// Errors of `tenants export` and `tenants import`.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveCommandError {
-    /// The file cannot be created or opened.
-    #[error("failed to open {}", path.display())]
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The output exists and is not a regular file, so it cannot be replaced.
-    #[error("{} is not a regular file; redirect standard output to it instead of passing --output", .0.display())]
-    NotAFile(PathBuf),
-    /// Standard output is a terminal.
-    #[error("standard output is a terminal; redirect it to a file or pass --output")]
-    ToTerminal,
-    /// Standard input is a terminal.
-    #[error("stdin is a terminal; name a file or redirect one to stdin")]
-    FromTerminal,
-    /// The archive was written, but it does not contain everything.
-    #[error("the archive is incomplete; see the warnings above")]
-    Incomplete,
-    /// The export or import failed.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-}
-
-impl ArchiveCommandError {
-    pub(super) fn is_usage(&self) -> bool {
-        matches!(self, Self::NotAFile(_) | Self::ToTerminal | Self::FromTerminal)
-    }
-}
-
 /// Runs `tenants export`.
-pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let ExportArguments {
-        tenant,
-        output,
-        database,
-        migrations,
-    } = arguments;
-    let source = ExportSource {
-        database,
-        migrations: read_migrations(&migrations)?,
-    };
-    let contents = if let Some(path) = output {
+pub(super) async fn export(
+    mut arguments: ExportArguments,
+    signals: &StopSignals,
+) -> Result<(), CommandError> {
+    let migrations = read_migrations(&arguments.migrations)?;
+    let contents = if let Some(path) = arguments.output.take() {
         let file = PendingFile::create(path)?;
         let mut content = file.content()?;
-        let contents = export_to(source, signals, &tenant, &mut content).await?;
+        let contents = export_to(&arguments, migrations, signals, &mut content).await?;
         file.persist(content).await?;
         contents
     } else {
         let stdout = output::standard_output().ok_or(ArchiveCommandError::ToTerminal)?;
-        export_to(source, signals, &tenant, stdout).await?
+        export_to(&arguments, migrations, signals, stdout).await?
     };
     output::print_contents("exported", &contents);
     if contents.left_out.is_empty() {
@@ -113,35 +75,24 @@ pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) ->
     }
 }
 
-/// The database that a tenant is exported from.
-struct ExportSource {
-    database: DatabaseSettings,
-    migrations: MigrationSource,
-}
-
 async fn export_to(
-    source: ExportSource,
+    arguments: &ExportArguments,
+    migrations: MigrationSource,
     signals: &StopSignals,
-    tenant: &str,
     to: impl AsyncWrite + Unpin + Send,
 ) -> Result<ArchiveContents, CommandError> {
     let progress = TransferProgress::new("exported", None);
     let to = progress.wrap_writer(to);
     let work = async |database: &AdminDatabase| {
-        let tenant = database.schema_name(tenant).await?;
-        let exported = archive::export(&database.with_migrations(source.migrations), &tenant, to).await;
+        let tenant = database.schema_name(&arguments.tenant).await?;
+        let exported = archive::export(&database.with_migrations(migrations), &tenant, to).await;
         exported.map_err(|error| match error {
             ArchiveError::Admin(source) => CommandError::for_tenant(&tenant, source),
             error => ArchiveCommandError::from(error).into(),
         })
     };
-    progress
-        .show_during(Box::pin(with_readonly_admin_database(
-            &source.database,
-            signals,
-            work,
-        )))
-        .await
+    let exporting = with_readonly_admin_database(&arguments.database, signals, work);
+    progress.show_during(Box::pin(exporting)).await
 }
 
 /// A temporary file that replaces `path` once it is complete. It is deleted on drop.
@@ -193,62 +144,43 @@ impl PendingFile {
 
 /// Runs `tenants import`.
 pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    let ImportArguments {
-        file: path,
-        name,
-        without_users,
-        database,
-        migrations,
-        roles,
-    } = arguments;
-    let target = ImportTarget {
-        database,
-        migrations: read_migrations(&migrations)?,
-        roles,
-    };
-    let options = ImportOptions { name, without_users };
-    let contents = if path.as_os_str() == "-" {
+    let migrations = read_migrations(&arguments.migrations)?;
+    let contents = if arguments.file.as_os_str() == "-" {
         if io::stdin().is_terminal() {
             return Err(ArchiveCommandError::FromTerminal.into());
         }
-        import_from(target, signals, tokio::io::stdin(), None, &options).await?
+        import_from(&arguments, migrations, signals, tokio::io::stdin(), None).await?
     } else {
         let failed = |source| ArchiveCommandError::File {
-            path: path.clone(),
+            path: arguments.file.clone(),
             source,
         };
-        let file = File::open(&path).await.map_err(failed)?;
+        let file = File::open(&arguments.file).await.map_err(failed)?;
         let length = file.metadata().await.map_err(failed)?.len();
-        import_from(target, signals, file, Some(length), &options).await?
+        import_from(&arguments, migrations, signals, file, Some(length)).await?
     };
     output::print_contents("imported", &contents);
     Ok(())
 }
 
-/// The database that an archive is imported into.
-struct ImportTarget {
-    database: DatabaseSettings,
-    migrations: MigrationSource,
-    roles: RoleSettings,
-}
-
 async fn import_from(
-    target: ImportTarget,
+    arguments: &ImportArguments,
+    migrations: MigrationSource,
     signals: &StopSignals,
     from: impl AsyncRead + Unpin + Send,
     length: Option<u64>,
-    options: &ImportOptions,
 ) -> Result<ArchiveContents, CommandError> {
     let progress = TransferProgress::new("imported", length);
     let from = progress.wrap_reader(from);
+    let options = ImportOptions {
+        name: arguments.name.clone(),
+        without_users: arguments.without_users,
+    };
     let work = async |database: &AdminDatabase| {
-        let database = database
-            .with_migrations(target.migrations)
-            .with_roles(&target.roles);
-        let imported = archive::import(&database, from, options).await;
+        let database = database.with_migrations(migrations).with_roles(&arguments.roles);
+        let imported = archive::import(&database, from, &options).await;
         imported.map_err(|error| ArchiveCommandError::from(error).into())
     };
-    progress
-        .show_during(Box::pin(with_admin_database(&target.database, signals, work)))
-        .await
+    let importing = with_admin_database(&arguments.database, signals, work);
+    progress.show_during(Box::pin(importing)).await
 }

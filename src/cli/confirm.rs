@@ -4,15 +4,19 @@ use std::io::{IsTerminal, stdin};
 
 use tokio::sync::oneshot;
 
-use super::output;
+use super::{CommandError, output};
 
-/// Returns true if stdin is a terminal.
-pub(super) fn is_interactive() -> bool {
-    stdin().is_terminal()
+/// Fails if [`ask`] would have no terminal to ask on.
+pub(super) fn require_terminal() -> Result<(), CommandError> {
+    if stdin().is_terminal() {
+        Ok(())
+    } else {
+        Err(CommandError::Unconfirmed)
+    }
 }
 
-/// Asks `question` and returns true if the answer is yes.
-pub(super) async fn ask(question: &str) -> bool {
+/// Asks `question`, and fails unless the answer is yes.
+pub(super) async fn ask(question: &str) -> Result<(), CommandError> {
     output::prompt(&format!("{question} [y/N]"));
     let (sender, answer) = oneshot::channel();
     // The process does not wait for this thread, so a signal can end it before there is an answer.
@@ -21,5 +25,8 @@ pub(super) async fn ask(question: &str) -> bool {
         let read = stdin().read_line(&mut line);
         let _ = sender.send(read.is_ok() && matches!(line.trim(), "y" | "Y" | "yes"));
     });
-    answer.await.unwrap_or(false)
+    match answer.await {
+        Ok(true) => Ok(()),
+        _ => Err(CommandError::Declined),
+    }
 }

@@ -1,38 +1,22 @@
-//! The database of a command: the one in `DATABASE_URL`, or an embedded one.
+//! The database of a command: the one in `DATABASE_URL`, or an embedded one. Also its migrations, and the signals
+//! that stop its work.
 
-use crate::config::{DatabaseSettings, DatabaseUrl};
+use super::error::{CommandError, SourceError};
+use crate::admin::migrations::MigrationSource;
+use crate::admin::{self, AdminDatabase, AdminError};
+use crate::config::{DatabaseSettings, DatabaseUrl, MigrationSettings};
+use crate::server::StopSignals;
 
 #[cfg(all(feature = "embedded", unix))]
 use super::output;
 #[cfg(all(feature = "embedded", unix))]
-use crate::embedded::{Binaries, DataDir, DataDirError, DownloadError, EmbeddedPostgres, ServerError};
+use crate::embedded::{Binaries, DataDir, EmbeddedPostgres};
 
 /// The database to use, and the embedded server if it runs there.
 pub(super) struct DatabaseSource {
     url: DatabaseUrl,
     #[cfg(all(feature = "embedded", unix))]
     embedded: Option<EmbeddedPostgres>,
-}
-
-/// Error while opening the database of a command.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// The data folder cannot be used.
-    #[cfg(all(feature = "embedded", unix))]
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// PostgreSQL is not installed and could not be downloaded.
-    #[cfg(all(feature = "embedded", unix))]
-    #[error(transparent)]
-    Download(#[from] DownloadError),
-    /// The embedded server could not be started or stopped.
-    #[cfg(all(feature = "embedded", unix))]
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// No database is configured, and this build has no embedded one.
-    #[cfg(not(all(feature = "embedded", unix)))]
-    #[error("DATABASE_URL is not set, and this build has no embedded PostgreSQL")]
-    NotConfigured,
 }
 
 impl DatabaseSource {
@@ -109,5 +93,74 @@ impl DatabaseSource {
             embedded.stop()?;
         }
         Ok(())
+    }
+}
+
+/// Reads the configured folder of migrations, or returns those that are compiled in.
+pub(super) fn read_migrations(settings: &MigrationSettings) -> Result<MigrationSource, CommandError> {
+    Ok(match settings.folder() {
+        Some(folder) => MigrationSource::read(folder)?,
+        None => MigrationSource::compiled_in().clone(),
+    })
+}
+
+/// Runs `work` on a writable database, until the first signal.
+pub(super) async fn with_admin_database<T>(
+    settings: &DatabaseSettings,
+    signals: &StopSignals,
+    work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    with_readonly_admin_database(settings, signals, async |database| {
+        admin::require_writable(database).await?;
+        work(database).await
+    })
+    .await
+}
+
+/// Runs `work` on a database that may be a read-only standby, until the first signal.
+pub(super) async fn with_readonly_admin_database<T>(
+    settings: &DatabaseSettings,
+    signals: &StopSignals,
+    work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    with_database(settings, async |url| {
+        unless_stopped(signals, async {
+            let database = connect_admin_database(url).await?;
+            work(&database).await
+        })
+        .await
+    })
+    .await
+}
+
+/// Opens the database for administration, and fails if a transaction pooler is in between.
+pub(super) async fn connect_admin_database(url: &DatabaseUrl) -> Result<AdminDatabase, CommandError> {
+    let database = AdminDatabase::new(url)?;
+    database.require_sessions().await.map_err(AdminError::from)?;
+    Ok(database)
+}
+
+/// Runs `work` on the configured or embedded database, and stops an embedded server afterwards.
+pub(super) async fn with_database<T>(
+    settings: &DatabaseSettings,
+    work: impl AsyncFnOnce(&DatabaseUrl) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let source = DatabaseSource::open(settings).await?;
+    let worked = work(source.url()).await;
+    let closed = source.close(); // stops the server also after a failure
+    let result = worked?;
+    closed?;
+    Ok(result)
+}
+
+/// Runs `work`, and drops it at the first signal.
+pub(super) async fn unless_stopped<T>(
+    signals: &StopSignals,
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    tokio::select! {
+        biased;
+        () = signals.clone().wait_for(1) => Err(CommandError::Stopped),
+        worked = work => worked,
     }
 }

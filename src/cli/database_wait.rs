@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 
-use super::{CommandError, output, unless_stopped};
+use super::database::unless_stopped;
+use super::{CommandError, output};
 use crate::admin::{AdminDatabase, AdminError};
 use crate::config::{DatabaseSettings, WaitSettings};
 use crate::error_chain;
@@ -48,7 +49,7 @@ pub(super) async fn wait_for_database(
     unless_stopped(signals, connected).await
 }
 
-/// Returns true if the database is not up, false if it rejects the role, the password or the database's name.
+/// Returns whether waiting may help: the database is not up, instead of rejecting the role, the password or its name.
 fn is_temporary(error: &DatabaseError) -> bool {
     let is_rejected = error
         .sqlstate()

@@ -1,17 +1,73 @@
 //! The error of the commands.
 
+use std::io;
 use std::path::PathBuf;
 
-use super::archive::ArchiveCommandError;
-use super::database::SourceError;
 use crate::admin::AdminError;
+use crate::admin::archive::ArchiveError;
 use crate::admin::migrations::InvalidMigrations;
 use crate::admin::tenants::drop::DropError;
 use crate::authentication::InvalidKeys;
 use crate::connect::InvalidDatabaseUrl;
-use crate::seed::SeedError;
+#[cfg(all(feature = "embedded", unix))]
+use crate::embedded::{DataDirError, DownloadError, ServerError};
 use crate::server::ServeError;
 use crate::tenancy::{DatabaseError, SchemaName};
+
+/// Error while opening the database of a command.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The data folder cannot be used.
+    #[cfg(all(feature = "embedded", unix))]
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// PostgreSQL is not installed and could not be downloaded.
+    #[cfg(all(feature = "embedded", unix))]
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// The embedded server could not be started or stopped.
+    #[cfg(all(feature = "embedded", unix))]
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// No database is configured, and this build has no embedded one.
+    #[cfg(not(all(feature = "embedded", unix)))]
+    #[error("DATABASE_URL is not set, and this build has no embedded PostgreSQL")]
+    NotConfigured,
+}
+
+/// Errors of `tenants export` and `tenants import`.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveCommandError {
+    /// The file cannot be created or opened.
+    #[error("failed to open {}", path.display())]
+    File {
+        /// Path of the file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The output exists and is not a regular file, so it cannot be replaced.
+    #[error("{} is not a regular file; redirect standard output to it instead of passing --output", .0.display())]
+    NotAFile(PathBuf),
+    /// Standard output is a terminal.
+    #[error("standard output is a terminal; redirect it to a file or pass --output")]
+    ToTerminal,
+    /// Standard input is a terminal.
+    #[error("stdin is a terminal; name a file or redirect one to stdin")]
+    FromTerminal,
+    /// The archive was written, but it does not contain everything.
+    #[error("the archive is incomplete; see the warnings above")]
+    Incomplete,
+    /// The export or import failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+}
+
+impl ArchiveCommandError {
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::NotAFile(_) | Self::ToTerminal | Self::FromTerminal)
+    }
+}
 
 /// Error of a command.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +84,7 @@ pub enum CommandError {
         /// The address.
         address: String,
         /// The cause.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The service does not respond to a probe.
     #[error("failed to query {url}")]
@@ -36,7 +92,7 @@ pub enum CommandError {
         /// Address of the probe.
         url: String,
         /// The cause.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The probe reports a failure.
     #[error("{url} responded with: {status_line}")]
@@ -118,41 +174,38 @@ pub enum CommandError {
     /// The operator did not confirm.
     #[error("cancelled; nothing was changed")]
     Declined,
-    /// Seeding failed.
-    #[error(transparent)]
-    Seed(#[from] SeedError),
     /// The manual pages could not be written.
     #[error("failed to write the manual pages to {}", folder.display())]
     Manual {
         /// The folder.
         folder: PathBuf,
         /// The cause.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The output could not be written.
     #[error("failed to write to stdout")]
-    Output(#[source] std::io::Error),
+    Output(#[source] io::Error),
     /// Export or import failed.
     #[error(transparent)]
     Archive(#[from] ArchiveCommandError),
     /// Some tenants failed.
-    #[error("{} of {of} tenants failed: {}", failed.len(), failed.join(", "))]
+    #[error("{} of {total} tenants failed: {}", failed.len(), failed.join(", "))]
     TenantsFailed {
         /// Names of the failed tenants.
         failed: Vec<String>,
         /// Number of all tenants.
-        of: usize,
+        total: usize,
     },
     /// The command stopped before it reached all tenants.
     #[error(
-        "{left} of {of} tenants were not processed; completed work is kept{}",
+        "{left} of {total} tenants were not processed; completed work is kept{}",
         describe_failed(failed)
     )]
     TenantsLeft {
         /// Number of tenants that were not processed.
         left: usize,
         /// Number of all tenants.
-        of: usize,
+        total: usize,
         /// Names of the failed tenants.
         failed: Vec<String>,
         /// The cause, or `None` after a signal.

@@ -14,20 +14,20 @@ pub(super) struct RunSummary {
     failed: Vec<String>,
     /// Number of tenants without a report.
     left: usize,
-    /// The failure because of which tenants have no report, unless it was a signal.
+    /// The failure that left tenants without a report, unless it was a signal.
     cause: Option<AdminError>,
     /// Number of all tenants.
-    of: usize,
+    total: usize,
 }
 
 impl RunSummary {
-    /// Returns the summary of a run over `of` tenants, of which `pending` have no report yet.
-    pub(super) fn new(of: usize, pending: usize) -> Self {
+    /// Returns the summary of a run over `total` tenants. `pending` of them have no report yet.
+    pub(super) fn new(total: usize, pending: usize) -> Self {
         Self {
             failed: Vec::new(),
             left: pending,
             cause: None,
-            of,
+            total,
         }
     }
 
@@ -50,13 +50,13 @@ impl RunSummary {
 
     pub(super) fn into_result(mut self) -> Result<(), CommandError> {
         self.failed.sort_unstable();
-        let (of, failed) = (self.of, self.failed);
+        let (total, failed) = (self.total, self.failed);
         match self.left {
             0 if failed.is_empty() => Ok(()),
-            0 => Err(CommandError::TenantsFailed { failed, of }),
+            0 => Err(CommandError::TenantsFailed { failed, total }),
             left => Err(CommandError::TenantsLeft {
                 left,
-                of,
+                total,
                 failed,
                 cause: self.cause,
             }),
@@ -64,8 +64,9 @@ impl RunSummary {
     }
 }
 
-/// Runs `job` for `tenants`, prints the events, and adds the results to `summary`. A failure does not stop the
-/// other tenants, up to the maximum number of failures. After the first signal no tenant is started; the second one cancels those in progress.
+/// Runs `job` for `tenants`, prints the events, and adds the results to `summary`. If a tenant fails, the others
+/// still run, up to the maximum number of failures. After the first signal no tenant is started; the second one
+/// cancels those in progress.
 pub(super) async fn run<J>(
     database: &AdminDatabase,
     tenants: Vec<SchemaName>,

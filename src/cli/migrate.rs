@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::database::{connect_admin_database, read_migrations, unless_stopped, with_database};
 use super::database_wait::wait_for_database;
 use super::fleet::RunSummary;
 use super::output::FleetOutput;
 use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift, report_current};
-use super::{CommandError, connect_admin_database, read_migrations, report, unless_stopped, with_database};
+use super::{CommandError, report};
 use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan, SchemaUpgrade};
 use crate::admin::runner::RunOptions;
 use crate::admin::{self, AdminDatabase, RetryPolicy};
@@ -41,11 +42,11 @@ pub(super) struct MigrateArguments {
     /// and additional columns are kept.
     #[arg(long)]
     adopt: bool,
-    /// Adopt schemas that another program created at this version, without comparing them
+    /// Adopt schemas that another program created, with this version as the baseline, without comparing them
     #[arg(long, value_name = "VERSION", conflicts_with = "adopt")]
     adopt_at: Option<i64>,
-    /// Migrate this tenant, or this percentage of the pending ones, first, and the others only if all of these
-    /// succeed; repeatable
+    /// First migrate this tenant, or this percentage of the pending tenants; migrate the others only if all
+    /// of these succeed; repeatable
     #[arg(long = "canary", value_name = "NAME|PERCENT%")]
     canaries: Vec<String>,
     /// Start no more tenants after this number of failures
@@ -54,10 +55,10 @@ pub(super) struct MigrateArguments {
     /// Report tenants that differ from the schema of their version, and do not migrate them
     #[arg(long)]
     refuse_drift: bool,
-    /// Run statements that lose data, or drop or rename what a running version reads
+    /// Run statements that lose data, and those that drop or rename what a running version reads
     #[arg(long)]
     allow_hazards: bool,
-    /// Print the pending changes and their hazards without making them
+    /// Print the pending changes, their hazards and predicted failures; change nothing
     #[arg(long)]
     dry_run: bool,
     /// Print a JSON object for each tenant, one per line

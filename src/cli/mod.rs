@@ -25,11 +25,8 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::admin::migrations::MigrationSource;
-use crate::admin::{self, AdminDatabase, AdminError};
-use crate::config::{DatabaseSettings, DatabaseUrl, LogSettings, MigrationSettings, ServeSettings};
+use crate::config::{LogSettings, ServeSettings};
 use crate::server::StopSignals;
-use database::DatabaseSource;
 pub use error::CommandError;
 use healthcheck::HealthcheckArguments;
 pub use log::{Log, start_log};
@@ -66,18 +63,18 @@ enum Command {
     /// Create demo or load-test data
     #[command(subcommand)]
     Seed(SeedCommand),
-    /// Check that the running service is alive, or ready with --ready, for containers
+    /// Check that the running service is alive, or with --ready that it is ready; exits with 1 if not
     Healthcheck(HealthcheckArguments),
     /// Print a token for testing, signed with JWT_SECRET
     Token(TokenArguments),
     /// Print a shell completion script
     Completions {
-        /// Shell to complete commands in
+        /// Shell that the script is for
         shell: Shell,
     },
     /// Write the manual pages to a folder
     Man {
-        /// Existing folder
+        /// Folder to write to; it must exist
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
@@ -106,74 +103,5 @@ impl Cli {
             Some(Command::Man { folder }) => clap_mangen::generate_to(Self::command(), &folder)
                 .map_err(|source| CommandError::Manual { folder, source }),
         }
-    }
-}
-
-/// Reads the configured folder of migrations, or returns those that are compiled in.
-fn read_migrations(settings: &MigrationSettings) -> Result<MigrationSource, CommandError> {
-    Ok(match settings.folder() {
-        Some(folder) => MigrationSource::read(folder)?,
-        None => MigrationSource::compiled_in().clone(),
-    })
-}
-
-/// Runs `work` on a writable database, until the first signal.
-async fn with_admin_database<T>(
-    settings: &DatabaseSettings,
-    signals: &StopSignals,
-    work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
-) -> Result<T, CommandError> {
-    with_readonly_admin_database(settings, signals, async |database| {
-        admin::require_writable(database).await?;
-        work(database).await
-    })
-    .await
-}
-
-/// Runs `work` on a database that may be a read-only standby, until the first signal.
-async fn with_readonly_admin_database<T>(
-    settings: &DatabaseSettings,
-    signals: &StopSignals,
-    work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
-) -> Result<T, CommandError> {
-    with_database(settings, async |url| {
-        unless_stopped(signals, async {
-            let database = connect_admin_database(url).await?;
-            work(&database).await
-        })
-        .await
-    })
-    .await
-}
-
-/// Opens the database for administration, and fails if a transaction pooler is in between.
-async fn connect_admin_database(url: &DatabaseUrl) -> Result<AdminDatabase, CommandError> {
-    let database = AdminDatabase::new(url)?;
-    database.require_sessions().await.map_err(AdminError::from)?;
-    Ok(database)
-}
-
-/// Runs `work` on the configured or embedded database, and stops an embedded server afterwards.
-async fn with_database<T>(
-    settings: &DatabaseSettings,
-    work: impl AsyncFnOnce(&DatabaseUrl) -> Result<T, CommandError>,
-) -> Result<T, CommandError> {
-    let source = DatabaseSource::open(settings).await?;
-    let worked = work(source.url()).await;
-    let closed = source.close(); // stops the server also after a failure
-    let result = worked?;
-    closed?;
-    Ok(result)
-}
-
-/// Runs `work`, and drops it at the first signal.
-async fn unless_stopped<T>(
-    signals: &StopSignals,
-    work: impl Future<Output = Result<T, CommandError>>,
-) -> Result<T, CommandError> {
-    tokio::select! {
-        biased;
-        () = signals.clone().wait_for(1) => Err(CommandError::Stopped),
-        worked = work => worked,
     }
 }

@@ -30,6 +30,9 @@ pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 /// Maximum wait for stderr to accept the last message of the process.
 const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Interval between two lines of progress if stderr is not a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Describes `error` and its causes.
 #[must_use]
 pub fn describe_error(error: &(dyn Error + 'static)) -> String {

@@ -4,14 +4,12 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::HumanBytes;
 
+use super::database::{connect_admin_database, unless_stopped, with_admin_database, with_database};
 use super::fleet::{self, RunSummary};
 use super::output::{self, FleetOutput, MoveProgressOutput};
-use super::report::escape;
-use super::{
-    CommandError, confirm, connect_admin_database, unless_stopped, with_admin_database, with_database,
-};
+use super::report::{escape, human_size};
+use super::{CommandError, confirm};
 use crate::admin::citus::distribution::{self, DistributeTenant};
 use crate::admin::citus::relocation::{self, Relocation, TransferMode};
 use crate::admin::migrations::migrate_shared;
@@ -25,10 +23,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(super) struct DistributeArguments {
-    /// Only these tenants
+    /// Distribute only these tenants
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Maximum wait for the lock of a table; other statements queue behind it meanwhile
+    /// Maximum time to wait for a table lock; requests to the table wait too
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = config::parse_duration)]
     lock_timeout: Duration,
     #[command(flatten)]
@@ -95,16 +93,16 @@ pub(super) async fn distribute(
 
 /// Runs `tenants move`: prints the plan, asks for confirmation, and moves the tenant.
 pub(super) async fn move_tenant(arguments: MoveArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    if !arguments.yes && !confirm::is_interactive() {
-        return Err(CommandError::Unconfirmed);
+    if !arguments.yes {
+        confirm::require_terminal()?;
     }
     let work = async |database: &AdminDatabase| {
         let tenant = database.schema_name(&arguments.tenant).await?;
         let planned = relocation::plan(database, &tenant, &arguments.node).await;
         let relocation = planned.map_err(|error| CommandError::for_tenant(&tenant, error))?;
         output::status(&describe(&relocation));
-        if !arguments.yes && !confirm::ask("Move the tenant?").await {
-            return Err(CommandError::Declined);
+        if !arguments.yes {
+            confirm::ask("Move the tenant?").await?;
         }
         let moved = run_with_progress(database, &relocation).await;
         let duration = moved.map_err(|error| CommandError::for_tenant(&tenant, error))?;
@@ -148,7 +146,7 @@ async fn run_with_progress(
 fn describe(relocation: &Relocation) -> String {
     let size = relocation.size_bytes.map_or_else(
         || "unknown size".to_owned(),
-        |bytes| HumanBytes(bytes.try_into().unwrap_or_default()).to_string(),
+        |bytes| human_size(bytes).to_string(),
     );
     let method = match relocation.mode {
         TransferMode::Logical => {
@@ -156,7 +154,7 @@ fn describe(relocation: &Relocation) -> String {
              than a second"
         }
         TransferMode::BlockWrites => {
-            "by a copy, since wal_level is not logical on every node or a table has no replica identity; reads \
+            "by a copy, because wal_level is not logical on every node or a table has no replica identity; reads \
              continue, and writes wait until the copy is done, usually a few seconds per 100 MiB"
         }
     };

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::CommandError;
+use super::database::with_readonly_admin_database;
 use super::fleet::RunSummary;
 use super::output::{self, QueryOutput};
-use super::{CommandError, with_readonly_admin_database};
 use crate::admin::runner::{RunEvent, RunOptions, TenantRun};
 use crate::admin::tenants::{self, QueryTenant};
 use crate::config::{self, DatabaseSettings, RoleSettings};

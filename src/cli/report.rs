@@ -94,7 +94,7 @@ pub(super) fn table(tenants: &[ListedTenant], width: Option<usize>) -> String {
     align(&rows, &COLUMNS.map(|(_, alignment)| alignment), width)
 }
 
-/// Renders rows of tenants in columns, the first of which is the tenant. `columns` are the others.
+/// Renders a row for each tenant. The first column is the tenant, `columns` are the others.
 pub(super) fn rows(columns: &[String], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
     let headings = columns.iter().map(|column| escape(column));
     let mut table = vec![std::iter::once("TENANT".to_owned()).chain(headings).collect()];
@@ -168,7 +168,7 @@ pub(super) fn contents(contents: &TenantContents) -> String {
     parts.join(", ")
 }
 
-fn human_size(bytes: i64) -> HumanBytes {
+pub(super) fn human_size(bytes: i64) -> HumanBytes {
     HumanBytes(bytes.try_into().unwrap_or_default())
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::CommandError;
+use super::database::unless_stopped;
 use super::fleet::{self, RunSummary};
 use super::output::FleetOutput;
-use super::{CommandError, unless_stopped};
 use crate::admin::AdminDatabase;
 use crate::admin::drift::{self, Difference, DifferenceKind};
 use crate::admin::migrations::{
@@ -68,7 +69,7 @@ impl Canaries {
 
     /// Returns whether one of these tenants, which have all migrations, is a canary. With a percentage, any of them
     /// may have been one of an earlier run.
-    fn include_any(&self, current: &[SchemaName]) -> bool {
+    fn contains_any(&self, current: &[SchemaName]) -> bool {
         let mut current = current.iter();
         current.any(|tenant| self.percent.is_some() || self.names.contains(tenant))
     }
@@ -124,7 +125,7 @@ pub(super) async fn migrate_tenants(
     let is_left = |name| first.contains(name) || plan.current.iter().any(|(current, _)| current == name);
     let may_continue = if canaries.is_empty() {
         true
-    } else if canaries.include_any(&unservable) || !canaries.names.iter().all(is_left) {
+    } else if canaries.contains_any(&unservable) || !canaries.names.iter().all(is_left) {
         false
     } else {
         let failed = summary.failures();

@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
 
+use super::database::{read_migrations, with_admin_database};
 use super::database_wait::wait_for_database;
-use super::{CommandError, output, read_migrations, with_admin_database};
+use super::{CommandError, output};
 use crate::admin::AdminDatabase;
 use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings, WaitSettings};
 use crate::seed::{self, BulkPlan};

@@ -5,9 +5,10 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use tokio::net::{TcpListener, lookup_host};
 
+use super::database::{unless_stopped, with_database};
 use super::output::FleetOutput;
 use super::rollout::migrate_embedded;
-use super::{CommandError, output, unless_stopped, with_database};
+use super::{CommandError, output};
 use crate::admin::AdminDatabase;
 use crate::admin::AdminError;
 use crate::authentication::Authenticator;

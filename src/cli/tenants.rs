@@ -4,11 +4,10 @@
 use clap::{Args, Subcommand};
 
 use super::archive::{self, ExportArguments, ImportArguments};
+use super::database::{read_migrations, with_admin_database, with_readonly_admin_database};
 use super::placement::{self, DistributeArguments, MoveArguments};
 use super::query::{self, QueryArguments};
-use super::{
-    CommandError, confirm, output, read_migrations, report, with_admin_database, with_readonly_admin_database,
-};
+use super::{CommandError, confirm, output, report};
 use crate::admin::drift::{self, DifferenceKind};
 use crate::admin::tenants;
 use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
@@ -35,9 +34,10 @@ pub(super) enum TenantsCommand {
     /// Each tenant is compared with what the migrations create at the tenant's version: tables, columns,
     /// types, defaults, NOT NULL, keys, constraints, indexes, functions, triggers, sequences, policies, and
     /// the migration history; if tenants have roles, also grants and owners. The service's own statements
-    /// are planned for each tenant, and what they lack is reported. A missing schema that users belong to is
-    /// reported too. A tenant without users is only a remark. If a difference can be removed safely, its SQL
-    /// is printed. Nothing is changed. The exit status is 1 if there is drift.
+    /// are planned for each tenant, and the tables, columns and privileges that they lack are reported, as is a
+    /// missing schema that users belong to. A tenant without users is reported, but is not drift. If a
+    /// difference can be removed safely, its SQL is printed. Nothing is changed. The exit status is 1 if there
+    /// is drift.
     Check(CheckArguments),
     /// Permanently drop a tenant: its schema with everything in it
     ///
@@ -50,9 +50,9 @@ pub(super) enum TenantsCommand {
     /// moves them to a node. While the rows of a tenant are copied, the requests of all tenants wait: run it
     /// when there is little traffic. An interrupted run is completed by running it again.
     Distribute(DistributeArguments),
-    /// Move a tenant to another node of a Citus cluster, without downtime
+    /// Move a tenant to another node of a Citus cluster, without downtime for reads
     ///
-    /// Prints the size and the effect on requests before it begins.
+    /// Prints the size, the method and its effect on requests, then asks for confirmation.
     Move(MoveArguments),
     /// Export a tenant and its users to an archive
     ///
@@ -209,8 +209,8 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
 }
 
 async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), CommandError> {
-    if !arguments.yes && !confirm::is_interactive() {
-        return Err(CommandError::Unconfirmed);
+    if !arguments.yes {
+        confirm::require_terminal()?;
     }
     let users = if arguments.force {
         RemainingUsers::Orphan
@@ -231,9 +231,7 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
                 .await
                 .map_err(not_dropped)?;
             let question = format!("Permanently drop tenant {name}: {}?", report::contents(&contents));
-            if !confirm::ask(&question).await {
-                return Err(CommandError::Declined);
-            }
+            confirm::ask(&question).await?;
         }
         let dropped = drop::drop_tenant(database, &schema, users)
             .await

@@ -26,11 +26,11 @@ pub struct AuthenticationSettings {
     #[arg(long, env = "JWT_JWKS_URL", hide_env_values = true, value_name = "URL")]
     pub jwt_jwks_url: Option<String>,
 
-    /// Comma-separated issuers of which a token must have one (iss)
+    /// Comma-separated accepted issuers of tokens (iss)
     #[arg(long, env = "JWT_ISSUER", value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
     pub jwt_issuer: Vec<String>,
 
-    /// Comma-separated audiences of which a token must have one (aud)
+    /// Comma-separated accepted audiences of tokens (aud); a token needs one of them
     #[arg(long, env = "JWT_AUDIENCE", value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
     pub jwt_audience: Vec<String>,
 

@@ -32,7 +32,7 @@ impl LogSettings {
         })
     }
 
-    /// Returns true if stderr is a terminal and `NO_COLOR` is not set.
+    /// Returns whether stderr is a terminal and `NO_COLOR` is not set.
     #[must_use]
     pub fn is_colored(&self) -> bool {
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

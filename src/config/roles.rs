@@ -26,7 +26,7 @@ impl RoleSettings {
         }
     }
 
-    /// Returns true if tenants have roles.
+    /// Returns whether tenants have roles.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.tenant_roles == TenantRoles::On

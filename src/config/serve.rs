@@ -45,7 +45,7 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub listen: ListenSettings,
 
-    /// Listen beyond loopback without a key that verifies tokens, as behind a gateway that authenticates
+    /// Accept requests from other hosts without tokens, because a gateway in front authenticates them
     #[arg(long, env = "ALLOW_UNAUTHENTICATED", value_name = "BOOL", default_value = "false", action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_unauthenticated: bool,

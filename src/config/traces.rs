@@ -39,13 +39,13 @@ impl TraceSettings {
         })
     }
 
-    /// Returns true if traces are exported.
+    /// Returns whether traces are exported.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.is_enabled
     }
 
-    /// Returns true if a variable sets the service's name.
+    /// Returns whether a variable sets the service's name.
     #[must_use]
     pub fn has_service_name(&self) -> bool {
         self.has_service_name

@@ -165,7 +165,7 @@ fn claim_empty_mount(path: &Path, account: &Account) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns true if the folder contains nothing but what a file system creates in its root.
+/// Returns whether the folder contains nothing but what a file system creates in its root.
 fn is_empty(path: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(path)? {
         if entry?.file_name() != "lost+found" {

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::connections::Connections;
-use super::{Lifecycle, Phase};
+use super::lifecycle::{Lifecycle, Phase};
 use crate::authentication::Authenticator;
 use crate::config::{CorsSettings, ServeSettings};
 use crate::http;

@@ -13,8 +13,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Lifecycle;
 use super::client_stream::ClientStream;
+use super::lifecycle::Lifecycle;
 use crate::log_throttle::LogThrottle;
 use crate::telemetry::Metrics;
 
@@ -54,7 +54,7 @@ struct InvalidRequests {
 impl InvalidRequests {
     fn record(&self, error: &hyper::Error) {
         if !error.is_parse() {
-            tracing::debug!(%error, "a connection failed");
+            tracing::debug!(%error, "a client connection failed");
             return;
         }
         self.metrics.count_invalid_request(error.is_parse_too_large());

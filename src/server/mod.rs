@@ -3,6 +3,7 @@
 mod admin_port;
 mod client_stream;
 mod connections;
+mod lifecycle;
 mod open_files;
 mod signals;
 
@@ -10,9 +11,6 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
-use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,9 +24,10 @@ use crate::users::UserDirectory;
 pub use admin_port::AdminPort;
 use admin_port::MAX_ADMIN_CLIENTS;
 use connections::{Connections, MAX_REJECTED_CLIENTS};
+use lifecycle::{Lifecycle, Phase};
 pub use signals::{StopSignals, stop_signals};
 
-/// First part of a shutdown, in which the service still accepts connections and serves requests, and asks
+/// First part of a shutdown: the service still accepts connections and serves requests, and asks
 /// each client to close its connection. If the service closes a connection, the client's next request can
 /// be lost on the way; if the client closes it, no request is lost. The time is long enough for the next
 /// request of a busy client, and short compared with the default of `SHUTDOWN_TIMEOUT`.
@@ -50,59 +49,10 @@ pub enum ServeError {
     ShutdownTimedOut(Duration),
 }
 
-/// Phase of the service's lifecycle.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Requests are served.
-    Serving,
-    /// Requests are served, and clients are asked to close their connections.
-    Draining,
-    /// Requests in flight are finished; new connections are refused.
-    Closing,
-}
-
-/// State that the connections share with [`run`].
-#[derive(Clone)]
-struct Lifecycle {
-    phase: watch::Receiver<Phase>,
-    /// [`DRAIN_TIMEOUT`], or less if `SHUTDOWN_TIMEOUT` is short.
-    drain_timeout: Duration,
-    /// Tasks of the open connections.
-    connections: TaskTracker,
-    /// Number of requests in flight. Its receivers are also notified if a stalled client reads again.
-    requests: watch::Sender<usize>,
-}
-
-impl Lifecycle {
-    /// Waits until an idle connection accepted now may be closed: in [`Phase::Closing`], but not before
-    /// the client had the drain timeout for its first request.
-    async fn wait_until_closing(mut self) {
-        let accepted_at = Instant::now();
-        // An error means that `run` was dropped.
-        let _ = self.phase.wait_for(|phase| *phase == Phase::Closing).await;
-        tokio::time::sleep_until(accepted_at + self.drain_timeout).await;
-    }
-
-    /// Counts a request as in flight until `response` is ready or dropped. During shutdown it asks the client
-    /// to close the connection.
-    async fn track_request<E>(
-        self,
-        response: impl Future<Output = Result<Response, E>>,
-    ) -> Result<Response, E> {
-        let _in_flight = InFlight::new(&self.requests);
-        let mut response = response.await?;
-        if *self.phase.borrow() != Phase::Serving {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response)
-    }
-}
-
-/// Serves `users` on `listener`, and probes and metrics on the `admin_port` if there is one, until `shutdown` completes, then finishes the requests in flight and
-/// closes the pool. With an `authenticator`, requests for orders need a token. A request received on an
-/// accepted connection is only cut off if it takes longer than `SHUTDOWN_TIMEOUT`.
+/// Serves `users` on `listener`, and probes and metrics on the `admin_port` if there is one, until `shutdown`
+/// completes. Then it finishes the requests in flight and closes the pool. With an `authenticator`, requests for
+/// orders need a token. A request received on an accepted connection is only cut off if it takes longer than
+/// `SHUTDOWN_TIMEOUT`.
 ///
 /// Raises the process's limit of open files to the number that the settings need.
 ///
@@ -216,21 +166,5 @@ async fn wait_until_quiet(in_flight: &mut watch::Receiver<usize>) {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }
-    }
-}
-
-/// A request in flight, counted until this guard is dropped.
-struct InFlight(watch::Sender<usize>);
-
-impl InFlight {
-    fn new(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
     }
 }

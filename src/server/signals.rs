@@ -87,7 +87,7 @@ impl Signals {
     }
 }
 
-/// Returns true if the process was started with SIGHUP ignored, as by `nohup`. Only Linux shows that.
+/// Returns whether the process was started with SIGHUP ignored, as by `nohup`. Only Linux shows that.
 #[cfg(unix)]
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

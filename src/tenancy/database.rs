@@ -139,7 +139,7 @@ impl Database {
             tracing::info!(
                 tenant = tenant.as_deref().map(SchemaName::as_str),
                 cause,
-                "trying another form of the message"
+                "sending the message again in another form"
             );
             // The other part keeps the time since which its form is known.
             if other.shared != forms.shared {
@@ -190,7 +190,7 @@ impl Database {
             reply => return reply,
         };
         let cause = error_chain::messages(&error).join(": ");
-        tracing::info!(cause, "trying again on a new connection");
+        tracing::info!(cause, "sending the message again on a new connection");
         // Seldom done, and large.
         Box::pin(self.send(timings, forms, shared, in_tenant, true)).await
     }

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::IsolationError;
-
 /// A database error, classified by what the caller can do about it.
 ///
 /// The source is for the log only: it may contain SQL and names.
@@ -68,7 +66,7 @@ impl DatabaseError {
     }
 
     /// Classifies the error of the statement that sets the tenant's role.
-    pub(super) fn at_role(error: sqlx::Error) -> Self {
+    pub(super) fn from_set_role(error: sqlx::Error) -> Self {
         let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code);
@@ -95,6 +93,49 @@ impl DatabaseError {
             _ => false,
         }
     }
+}
+
+/// The reason why connections cannot be used for tenants' requests. No retry helps, only other settings.
+#[derive(Debug, thiserror::Error)]
+pub enum IsolationError {
+    /// There is a pooler, and the settings do not say so.
+    #[error(
+        "a connection pooler in transaction mode stands between this service and PostgreSQL; set \
+         DATABASE_POOLER=transaction, or connect to PostgreSQL directly"
+    )]
+    UnexpectedPooler,
+    /// There is a pooler, and the command needs sessions.
+    #[error(
+        "this command needs sessions of its own, but a connection pooler shares them between clients; \
+         set DATABASE_URL to PostgreSQL itself"
+    )]
+    SessionsNeeded,
+    /// The server is too old.
+    #[error("the server is PostgreSQL {}, but version 12 or newer is required", version / 10_000)]
+    ServerTooOld {
+        /// Its version, as servers report it: 110022 is 11.22.
+        version: u32,
+    },
+    /// The statements of a message do not run in one transaction of one server process.
+    #[error(
+        "the connection pooler splits the statements of a message; set its pool mode to transaction \
+         (PgBouncer: pool_mode = transaction), or connect to PostgreSQL directly"
+    )]
+    SplitMessage,
+    /// Citus connects to its nodes as the current role, which a tenant's role does not allow.
+    #[error(
+        "Citus logs in to its nodes as the current role, which a tenant's role cannot do; set TENANT_ROLES=off"
+    )]
+    RolesOnCitus,
+    /// A search path outlives its message.
+    #[error(
+        "a search path that was set for one message is still set after it ({found}); connect to PostgreSQL \
+         directly, or set the connection pooler's pool mode to transaction and DATABASE_POOLER=transaction"
+    )]
+    Leak {
+        /// The search path.
+        found: String,
+    },
 }
 
 impl AsRef<Self> for DatabaseError {
@@ -141,6 +182,13 @@ fn by_sqlstate(code: &str) -> fn(sqlx::Error) -> DatabaseError {
         Some("22") => DatabaseError::InvalidData,
         _ => DatabaseError::Unexpected,
     }
+}
+
+/// Returns whether a pooler refused the parameters of a connection.
+pub(super) fn is_pooler_refusal(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.message().starts_with("unsupported startup parameter"))
 }
 
 #[cfg(test)]

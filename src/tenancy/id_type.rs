@@ -22,8 +22,8 @@ pub(super) enum IdType {
     /// `citext`: items are the same if their ids are equal in lower case. The ids of users and orders are compared
     /// byte for byte all the same.
     CaseInsensitive,
-    /// Any other type, or a text with a collation of its own. It may take two texts for the same id that the
-    /// service distinguishes.
+    /// Any other type, or a text with a collation of its own. For such a type, two texts may be the same id, but
+    /// they are different ids for the service.
     #[default]
     Other,
 }
@@ -55,7 +55,7 @@ impl IdType {
     }
 
     /// Returns whether `text` is the text of a value of this type, as PostgreSQL prints it.
-    pub(super) fn prints(self, text: &str) -> bool {
+    pub(super) fn is_canonical(self, text: &str) -> bool {
         match self {
             Self::Text | Self::CaseInsensitive | Self::Other => true,
             Self::Integer => text.parse::<i64>().is_ok_and(|number| number.to_string() == text),
@@ -95,7 +95,7 @@ impl IdComparison {
 }
 
 /// Returns whether two ids are equal in each of these types only if their bytes are.
-pub(super) fn are_exact(types: IdTypes) -> bool {
+pub(super) fn is_exact(types: IdTypes) -> bool {
     !types.contains(&IdType::Other) && !types.contains(&IdType::CaseInsensitive)
 }
 
@@ -171,10 +171,10 @@ mod tests {
             ),
         ] {
             for text in printed {
-                assert!(id_type.prints(text), "{id_type:?}, {text:?}");
+                assert!(id_type.is_canonical(text), "{id_type:?}, {text:?}");
             }
             for text in others {
-                assert!(!id_type.prints(text), "{id_type:?}, {text:?}");
+                assert!(!id_type.is_canonical(text), "{id_type:?}, {text:?}");
             }
         }
     }

@@ -7,15 +7,16 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection, Row, raw_sql};
 use tokio::time::Instant;
 
+use super::SchemaName;
+use super::error::{DatabaseError, IsolationError, is_pooler_refusal};
 use super::message::{Message, MessageForms};
 use super::pool::Pool;
 use super::reply::Reply;
 use super::session_settings::SessionSettings;
 use super::statement::{MessageForm, Query, Statement, TenantQuery};
-use super::{DatabaseError, SchemaName};
 use crate::connect::Connector;
 
-/// The name of a schema that does not exist. A search path may name it all the same.
+/// The name of a schema that does not exist. A search path may name it nevertheless.
 const MISSING_SCHEMA: &str = "tenant-orders isolation check";
 /// Number of comparisons of server processes. A pooler gives a busy client another server connection soon.
 const PROCESS_CHECKS: usize = 4;
@@ -28,49 +29,6 @@ const SESSION: Statement = Statement::new(
     "session",
     "SELECT pg_catalog.current_setting('search_path'), pg_catalog.pg_backend_pid()::pg_catalog.text",
 );
-
-/// The reason why connections cannot be used for tenants' requests. No retry helps, only other settings.
-#[derive(Debug, thiserror::Error)]
-pub enum IsolationError {
-    /// There is a pooler, and the settings do not say so.
-    #[error(
-        "a connection pooler in transaction mode stands between this service and PostgreSQL; set \
-         DATABASE_POOLER=transaction, or connect to PostgreSQL directly"
-    )]
-    UnexpectedPooler,
-    /// There is a pooler, and the command needs sessions.
-    #[error(
-        "this command needs sessions of its own, but a connection pooler shares them between clients; \
-         set DATABASE_URL to PostgreSQL itself"
-    )]
-    SessionsNeeded,
-    /// The server is too old.
-    #[error("the server is PostgreSQL {}, but version 12 or newer is required", version / 10_000)]
-    ServerTooOld {
-        /// Its version, as servers report it: 110022 is 11.22.
-        version: u32,
-    },
-    /// The statements of a message do not run in one transaction of one server process.
-    #[error(
-        "the connection pooler splits the statements of a message; set its pool mode to transaction \
-         (PgBouncer: pool_mode = transaction), or connect to PostgreSQL directly"
-    )]
-    SplitMessage,
-    /// Citus connects to its nodes as the current role, which a tenant's role does not allow.
-    #[error(
-        "Citus logs in to its nodes as the current role, which a tenant's role cannot do; set TENANT_ROLES=off"
-    )]
-    RolesOnCitus,
-    /// A search path outlives its message.
-    #[error(
-        "a search path that was set for one message is still set after it ({found}); connect to PostgreSQL \
-         directly, or set the connection pooler's pool mode to transaction and DATABASE_POOLER=transaction"
-    )]
-    Leak {
-        /// The search path.
-        found: String,
-    },
-}
 
 /// Checks a connection of the pool and another one. Returns the settings that the server needs.
 ///
@@ -214,13 +172,6 @@ async fn server_process(connection: &mut PgConnection) -> Result<(i32, String), 
     .fetch_one(connection)
     .await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
-}
-
-/// Returns whether a pooler refused the parameters of a connection.
-pub(super) fn is_pooler_refusal(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(|error| error.message().starts_with("unsupported startup parameter"))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) struct MessageForms {
     pub(super) tenant: MessageForm,
 }
 
-/// A message, and the positions of its statements, by which its rows and errors are told apart.
+/// A message, and the positions of its statements, which assign its rows and errors.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) text: String,
@@ -55,7 +55,7 @@ impl Message {
             tenant_id_types: None,
         };
         message.push(settings.begin());
-        for setting in settings.of_each_message() {
+        for setting in settings.message_settings() {
             message.push(setting);
         }
         let shared = FormedQuery(shared, forms.shared);
@@ -99,7 +99,7 @@ impl Message {
             self.push(query.inline());
         } else {
             self.lock = Some(self.push(format_args!("LOCK TABLE {tables} IN ACCESS SHARE MODE")));
-            // Each tenant has its own prepared statement: PostgreSQL plans a prepared statement anew if the search
+            // Each tenant has its own prepared statement: PostgreSQL plans a prepared statement again if the search
             // path differs from that of its last run.
             let entry = prepared.insert(query.0.statement.name, tenant, form.id_types());
             if let Some(evicted) = &entry.evicted {
@@ -110,7 +110,7 @@ impl Message {
             }
             self.push(query.execute(&entry.name));
         }
-        // Behind the query, whose errors name a missing table.
+        // After the query: its error names a missing table.
         self.tenant_id_types = self.push_id_types(query);
     }
 

@@ -66,8 +66,7 @@ mod statement;
 mod timings;
 
 pub use database::Database;
-pub use error::DatabaseError;
-pub use isolation_check::IsolationError;
+pub use error::{DatabaseError, IsolationError};
 pub use pool::PoolStatus;
 pub use schema_name::{InvalidSchemaName, SchemaName};
 pub use timings::{RequestTimings, Step};

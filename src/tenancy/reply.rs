@@ -67,7 +67,7 @@ impl Reply {
             };
             return Err(MessageError {
                 source: if message.role == Some(completed) {
-                    DatabaseError::at_role(error)
+                    DatabaseError::from_set_role(error)
                 } else {
                     error.into()
                 },

@@ -4,7 +4,7 @@
 /// is another tenant's.
 const MAX_BYTES: usize = 63;
 
-/// A name that may stand in a `search_path`, validated once and quoted wherever it is rendered.
+/// A name that may stand in a `search_path`, validated once and quoted in each text.
 ///
 /// Every name that PostgreSQL accepts as an identifier is valid, including upper case, spaces, quotes and
 /// Unicode. Names that reach anything other than one tenant's schema are refused.
@@ -25,10 +25,10 @@ pub enum InvalidSchemaName {
     TooLong {
         /// The name.
         name: String,
-        /// Its length in the encoding in which it was measured.
+        /// Its length in the encoding of the database, or in UTF-8.
         bytes: usize,
     },
-    /// The name contains a NUL, at which the server would truncate it.
+    /// The name contains a NUL. The server would truncate it there.
     #[error("the schema name {name:?} contains a NUL")]
     ContainsNul {
         /// The name.
@@ -49,21 +49,25 @@ pub enum InvalidSchemaName {
 }
 
 impl SchemaName {
-    /// Validates `name`, whose length counts in UTF-8. It is used as it is, in its upper and lower case.
+    /// Validates `name`; its length counts in UTF-8. It is used as it is, in its upper and lower case.
     ///
     /// # Errors
     ///
     /// [`InvalidSchemaName`].
     pub fn parse(name: &str) -> Result<Self, InvalidSchemaName> {
-        Self::parse_measured(name, name.len())
+        Self::parse_with_length(name, name.len())
     }
 
-    /// Validates `name`, which has `server_bytes` bytes in the server's encoding.
+    /// Validates `name`. `octet_length` is its length in the encoding of the database, as the server reports it.
     ///
     /// # Errors
     ///
     /// [`InvalidSchemaName`].
-    pub(crate) fn parse_measured(name: &str, server_bytes: usize) -> Result<Self, InvalidSchemaName> {
+    pub(crate) fn parse_measured(name: &str, octet_length: i32) -> Result<Self, InvalidSchemaName> {
+        Self::parse_with_length(name, usize::try_from(octet_length).unwrap_or(usize::MAX))
+    }
+
+    fn parse_with_length(name: &str, bytes: usize) -> Result<Self, InvalidSchemaName> {
         let owned = || name.to_owned();
         if name.is_empty() {
             return Err(InvalidSchemaName::Empty);
@@ -71,11 +75,9 @@ impl SchemaName {
         if name.contains('\0') {
             return Err(InvalidSchemaName::ContainsNul { name: owned() });
         }
-        if server_bytes > MAX_BYTES {
-            return Err(InvalidSchemaName::TooLong {
-                name: owned(),
-                bytes: server_bytes,
-            });
+        if bytes > MAX_BYTES {
+            let name = owned();
+            return Err(InvalidSchemaName::TooLong { name, bytes });
         }
         let is_reserved = matches!(name, "public" | "information_schema" | "$user");
         if is_reserved || name.starts_with("pg_") {

@@ -27,14 +27,14 @@ pub(super) struct SessionSettings {
     pooler: Pooler,
     statement_timeout: Duration,
     has_roles: bool,
-    of_each_message: Vec<String>,
+    message_settings: Vec<String>,
     is_citus: bool,
 }
 
 impl SessionSettings {
     pub(super) fn new(settings: &PoolSettings) -> Self {
         let timeout = settings.statement_timeout.as_millis();
-        let of_each_message = match settings.database_pooler {
+        let message_settings = match settings.database_pooler {
             Pooler::None => Vec::new(),
             // Another client may have left any setting on the server's connection.
             Pooler::Transaction => ["SET LOCAL role TO DEFAULT".to_owned()]
@@ -47,7 +47,7 @@ impl SessionSettings {
             pooler: settings.database_pooler,
             statement_timeout: settings.statement_timeout,
             has_roles: settings.roles.is_enabled(),
-            of_each_message,
+            message_settings,
             is_citus: false,
         }
     }
@@ -108,8 +108,8 @@ impl SessionSettings {
     }
 
     /// The settings that each message makes for itself.
-    pub(super) fn of_each_message(&self) -> &[String] {
-        &self.of_each_message
+    pub(super) fn message_settings(&self) -> &[String] {
+        &self.message_settings
     }
 
     /// Adds the settings to the options of a connection. A pooler refuses start-up parameters that it does

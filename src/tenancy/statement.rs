@@ -5,7 +5,7 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 
-use super::id_type::{IdComparison, IdTypes, are_exact};
+use super::id_type::{IdComparison, IdTypes, is_exact};
 
 /// A statement, with `$1`, `$2`, … for its values. The text is part of the program, never built from data.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ impl FormedQuery<'_> {
                 text = text.replace(comparison.of_texts, &in_type).into();
             }
         }
-        if are_exact(form.id_types()) {
+        if is_exact(form.id_types()) {
             text = without_inexact_sections(&text).into();
         }
         if form.has_collation {
@@ -217,7 +217,7 @@ impl FormedQuery<'_> {
         };
         let mut comparisons = query.statement.id_comparisons.iter();
         let is_possible = comparisons.all(|comparison| {
-            comparison.value != Some(position) || comparison.id_type(form.id_types()).prints(text)
+            comparison.value != Some(position) || comparison.id_type(form.id_types()).is_canonical(text)
         });
         Some(if is_possible { value } else { Value::NullText })
     }

@@ -88,7 +88,7 @@ pub struct User {
 struct Membership {
     organization_id: String,
     /// The length of `organization_id` in the server's encoding.
-    server_bytes: usize,
+    octet_length: i32,
     name: Option<String>,
 }
 
@@ -154,7 +154,7 @@ impl UserDirectory {
         for _ in 0..MAX_LOOKUPS {
             let (memberships, rows) = self.read(timings, user_id, guess.as_ref(), query).await?;
             let membership = select(memberships, organization)?;
-            let tenant = SchemaName::parse_measured(&membership.organization_id, membership.server_bytes)?;
+            let tenant = SchemaName::parse_measured(&membership.organization_id, membership.octet_length)?;
             if let Some(guess) = guess.filter(|guess| **guess == tenant) {
                 let rows = rows.map_err(|source| UserError::Tenant {
                     tenant: tenant.as_str().to_owned(),
@@ -274,10 +274,9 @@ fn membership(row: &PgRow) -> Result<Option<Membership>, sqlx::Error> {
     if !is_of_user {
         return Ok(None);
     }
-    let server_bytes: i32 = row.try_get(1)?;
     Ok(Some(Membership {
         organization_id: row.try_get(0)?,
-        server_bytes: usize::try_from(server_bytes).unwrap_or(usize::MAX),
+        octet_length: row.try_get(1)?,
         name: row.try_get(2)?,
     }))
 }

@@ -6,7 +6,7 @@ use tenant_orders::users::UserDirectory;
 
 use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
-/// The tables of the service, with two tenants whose schemas are `short` and `long`.
+/// The tables of the service, with the tenants `short` and `long`.
 fn two_tenants(short: &str, long: &str) -> String {
     let tenant = |schema: &str, price: u32| {
         format!(
@@ -88,13 +88,11 @@ async fn bytes_that_are_not_text_are_invalid_data() {
 
 #[tokio::test]
 async fn settings_of_the_database_change_no_result() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute(
-            "UPDATE client1.orders SET creation_timestamp = '2026-01-31 09:30' WHERE id = '1';
-             UPDATE client1.items SET price = 0.1 WHERE id = '1'",
-        )
-        .await;
+    let database = TestDatabase::existing_with(
+        "UPDATE client1.orders SET creation_timestamp = '2026-01-31 09:30' WHERE id = '1';
+         UPDATE client1.items SET price = 0.1 WHERE id = '1'",
+    )
+    .await;
     let name = database.name();
     let settings = [
         "quote_all_identifiers = on",
@@ -126,14 +124,12 @@ async fn settings_of_the_database_change_no_result() {
 #[tokio::test]
 async fn fractional_quantities_are_exact() {
     for column in ["numeric(10,3)", "double precision"] {
-        let database = TestDatabase::existing().await;
-        database
-            .execute(format!(
-                "ALTER TABLE client1.orders ALTER quantity TYPE {column};
-                 UPDATE client1.orders SET quantity = 2.5 WHERE id = '1';
-                 UPDATE client1.orders SET quantity = 0.4 WHERE id = '2'"
-            ))
-            .await;
+        let database = TestDatabase::existing_with(format!(
+            "ALTER TABLE client1.orders ALTER quantity TYPE {column};
+             UPDATE client1.orders SET quantity = 2.5 WHERE id = '1';
+             UPDATE client1.orders SET quantity = 0.4 WHERE id = '2'"
+        ))
+        .await;
         let service = Service::over(&database);
         let page = service.get("/users/1/orders").await.ok();
         assert_eq!(page["orders"][0]["line_total"], "12500.00");
@@ -145,15 +141,13 @@ async fn fractional_quantities_are_exact() {
 
 #[tokio::test]
 async fn columns_of_different_collations_are_joined() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute(
-            "ALTER TABLE client1.orders DROP CONSTRAINT orders_item_id_fkey;
-             ALTER TABLE client1.items ALTER id TYPE varchar COLLATE \"C\";
-             ALTER TABLE client1.orders ALTER item_id TYPE varchar COLLATE \"en-x-icu\";
-             ALTER TABLE client1.orders ADD FOREIGN KEY (item_id) REFERENCES client1.items",
-        )
-        .await;
+    let database = TestDatabase::existing_with(
+        "ALTER TABLE client1.orders DROP CONSTRAINT orders_item_id_fkey;
+         ALTER TABLE client1.items ALTER id TYPE varchar COLLATE \"C\";
+         ALTER TABLE client1.orders ALTER item_id TYPE varchar COLLATE \"en-x-icu\";
+         ALTER TABLE client1.orders ADD FOREIGN KEY (item_id) REFERENCES client1.items",
+    )
+    .await;
     let service = Service::over(&database);
     for path in ["/users/1/orders", "/users/1/orders?limit=1"] {
         assert_eq!(total_due(&service, path).await, "60000.00");
@@ -216,20 +210,17 @@ async fn items_that_differ_only_in_case_make_a_total_ambiguous() {
     }
 }
 
-/// Users and organizations are compared byte for byte, whatever the collation.
+/// Users and organizations are compared byte for byte, with any collation.
 #[tokio::test]
 async fn names_that_differ_only_in_case_are_different_tenants() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute(
-            "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-             ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey;
-             ALTER TABLE client2.orders DROP CONSTRAINT orders_user_id_fkey;
-             ALTER TABLE public.users ALTER organization_id TYPE varchar COLLATE ci, ALTER id TYPE varchar COLLATE ci;
-             ALTER SCHEMA client2 RENAME TO \"CLIENT1\";
-             UPDATE public.users SET organization_id = 'CLIENT1' WHERE id = '2'",
-        )
-        .await;
+    let database = TestDatabase::existing_with(
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey;
+         ALTER TABLE client2.orders DROP CONSTRAINT orders_user_id_fkey;
+         ALTER TABLE public.users ALTER organization_id TYPE varchar COLLATE ci, ALTER id TYPE varchar COLLATE ci;
+         ALTER SCHEMA client2 RENAME TO \"CLIENT1\";
+         UPDATE public.users SET organization_id = 'CLIENT1' WHERE id = '2'",
+    ).await;
     let service = Service::over(&database);
     assert_eq!(total_due(&service, "/users/1/orders").await, "60000.00");
     assert_eq!(total_due(&service, "/users/2/orders").await, "10500.00");
@@ -257,15 +248,13 @@ async fn names_that_differ_only_in_case_are_different_tenants() {
 
 #[tokio::test]
 async fn orders_of_an_id_equal_only_by_collation_are_not_returned() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute(
-            "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-             ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey;
-             INSERT INTO public.users (id, organization_id) VALUES ('ann', 'client1');
-             INSERT INTO client1.orders VALUES ('a', NULL, 1, 'ann', '2'), ('b', NULL, 1, 'ANN', '1')",
-        )
-        .await;
+    let database = TestDatabase::existing_with(
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         ALTER TABLE client1.orders DROP CONSTRAINT orders_user_id_fkey;
+         INSERT INTO public.users (id, organization_id) VALUES ('ann', 'client1');
+         INSERT INTO client1.orders VALUES ('a', NULL, 1, 'ann', '2'), ('b', NULL, 1, 'ANN', '1')",
+    )
+    .await;
     let paths = ["/users/ann/orders", "/users/ann/orders?limit=1"];
     let service = Service::over(&database);
     for path in paths {

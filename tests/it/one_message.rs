@@ -68,7 +68,7 @@ async fn count_messages(socket: PathBuf, pooler: Pooler) {
     assert_eq!(proxy.take_requests(), 2);
 }
 
-/// Waits for the isolation check, whose messages do not count.
+/// Waits for the isolation check. Its messages do not count.
 async fn users_are_ready(users: &UserDirectory, proxy: &CountingProxy) {
     list(users, "nobody", None).await.unwrap_err();
     proxy.take_requests();
@@ -117,27 +117,24 @@ async fn request_that_waits_for_a_table_rewrite_reads_all_rows() {
 
 #[tokio::test]
 async fn relations_that_cannot_be_locked_are_served() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE SCHEMA viewed;
-             CREATE MATERIALIZED VIEW viewed.items AS SELECT * FROM client1.items;
-             CREATE VIEW viewed.orders AS SELECT id, creation_timestamp, quantity, 'viewer'::varchar AS user_id, item_id
-                 FROM client1.orders;
-             CREATE SCHEMA remote;
-             CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
-             CREATE FOREIGN TABLE remote.items (id varchar, description varchar, price numeric)
-                 SERVER files OPTIONS (program 'echo 1,Tesla,2.50', format 'csv');
-             CREATE TABLE remote.orders (LIKE client1.orders INCLUDING ALL);
-             INSERT INTO remote.orders (id, quantity, user_id, item_id) VALUES ('1', 2, 'remote', '1');
-             INSERT INTO public.users (id, organization_id) VALUES ('viewer', 'viewed'), ('remote', 'remote');
-             CREATE ROLE one_message_columns LOGIN;
-             GRANT SELECT (id, name, organization_id) ON public.users TO one_message_columns;
-             GRANT USAGE ON SCHEMA client1 TO one_message_columns;
-             GRANT SELECT (id, description, price) ON client1.items TO one_message_columns;
-             GRANT SELECT (id, creation_timestamp, quantity, user_id, item_id) ON client1.orders TO one_message_columns",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE SCHEMA viewed;
+         CREATE MATERIALIZED VIEW viewed.items AS SELECT * FROM client1.items;
+         CREATE VIEW viewed.orders AS SELECT id, creation_timestamp, quantity, 'viewer'::varchar AS user_id, item_id
+             FROM client1.orders;
+         CREATE SCHEMA remote;
+         CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+         CREATE FOREIGN TABLE remote.items (id varchar, description varchar, price numeric)
+             SERVER files OPTIONS (program 'echo 1,Tesla,2.50', format 'csv');
+         CREATE TABLE remote.orders (LIKE client1.orders INCLUDING ALL);
+         INSERT INTO remote.orders (id, quantity, user_id, item_id) VALUES ('1', 2, 'remote', '1');
+         INSERT INTO public.users (id, organization_id) VALUES ('viewer', 'viewed'), ('remote', 'remote');
+         CREATE ROLE one_message_columns LOGIN;
+         GRANT SELECT (id, name, organization_id) ON public.users TO one_message_columns;
+         GRANT USAGE ON SCHEMA client1 TO one_message_columns;
+         GRANT SELECT (id, description, price) ON client1.items TO one_message_columns;
+         GRANT SELECT (id, creation_timestamp, quantity, user_id, item_id) ON client1.orders TO one_message_columns",
+    ).await;
     let users = database.database();
     let columns_only = DatabaseUrl::from(database.url_as("one_message_columns"));
     let columns_only = UserDirectory::open(&columns_only, &PoolSettings::default()).unwrap();
@@ -200,17 +197,15 @@ async fn tenants_statements_are_replaced_if_there_are_too_many() {
 /// `public.users` is a view of memberships: user 1 has two roles in one organization, user 2 is in two.
 #[tokio::test]
 async fn user_of_two_organizations_is_read_in_that_of_the_token_only() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "ALTER TABLE public.users RENAME TO accounts;
-             CREATE TABLE public.memberships (account_id varchar, organization_id varchar, role varchar);
-             INSERT INTO public.memberships VALUES ('1', 'client1', 'owner'), ('1', 'client1', 'buyer'),
-                 ('2', 'client2', 'buyer'), ('2', 'client1', 'buyer');
-             CREATE VIEW public.users AS SELECT a.id, a.name, m.organization_id
-                 FROM public.accounts a JOIN public.memberships m ON m.account_id = a.id",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "ALTER TABLE public.users RENAME TO accounts;
+         CREATE TABLE public.memberships (account_id varchar, organization_id varchar, role varchar);
+         INSERT INTO public.memberships VALUES ('1', 'client1', 'owner'), ('1', 'client1', 'buyer'),
+             ('2', 'client2', 'buyer'), ('2', 'client1', 'buyer');
+         CREATE VIEW public.users AS SELECT a.id, a.name, m.organization_id
+             FROM public.accounts a JOIN public.memberships m ON m.account_id = a.id",
+    )
+    .await;
     let users = database.database();
     for limit in [1, 100] {
         let page = PageRequest { limit, after: None };

@@ -26,13 +26,11 @@ async fn order_has_the_price_of_the_users_tenant() {
 
 #[tokio::test]
 async fn missing_orders_and_users_are_not_found() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "INSERT INTO public.users (id, organization_id) VALUES ('3', 'client1');
-             INSERT INTO client1.orders (id, quantity, user_id, item_id) VALUES ('other', 1, '3', '1')",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO public.users (id, organization_id) VALUES ('3', 'client1');
+         INSERT INTO client1.orders (id, quantity, user_id, item_id) VALUES ('other', 1, '3', '1')",
+    )
+    .await;
     let service = Service::over(&database);
     for id in ["nothing", "other", "%00", "%F0%9F%98%80", "'", "2%00"] {
         let answer = service.get(&format!("/users/1/orders/{id}")).await;
@@ -54,17 +52,15 @@ async fn missing_orders_and_users_are_not_found() {
 
 #[tokio::test]
 async fn ids_that_the_encoding_lacks_are_not_found() {
-    let database = TestDatabase::latin1().await;
-    database
-        .execute(
-            "CREATE TABLE public.users (id varchar PRIMARY KEY, name varchar, organization_id varchar);
-             INSERT INTO public.users VALUES ('é', 'é', 'é'); CREATE SCHEMA \"é\";
-             CREATE TABLE \"é\".items (id varchar PRIMARY KEY, description varchar, price numeric);
-             CREATE TABLE \"é\".orders (id varchar PRIMARY KEY, creation_timestamp timestamp, quantity integer,
-                 user_id varchar, item_id varchar);
-             INSERT INTO \"é\".orders VALUES ('ü', NULL, 1, 'é', NULL)",
-        )
-        .await;
+    let database = TestDatabase::latin1_with(
+        "CREATE TABLE public.users (id varchar PRIMARY KEY, name varchar, organization_id varchar);
+         INSERT INTO public.users VALUES ('é', 'é', 'é'); CREATE SCHEMA \"é\";
+         CREATE TABLE \"é\".items (id varchar PRIMARY KEY, description varchar, price numeric);
+         CREATE TABLE \"é\".orders (id varchar PRIMARY KEY, creation_timestamp timestamp, quantity integer,
+             user_id varchar, item_id varchar);
+         INSERT INTO \"é\".orders VALUES ('ü', NULL, 1, 'é', NULL)",
+    )
+    .await;
     let service = Service::over(&database);
     assert_eq!(service.get("/users/é/orders/ü").await.ok()["id"], "ü");
     service
@@ -79,13 +75,11 @@ async fn ids_that_the_encoding_lacks_are_not_found() {
 
 #[tokio::test]
 async fn duplicate_orders_are_invalid_data() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute(
-            "CREATE TABLE client1.more_items () INHERITS (client1.items);
-                  INSERT INTO client1.more_items (id, price) VALUES ('1', 1)",
-        )
-        .await;
+    let database = TestDatabase::existing_with(
+        "CREATE TABLE client1.more_items () INHERITS (client1.items);
+              INSERT INTO client1.more_items (id, price) VALUES ('1', 1)",
+    )
+    .await;
     let service = Service::over(&database);
     for path in ["/users/1/orders/1", "/users/1/orders", "/users/1/orders?limit=1"] {
         service.get(path).await.problem(500, "tenant-data-invalid");

@@ -50,7 +50,7 @@ const UUID: Ids = Ids {
 };
 
 impl Ids {
-    /// Creates the service's tables, whose ids have this type, with one order for each user.
+    /// Creates the service's tables with ids of this type, and one order for each user.
     async fn database(&self) -> TestDatabase {
         let database = TestDatabase::empty().await;
         let Self {
@@ -166,8 +166,7 @@ fn documented(mark: &str) -> &'static str {
 
 #[tokio::test]
 async fn documented_views_serve_tables_with_other_names() {
-    let database = TestDatabase::empty().await;
-    database.execute(documented("tables")).await;
+    let database = TestDatabase::empty_with(documented("tables")).await;
     database
         .execute(format!(
             "CREATE SCHEMA org_2;

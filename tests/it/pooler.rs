@@ -74,16 +74,14 @@ async fn statement_timeout_applies_behind_a_pooler() {
 /// Other clients of the pooler leave their settings on its server connections.
 #[tokio::test]
 async fn settings_of_other_pooler_clients_have_no_effect() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE ROLE unprivileged;
-             ALTER TABLE client1.items ALTER price TYPE double precision;
-             UPDATE client1.items SET price = 0.1::float8 + 0.2::float8 WHERE id = '2';
-             CREATE FUNCTION client2.yes(varchar, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
-             CREATE OPERATOR client2.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client2.yes);",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE ROLE unprivileged;
+         ALTER TABLE client1.items ALTER price TYPE double precision;
+         UPDATE client1.items SET price = 0.1::float8 + 0.2::float8 WHERE id = '2';
+         CREATE FUNCTION client2.yes(varchar, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+         CREATE OPERATOR client2.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client2.yes);",
+    )
+    .await;
     let Some(pooler) = PgBouncer::start("transaction", ACCEPT_STARTUP_PARAMETERS) else {
         return;
     };

@@ -6,11 +6,12 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncWrite;
 
 use super::format::{
-    CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest, RowDigest, RowsSummary, SUMMARY_FILE,
-    Summary, TABLES_FILE, USERS_FOLDER, checksum_line, rows_file,
+    ArchiveContents, CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest, RowDigest,
+    RowsSummary, SUMMARY_FILE, Summary, TABLES_FILE, USERS_FOLDER, checksum_line, configure_session,
+    rows_file,
 };
 use super::tar_stream::TarWriter;
-use super::{ArchiveContents, ArchiveError, configure_session, definition, grants, users};
+use super::{ArchiveError, definition, grants, users};
 use crate::admin::migrations::source::Migrations;
 use crate::admin::{AdminError, advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, schema};
 use crate::tenancy::SchemaName;
@@ -29,7 +30,7 @@ const COPY_STATEMENT: &str = "SELECT format('COPY %I TO STDOUT', $1)";
 /// Writes one snapshot of the tenant and its users to `to`, in constant memory. Meanwhile, migrations of this
 /// tenant and other statements that alter its tables wait; reads and writes continue.
 ///
-/// After an error, or if the future is dropped, [`super::import`] rejects the output.
+/// After an error, or if the future is dropped, [`super::import()`] rejects the output.
 ///
 /// # Errors
 ///

@@ -4,11 +4,13 @@ use data_encoding::HEXLOWER;
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sqlx::{PgConnection, raw_sql};
 
 use super::ArchiveError;
 use crate::admin::AdminError;
 use crate::admin::migrations::source::Migrations;
 use crate::admin::migrations::{AppliedMigration, modernize};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Version of the format that is written, and the newest that is read.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -73,6 +75,43 @@ pub(super) struct Grant {
     /// `true` if the grantee can grant the privileges to others.
     #[serde(default)]
     pub(super) grantable: bool,
+}
+
+/// Contents of an archive that was exported or imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveContents {
+    /// The name of the tenant's schema.
+    pub tenant: String,
+    /// Version of the last migration; `None` if the tenant has no migration history.
+    pub version: Option<i64>,
+    /// Names of the tables, with their row counts.
+    pub tables: Vec<(String, u64)>,
+    /// Number of users.
+    pub users: u64,
+    /// Length of the archive in bytes.
+    pub bytes: u64,
+    /// PostgreSQL's descriptions of objects that an archive does not hold, such as views, and of grants that were not
+    /// restored.
+    pub left_out: Vec<String>,
+}
+
+impl ArchiveContents {
+    pub(super) fn new(tenant: &SchemaName, manifest: Manifest, summary: &Summary, bytes: u64) -> Self {
+        let rows = summary.tables.iter().map(|table| table.rows);
+        Self {
+            tenant: tenant.as_str().to_owned(),
+            version: manifest.version(),
+            users: summary.users.rows,
+            bytes,
+            tables: manifest
+                .tables
+                .into_iter()
+                .map(|table| table.name)
+                .zip(rows)
+                .collect(),
+            left_out: manifest.left_out,
+        }
+    }
 }
 
 /// Row counts and checksums of all rows.
@@ -153,6 +192,18 @@ impl RowDigest {
             sha256: HEXLOWER.encode(&self.sha256.finalize()),
         }
     }
+}
+
+/// Configures the session for copying data unchanged, as `pg_dump` does: an interval style that every session
+/// reads alike, rows in the order in which they are stored, and no time limits.
+pub(super) async fn configure_session(connection: &mut PgConnection) -> Result<(), DatabaseError> {
+    raw_sql(
+        "SET IntervalStyle TO postgres; SET synchronize_seqscans TO off;
+         SET statement_timeout TO 0; SET lock_timeout TO 0; SET idle_in_transaction_session_timeout TO 0",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Returns the line that `sha256sum` prints for a file.

@@ -3,10 +3,13 @@
 use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncRead;
 
-use super::format::{Manifest, RowDigest, RowsSummary, SUMMARY_FILE, Summary, USERS_FOLDER, rows_file};
+use super::format::{
+    ArchiveContents, Manifest, RowDigest, RowsSummary, SUMMARY_FILE, Summary, USERS_FOLDER,
+    configure_session, rows_file,
+};
 use super::preamble::{Preamble, parse_json};
 use super::tar_stream::TarReader;
-use super::{ArchiveContents, ArchiveError, configure_session, grants, users};
+use super::{ArchiveError, grants, users};
 use crate::admin::{
     advisory_lock, citus, database::AdminDatabase, generated_sql::GeneratedSql, schema, tenants::roles,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, raw_sql};
 
-use super::{CitusError, require_coordinator};
+use super::{rejection, require_coordinator};
 use crate::admin::AdminError;
 use crate::admin::drift::inventory;
 use crate::admin::migrations::history::{self, MigratedSchema};
@@ -35,7 +35,8 @@ pub struct DistributionPlan {
 ///
 /// # Errors
 ///
-/// [`CitusError`] if the database is not the coordinator of a Citus cluster, and [`AdminError`] if the catalog
+/// [`CitusError`](super::CitusError) if the database is not the coordinator of a
+/// Citus cluster, and [`AdminError`] if the catalog
 /// cannot be read.
 pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<DistributionPlan, AdminError> {
     let mut connection = database.connect().await?;
@@ -90,7 +91,8 @@ impl TenantJob for DistributeTenant {
 ///
 /// # Errors
 ///
-/// [`CitusError::Rejected`] if the tenant has objects that cannot be distributed, and other [`AdminError`]s.
+/// [`CitusError::Rejected`](super::CitusError::Rejected) if the tenant has objects that cannot be
+/// distributed, and other [`AdminError`]s.
 async fn attempt(
     connection: &mut PgConnection,
     schema: &SchemaName,
@@ -120,7 +122,7 @@ async fn attempt(
             .bind(schema.as_str())
             .execute(&mut *transaction)
             .await
-            .map_err(CitusError::from_function)?;
+            .map_err(rejection)?;
     }
     let node = find_node(&mut transaction, schema).await?;
     transaction.commit().await?;

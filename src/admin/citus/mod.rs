@@ -5,6 +5,7 @@
 //! is a query for the extension.
 
 pub mod distribution;
+pub(super) mod error;
 pub mod relocation;
 
 use std::collections::HashMap;
@@ -15,64 +16,24 @@ use sqlx::{Connection, PgConnection, Row, raw_sql};
 use super::AdminError;
 use crate::admin::{generated_sql::GeneratedSql, schema};
 use crate::tenancy::{DatabaseError, SchemaName};
+pub use error::CitusError;
 
 /// First major version that distributes schemas.
 const MIN_MAJOR_VERSION: u32 = 12;
 
-/// Errors of Citus, or of its absence.
-#[derive(Debug, thiserror::Error)]
-pub enum CitusError {
-    /// This version of Citus cannot distribute schemas.
-    #[error("Citus {0} cannot distribute schemas; upgrade to version 12 or newer")]
-    TooOld(String),
-    /// The database is plain PostgreSQL.
-    #[error("the database is not part of a Citus cluster")]
-    NotInstalled,
-    /// Only the coordinator can change schemas.
-    #[error("the database is a worker of the Citus cluster; set DATABASE_URL to its coordinator")]
-    NotCoordinator,
-    /// Tenants' tables cannot reference the users from their nodes.
-    #[error("public.users is not a reference table of the Citus cluster; run migrate first")]
-    UsersNotShared,
-    /// The tenant's schema is not distributed.
-    #[error("the tenant is not distributed to a node; run tenants distribute first")]
-    NotDistributed,
-    /// No node of that name can hold tenants.
-    #[error("no node that can hold tenants is named {requested:?}; available: {}", nodes.join(", "))]
-    NoSuchNode {
-        /// The name that was given.
-        requested: String,
-        /// Names of the nodes that can hold tenants.
-        nodes: Vec<String>,
-    },
-    /// The tenant is already on the target node.
-    #[error("the tenant is already on this node")]
-    SameNode,
-    /// Citus rejected the statement.
-    #[error("Citus rejected the operation{}", detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default())]
-    Rejected {
-        /// DETAIL of Citus's error message.
-        detail: Option<String>,
-        /// The error message.
-        source: sqlx::Error,
-    },
-}
-
-impl CitusError {
-    /// Converts the error of a Citus function. Citus reports most rejections under general SQLSTATEs.
-    fn from_function(error: sqlx::Error) -> AdminError {
-        let rejection = error
-            .as_database_error()
-            .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-        match rejection {
-            // internal_error, feature_not_supported
-            Some(rejection) if matches!(rejection.code(), "XX000" | "0A000") => Self::Rejected {
-                detail: rejection.detail().map(str::to_owned),
-                source: error,
-            }
-            .into(),
-            _ => error.into(),
+/// Converts the error of a Citus function. Citus reports most rejections under general SQLSTATEs.
+fn rejection(error: sqlx::Error) -> AdminError {
+    let rejection = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    match rejection {
+        // internal_error, feature_not_supported
+        Some(rejection) if matches!(rejection.code(), "XX000" | "0A000") => CitusError::Rejected {
+            detail: rejection.detail().map(str::to_owned),
+            source: error,
         }
+        .into(),
+        _ => error.into(),
     }
 }
 
@@ -160,7 +121,7 @@ pub(super) async fn distribute_users(connection: &mut PgConnection) -> Result<()
     sqlx::query("SELECT pg_catalog.create_reference_table('public.users')")
         .execute(&mut *transaction)
         .await
-        .map_err(CitusError::from_function)?;
+        .map_err(rejection)?;
     transaction.commit().await?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection, PgConnection, Row};
 
-use super::{CitusError, placements, require_coordinator};
+use super::{CitusError, placements, rejection, require_coordinator};
 use crate::admin::AdminError;
 use crate::admin::{advisory_lock, database::AdminDatabase, schema};
 use crate::tenancy::SchemaName;
@@ -165,7 +165,7 @@ pub async fn run(database: &AdminDatabase, relocation: &Relocation) -> Result<Du
     .bind(mode)
     .execute(&mut connection)
     .await
-    .map_err(CitusError::from_function)?;
+    .map_err(rejection)?;
     let duration = begin.elapsed();
     connection.close().await?;
     Ok(duration)

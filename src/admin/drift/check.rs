@@ -12,8 +12,8 @@ use super::{inventory, snapshot};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::migrations::baseline;
-use crate::admin::migrations::history::{self, AppliedMigration};
-use crate::admin::migrations::source::{self, Migrations};
+use crate::admin::migrations::history;
+use crate::admin::migrations::source::{self, AppliedMigration, Migrations};
 use crate::admin::servable;
 use crate::tenancy::SchemaName;
 
@@ -26,7 +26,7 @@ const MAX_SNAPSHOTS_PER_CONNECTION: usize = 100;
 pub struct CheckedTenant {
     /// Name of its schema, or a value of `organization_id` that cannot be one.
     pub tenant: String,
-    /// Version by its history, at which it was compared; `None` if there is no readable history.
+    /// Version in its history, which it was compared with; `None` if there is no readable history.
     pub version: Option<i64>,
     /// The differences.
     pub differences: Vec<Difference>,
@@ -131,7 +131,7 @@ async fn compare(
         if let Some(expected) = version.and_then(|version| expected.get(version)) {
             let snapshot = snapshots.remove(name).unwrap_or_default();
             differences.extend(diff(expected, &snapshot, &tenant.schema));
-            if migrations.begin_as_compiled_in() {
+            if migrations.has_compiled_in_baseline() {
                 differences.iter_mut().for_each(accept_type);
             }
         }
@@ -188,27 +188,25 @@ fn comparable_version(tenant: &TenantEntry, migrations: &Migrations) -> Option<i
 }
 
 fn compare_history(tenant: &TenantEntry, migrations: &Migrations) -> Vec<Difference> {
-    let (kind, object, expected, found) = match &tenant.history {
-        HistoryState::Empty => return Vec::new(),
-        HistoryState::Applied(history) => return compare_applied(history, migrations),
-        HistoryState::NoSchema => (DifferenceKind::Schema, tenant.schema.as_str(), "a schema", None),
-        HistoryState::None => (
+    let no_history = |reason: Option<&str>| {
+        let expected = Some("a migration history");
+        vec![Difference::without_fix(
             DifferenceKind::History,
             history::TABLE,
-            "a migration history",
-            None,
-        ),
-        HistoryState::Unreadable(reason) => {
-            let found = Some(reason.as_str());
-            (
-                DifferenceKind::History,
-                history::TABLE,
-                "a migration history",
-                found,
-            )
-        }
+            expected,
+            reason,
+        )]
     };
-    vec![Difference::without_fix(kind, object, Some(expected), found)]
+    match &tenant.history {
+        HistoryState::Empty => Vec::new(),
+        HistoryState::Applied(history) => compare_applied(history, migrations),
+        HistoryState::NoSchema => {
+            let (kind, name) = (DifferenceKind::Schema, tenant.schema.as_str());
+            vec![Difference::without_fix(kind, name, Some("a schema"), None)]
+        }
+        HistoryState::None => no_history(None),
+        HistoryState::Unreadable(reason) => no_history(Some(reason)),
+    }
 }
 
 fn compare_applied(history: &[AppliedMigration], migrations: &Migrations) -> Vec<Difference> {

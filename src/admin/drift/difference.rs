@@ -121,7 +121,7 @@ impl Difference {
         }
     }
 
-    /// Returns `false` for a mere remark.
+    /// Returns `false` for a remark.
     #[must_use]
     pub fn is_drift(&self) -> bool {
         !matches!(self.kind, DifferenceKind::Users | DifferenceKind::SupportedType)

@@ -8,11 +8,12 @@ use sqlx::{Connection, PgConnection, raw_sql};
 use super::tenant_entry::{HistoryState, TenantEntry};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
-use crate::admin::migrations::history::{self, AppliedMigration, HistoryTable, MigratedSchema};
+use crate::admin::migrations::AppliedMigration;
+use crate::admin::migrations::history::{self, HistoryTable, MigratedSchema};
 use crate::error_chain;
 use crate::tenancy::DatabaseError;
 
-/// Maximum number of histories per statement, for the sake of the lock table and of the parser's stack.
+/// Maximum number of histories per statement, which limits its locks and the depth of the parser's stack.
 const MAX_PER_STATEMENT: usize = 200;
 
 /// Maximum number of histories per connection: a backend caches the catalog entries of each table that it
@@ -82,7 +83,7 @@ async fn read_batch(
                     tenant.history = HistoryState::Applied(shared);
                 }
             }
-            // No history is to blame if the connection is lost.
+            // A lost connection is not the fault of a history.
             (Err(DatabaseError::Unavailable(error)), _) if error.as_database_error().is_none() => {
                 return Err(DatabaseError::Unavailable(error).into());
             }

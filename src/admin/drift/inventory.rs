@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::histories;
@@ -22,7 +21,7 @@ pub struct TenantInventory {
     pub misnamed: Vec<MisnamedTenant>,
 }
 
-/// Reads the inventory of all tenants, or of the schemas in `only`, whatever they are.
+/// Reads the inventory of all tenants, or of the schemas in `only`, which need not be tenants.
 ///
 /// The number of statements is fixed, apart from one for each few hundred histories. A schema that is dropped
 /// meanwhile and a history that cannot be read are returned as such. Cancel-safe.
@@ -82,7 +81,7 @@ macro_rules! select_bytes {
 struct OrganizationUsers {
     count: i64,
     /// Length of the organization's name in the encoding of the database.
-    name_bytes: usize,
+    octet_length: i32,
 }
 
 /// Counts the users of each organization, whose name may be no text.
@@ -111,27 +110,21 @@ async fn count_users(
     for row in rows {
         let of_organization = OrganizationUsers {
             count: row.try_get(1)?,
-            name_bytes: name_bytes(&row, 2)?,
+            octet_length: row.try_get(2)?,
         };
         users.insert(row.try_get(0)?, of_organization);
     }
     Ok(users)
 }
 
-/// Parses a name that has `server_bytes` bytes in the server's encoding.
-fn parse(name: &[u8], server_bytes: usize) -> Result<SchemaName, InvalidSchemaName> {
+/// Parses a name that has `octet_length` bytes in the server's encoding.
+fn parse(name: &[u8], octet_length: i32) -> Result<SchemaName, InvalidSchemaName> {
     match str::from_utf8(name) {
-        Ok(text) => SchemaName::parse_measured(text, server_bytes),
+        Ok(text) => SchemaName::parse_measured(text, octet_length),
         Err(_) => Err(InvalidSchemaName::NotText {
             bytes: name.escape_ascii().to_string(),
         }),
     }
-}
-
-/// Reads the length of a name.
-fn name_bytes(row: &PgRow, column: usize) -> Result<usize, sqlx::Error> {
-    let bytes: i32 = row.try_get(column)?;
-    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// Reads the schemas that may be tenants. Their histories are read later.
@@ -166,7 +159,7 @@ async fn read_schemas(
     let mut tenants = Vec::new();
     for row in rows {
         let name: &[u8] = row.try_get(0)?;
-        let Ok(schema) = parse(name, name_bytes(&row, 7)?) else {
+        let Ok(schema) = parse(name, row.try_get(7)?) else {
             continue;
         };
         let users = users.remove(name);
@@ -197,11 +190,9 @@ async fn read_schemas(
     }
     let mut misnamed = Vec::new();
     for (name, users) in users {
-        let OrganizationUsers {
-            count: users,
-            name_bytes,
-        } = users;
-        match parse(&name, name_bytes) {
+        let parsed = parse(&name, users.octet_length);
+        let users = users.count;
+        match parsed {
             Ok(schema) => tenants.push(TenantEntry {
                 schema,
                 users,

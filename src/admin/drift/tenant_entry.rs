@@ -6,8 +6,7 @@ use sqlx::migrate::Migration;
 
 use crate::admin::error::AdminError;
 use crate::admin::migrations::MigrationError;
-use crate::admin::migrations::history::AppliedMigration;
-use crate::admin::migrations::source::{self, Migrations};
+use crate::admin::migrations::source::{self, AppliedMigration, Migrations};
 use crate::tenancy::{InvalidSchemaName, SchemaName};
 
 /// A schema that is a tenant or looks like one, or that users belong to although it does not exist.
@@ -55,7 +54,7 @@ pub struct MisnamedTenant {
 
 impl TenantEntry {
     /// Returns whether the schema is certainly a tenant: users belong to it, or it has a migration history
-    /// of ours. A schema that merely has tables `items` and `orders` may belong to another program.
+    /// of ours. A schema that only has tables `items` and `orders` may belong to another program.
     pub(in crate::admin) fn is_certain(&self, migrations: &Migrations) -> bool {
         let is_ours = match self.history {
             HistoryState::Applied(_) => self.has_tables() || self.has_known_migration(migrations),
@@ -72,25 +71,24 @@ impl TenantEntry {
 
     /// Returns whether the history contains one of `migrations`.
     pub(in crate::admin) fn has_known_migration(&self, migrations: &Migrations) -> bool {
-        match &self.history {
-            HistoryState::Applied(history) => history.iter().any(|applied| migrations.contains(applied)),
-            _ => false,
-        }
+        self.applied().iter().any(|applied| migrations.contains(applied))
     }
 
     /// Returns whether a migration outside a transaction was begun and not finished.
     pub(in crate::admin) fn is_interrupted(&self) -> bool {
-        match &self.history {
-            HistoryState::Applied(history) => history.iter().any(|applied| !applied.success),
-            _ => false,
-        }
+        self.applied().iter().any(|applied| !applied.success)
     }
 
     /// Returns whether the migration of this version was begun.
     pub(in crate::admin) fn has_begun(&self, version: i64) -> bool {
+        self.applied().iter().any(|applied| applied.version == version)
+    }
+
+    /// Returns the rows of the history; none if it cannot be read.
+    fn applied(&self) -> &[AppliedMigration] {
         match &self.history {
-            HistoryState::Applied(history) => history.iter().any(|applied| applied.version == version),
-            _ => false,
+            HistoryState::Applied(history) => history,
+            _ => &[],
         }
     }
 

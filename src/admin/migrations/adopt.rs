@@ -8,7 +8,7 @@ use sqlx::migrate::{Migrate, MigrateError};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 
-use super::baseline;
+use super::baseline::{self, Adoption};
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
 use crate::admin::database::AdminDatabase;
@@ -33,17 +33,6 @@ pub enum Adopt {
     Newest,
     /// This version, without a comparison.
     At(i64),
-}
-
-/// The result of an adoption.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Adoption {
-    /// Version of the baseline.
-    pub version: i64,
-    /// Objects that the migrations up to this version do not create. They are kept.
-    pub extras: Vec<String>,
-    /// Names that the migrations create and that a renamed object has had.
-    pub freed: Vec<String>,
 }
 
 /// The adoptions of one run. The expected schemas are built once, for the first adoption that needs them.
@@ -90,7 +79,9 @@ impl Adopter {
                 version,
                 ..Adoption::default()
             },
-            _ if migrations.begin_as_compiled_in() => baseline::adopt(&mut transaction, &snapshot).await?,
+            _ if migrations.has_compiled_in_baseline() => {
+                baseline::adopt(&mut transaction, &snapshot).await?
+            }
             _ => self.compare(database, &snapshot, schema).await?,
         };
         if migrations.get(adoption.version).is_none() {
@@ -130,7 +121,7 @@ impl Adopter {
         let fixed = match self.adopt {
             Adopt::No => return Ok(Vec::new()),
             Adopt::At(version) => Some(version),
-            Adopt::Newest if database.migrations().tenant.begin_as_compiled_in() => {
+            Adopt::Newest if database.migrations().tenant.has_compiled_in_baseline() => {
                 Some(baseline::BASELINE_VERSION)
             }
             Adopt::Newest => None,

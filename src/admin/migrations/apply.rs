@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
-use sqlx::migrate::{Migrate, MigrateError, Migration};
+use sqlx::migrate::{Migrate, Migration};
 use sqlx::{Connection, PgConnection};
 
 use super::error::MigrationError;
-use super::history::{self, AppliedMigration, MigratedSchema};
-use super::source::{self, MigrationSource, Migrations};
+use super::history::{self, MigratedSchema};
+use super::source::{self, AppliedMigration, MigrationSource, Migrations};
 use super::{outside_transaction, statements};
 use crate::admin::error::AdminError;
 use crate::admin::retry::RetryPolicy;
@@ -150,7 +150,7 @@ async fn run_and_record(
     transaction
         .ensure_migrations_table(&table)
         .await
-        .map_err(|error| failed(migration, error))?;
+        .map_err(|error| MigrationError::failed(migration, error))?;
     for statement in statements {
         let result = if is_citus {
             citus::run_separately(transaction, statement).await?;
@@ -163,26 +163,20 @@ async fn run_and_record(
     transaction
         .skip(&table, migration)
         .await
-        .map_err(|error| failed(migration, error))?;
+        .map_err(|error| MigrationError::failed(migration, error))?;
     Ok(())
 }
 
-/// Names the migration and the cause, without the sentence that sqlx puts between them.
-pub(super) fn failed(migration: &Migration, error: impl Into<MigrateError>) -> MigrationError {
-    let source = match error.into() {
-        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,
-        error => error.into(),
-    };
-    let (version, description) = (migration.version, migration.description.clone().into_owned());
-    let code = source.as_database_error().and_then(DatabaseError::code);
+/// Names the migration, and the cause. A compiled-in migration limits the time of its statements by the lock timeout.
+fn failed(migration: &Migration, error: sqlx::Error) -> MigrationError {
+    let code = error.as_database_error().and_then(DatabaseError::code);
     // query_canceled
     if code.as_deref() == Some("57014") && MigrationSource::compiled_in().tenant.has(migration) {
-        MigrationError::TooLong { version, description }
-    } else {
-        MigrationError::Failed {
-            version,
-            description,
-            source,
+        MigrationError::TooLong {
+            version: migration.version,
+            description: migration.description.clone().into_owned(),
         }
+    } else {
+        MigrationError::failed(migration, error)
     }
 }

@@ -3,7 +3,6 @@
 
 use sqlx::{PgConnection, raw_sql};
 
-use super::adopt::Adoption;
 use super::error::MigrationError;
 use crate::admin::drift::fixes::without_modifier;
 use crate::admin::drift::snapshot::{SchemaSnapshot, TableSnapshot};
@@ -41,7 +40,7 @@ const PRICES: &[&str] = &[
     "smallint",
 ];
 
-/// Columns, each with its accepted types, of which migration 1 creates the first one.
+/// Columns, each with its accepted types. Migration 1 creates it with the first one.
 type Columns = &'static [(&'static str, &'static [&'static str])];
 
 /// Tables and columns that a tenant's schema must have, with the types that the migrations and the service
@@ -80,7 +79,19 @@ const ORDERS_INDEX: &str = "orders_user_id_idx";
 /// Name to which an adopted index of that name is renamed.
 const ADOPTED_INDEX: &str = "orders_user_id_idx_adopted";
 
-/// Checks that the tables of migration 1 exist, and makes room for the index of migration 3.
+/// The result of an adoption.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Adoption {
+    /// Version of the baseline.
+    pub version: i64,
+    /// Objects that the migrations up to this version do not create. They are kept.
+    pub extras: Vec<String>,
+    /// Names that the migrations create and that a renamed object has had.
+    pub freed: Vec<String>,
+}
+
+/// Checks that the tables of migration 1 exist, and renames an index that has the name of the one that
+/// migration 3 creates.
 pub(super) async fn adopt(
     transaction: &mut PgConnection,
     snapshot: &SchemaSnapshot,
@@ -174,8 +185,8 @@ fn add_obstacles_of_table(name: &str, columns: Columns, table: &TableSnapshot, o
     }
 }
 
-/// Returns whether `data_type` is one of `types`, whatever its length, precision and collation, and the schema of an
-/// extension's type.
+/// Returns whether `data_type` is one of `types`. Length, precision and collation do not matter, nor does the
+/// schema of an extension's type.
 fn contains_type(types: &[&str], data_type: &str) -> bool {
     let (data_type, _) = data_type.split_once(" COLLATE ").unwrap_or((data_type, ""));
     let data_type = without_modifier(data_type);

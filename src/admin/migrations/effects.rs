@@ -1,12 +1,11 @@
 //! The effects of a migration's statements that can collide with the objects of a tenant.
 
 use serde::Serialize;
-use sqlparser::tokenizer::Token;
 use sqlx::migrate::Migration;
 use squawk_syntax::SourceFile;
 use squawk_syntax::ast::{self, AlterColumnOption, AlterTableAction, AstNode, Constraint, ParamMode, Stmt};
 
-use crate::admin::sql_tokens::tokenize;
+use crate::admin::sql_tokens::{tokenize, word};
 
 /// A name that a statement creates, or a column that gets another type.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -210,11 +209,6 @@ impl Effects {
 
 /// Returns the words of a text: keywords, and identifiers as PostgreSQL stores them.
 fn words(text: &str) -> Vec<String> {
-    let tokens = tokenize(text).unwrap_or_default().into_iter();
-    let words = tokens.filter_map(|(token, _)| match token {
-        Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
-        Token::Word(word) => Some(word.value),
-        _ => None,
-    });
-    words.collect()
+    let tokens = tokenize(text).unwrap_or_default();
+    tokens.iter().filter_map(|(token, _)| word(token)).collect()
 }

@@ -1,5 +1,7 @@
 //! Errors of migrations.
 
+use sqlx::migrate::{MigrateError, Migration};
+
 /// The reason why migrations cannot be applied to a schema.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
@@ -28,10 +30,10 @@ pub enum MigrationError {
     /// The schema has objects that no migration of ours created.
     #[error("the schema has tables but no migration history; it was created by another program")]
     Unadopted,
-    /// The schema differs from version 1 in a way that migrations or the service cannot work with.
+    /// The schema lacks what migrations or the service need of version 1.
     #[error("the schema cannot be adopted: {}", obstacles.join("; "))]
     NotAdoptable {
-        /// The differences that have to be removed first.
+        /// The differences to remove first.
         obstacles: Vec<String>,
     },
     /// No migration has the version of the baseline.
@@ -62,7 +64,10 @@ pub enum MigrationError {
     #[error("failed to read the migration history: {0}")]
     UnreadableHistory(String),
     /// The text of a migration was changed after it had been applied.
-    #[error("migration {version} ({description}) was changed after it was applied: its checksum differs")]
+    #[error(
+        "migration {version} ({description}) was changed after it was applied: its checksum differs; \
+         restore the text that was applied"
+    )]
     Changed {
         /// Version of the migration.
         version: i64,
@@ -70,7 +75,10 @@ pub enum MigrationError {
         description: String,
     },
     /// The history contains a migration that this program does not have.
-    #[error("migration {version} is unknown: a newer version of this program, or another folder, applied it")]
+    #[error(
+        "migration {version} is unknown: a newer version of this program, or another folder, applied it; \
+         use that one"
+    )]
     Unknown {
         /// Version of the migration.
         version: i64,
@@ -83,4 +91,18 @@ pub enum MigrationError {
         /// Version of the migration.
         version: i64,
     },
+}
+
+impl MigrationError {
+    /// Names the migration and the cause, without the sentence that sqlx puts between them.
+    pub(super) fn failed(migration: &Migration, error: impl Into<MigrateError>) -> Self {
+        Self::Failed {
+            version: migration.version,
+            description: migration.description.clone().into_owned(),
+            source: match error.into() {
+                MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,
+                error => error.into(),
+            },
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::plan::{MigrationPlan, PendingTenant};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::schema::locked_tables;
-use crate::admin::sql_tokens::tokenize;
+use crate::admin::sql_tokens::{tokenize, word};
 
 /// Rules for statements that rewrite a table, or lock it for as long as they read it.
 const DISRUPTIVE: [Rule; 12] = [
@@ -190,11 +190,8 @@ fn affected_table(sql: &str) -> Option<String> {
         .is_some()
     {}
     let mut name = None;
-    while let Some(Token::Word(word)) = tokens.next() {
-        name = Some(match word.quote_style {
-            None => word.value.to_lowercase(),
-            Some(_) => word.value.clone(),
-        });
+    while let Some(word) = tokens.next().and_then(word) {
+        name = Some(word);
         if tokens.next_if_eq(&&Token::Period).is_none() {
             break;
         }

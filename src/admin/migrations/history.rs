@@ -16,6 +16,7 @@ use sqlx::migrate::Migrate;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 
 use super::legacy;
+use super::source::AppliedMigration;
 use crate::tenancy::{DatabaseError, SchemaName};
 
 /// Name of the table.
@@ -64,17 +65,6 @@ impl<'a> MigratedSchema<'a> {
             Self::Tenant(schema) => schema.quoted(),
         }
     }
-}
-
-/// A row of a migration history.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct AppliedMigration {
-    /// Version of the migration.
-    pub version: i64,
-    /// Checksum of the migration's text when it was applied.
-    pub checksum: Vec<u8>,
-    /// `false` if the migration was begun and not finished.
-    pub success: bool,
 }
 
 /// A history to read.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
-use super::adopt::{Adopt, Adopter, Adoption};
+use super::adopt::{Adopt, Adopter};
 use super::apply::{SchemaUpgrade, apply_all};
+use super::baseline::Adoption;
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
 use crate::admin::database::AdminDatabase;

@@ -3,8 +3,7 @@
 use data_encoding::HEXLOWER;
 use sqlx::migrate::Migration;
 
-use super::AppliedMigration;
-use super::source::MigrationSource;
+use super::source::{AppliedMigration, MigrationSource};
 
 /// Version of the migration that had other texts.
 const VERSION: i64 = 2;

@@ -15,7 +15,7 @@ use sqlx::migrate::{Migrate, Migration};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Mutex;
 
-use super::apply::failed;
+use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
 use super::statements::{self, ConcurrentIndex};
 use crate::admin::advisory_lock;
@@ -78,7 +78,7 @@ async fn apply_locked(
             if is_clean && !has_changes {
                 let _ = delete_record(connection, schema, migration).await;
             }
-            return Err(failed(migration, error).into());
+            return Err(MigrationError::failed(migration, error).into());
         }
         has_changes = true;
     }
@@ -108,11 +108,11 @@ async fn record_begin(
     transaction
         .ensure_migrations_table(&table)
         .await
-        .map_err(|error| failed(migration, error))?;
+        .map_err(|error| MigrationError::failed(migration, error))?;
     let insert = format!(
         "INSERT INTO {table} (version, description, success, checksum, execution_time)
          VALUES ($1, $2, false, $3, -1) ON CONFLICT DO NOTHING"
-    ); // not INSERT … SELECT, to which Citus 13 adds an invalid condition
+    ); // not INSERT … SELECT: Citus 13 adds an invalid condition to it
     let inserted = sqlx::query(AssertSqlSafe(insert))
         .bind(migration.version)
         .bind(&*migration.description)

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use sqlx::migrate::Migration;
 
+use super::error::MigrationError;
 use super::folder::{self, InvalidMigrations};
-use super::{AppliedMigration, MigrationError};
 
 /// The migrations of the shared schema and those of each tenant's schema.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Migrations {
     }
 
     /// Returns whether version 1 is the compiled-in one.
-    pub(in crate::admin) fn begin_as_compiled_in(&self) -> bool {
+    pub(in crate::admin) fn has_compiled_in_baseline(&self) -> bool {
         self.get(1)
             .is_some_and(|first| MigrationSource::compiled_in().tenant.has(first))
     }
@@ -104,6 +104,17 @@ impl Migrations {
         };
         Ok(self.0.iter().filter(is_pending).collect())
     }
+}
+
+/// A row of a migration history.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AppliedMigration {
+    /// Version of the migration.
+    pub version: i64,
+    /// Checksum of the migration's text when it was applied.
+    pub checksum: Vec<u8>,
+    /// `false` if the migration was begun and not finished.
+    pub success: bool,
 }
 
 /// Returns the version of a schema with this history: of the last finished migration, or 0 if there is none.

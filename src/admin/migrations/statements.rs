@@ -4,7 +4,7 @@ use sqlparser::tokenizer::Token;
 use sqlx::migrate::Migration;
 
 use crate::admin::generated_sql::GeneratedSql;
-use crate::admin::sql_tokens::tokenize;
+use crate::admin::sql_tokens::{tokenize, word};
 
 /// Returns the statements of `migration` for a schema that no other session uses: they can run in a
 /// transaction. Indexes are not created concurrently, and nothing is vacuumed.
@@ -73,11 +73,7 @@ fn words(statement: &str) -> impl Iterator<Item = String> {
     tokens
         .map(|(token, _)| token)
         .filter(|token| !matches!(token, Token::Whitespace(_)))
-        .map_while(|token| match token {
-            Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
-            Token::Word(word) => Some(word.value),
-            _ => None,
-        })
+        .map_while(|token| word(&token))
 }
 
 #[cfg(test)]

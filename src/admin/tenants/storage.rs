@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection};
 use crate::admin::citus;
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
-use crate::admin::schema::locked_tables;
+use crate::admin::schema::{is_relation_of_schema, locked_tables};
 
 /// Maximum number of schemas per connection: a backend caches the catalog entries of each table that it has
 /// opened.
@@ -53,12 +53,11 @@ async fn sizes(
     schemas: &[&str],
 ) -> Result<Vec<(String, Option<i64>)>, AdminError> {
     let sizes = sqlx::query_as(concat!(
-        // pg_depend has an index by schema, pg_class has none.
         "SELECT n.nspname::text, COALESCE(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint
          FROM pg_catalog.pg_namespace n
-         LEFT JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid
-              AND d.classid = 'pg_catalog.pg_class'::regclass
-         LEFT JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'm', 'S')
+         LEFT JOIN pg_catalog.pg_depend d ON ",
+        is_relation_of_schema!(),
+        " LEFT JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'm', 'S')
          WHERE n.nspname::text = ANY ($1) AND n.oid NOT IN (
              SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid IN ",
         locked_tables!(),

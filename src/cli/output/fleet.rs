@@ -168,7 +168,7 @@ impl FleetOutput {
         }
     }
 
-    /// Prints a line of data, which beside JSON is a status.
+    /// Prints a line to stdout, or to stderr if stdout has JSON.
     fn line(&self, line: Arguments<'_>) {
         if self.json {
             self.status(line);

@@ -1,14 +1,11 @@
 //! Progress output of a tenant's move.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::eprint_line;
+use super::{LINE_INTERVAL, eprint_line};
 use crate::admin::citus::relocation::MoveProgress;
-
-/// Interval between two lines if standard error is not a terminal.
-const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Prints progress as a bar on a terminal, and as lines elsewhere.
 pub(in crate::cli) struct MoveProgressOutput {

@@ -2,17 +2,13 @@
 
 use std::convert::Infallible;
 use std::io::{IsTerminal, stdout};
-use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::eprint_line;
+use super::{LINE_INTERVAL, eprint_line};
 use crate::admin::archive::ArchiveContents;
-use crate::cli::report::escape;
-
-/// Interval between two lines if standard error is not a terminal.
-const LINE_INTERVAL: Duration = Duration::from_secs(10);
+use crate::cli::report::{count, escape};
 
 /// Returns standard output for binary data, or `None` if it is a terminal.
 pub(in crate::cli) fn standard_output() -> Option<impl AsyncWrite + Unpin + Send> {
@@ -91,7 +87,7 @@ pub(in crate::cli) fn print_contents(verb: &str, contents: &ArchiveContents) {
     };
     let mut counts = vec![count(contents.users, "user")];
     for (table, rows) in &contents.tables {
-        counts.push(format!("{} in {}", count(*rows, "row"), escape(table)));
+        counts.push(format!("{} in {}", count(rows, "row"), escape(table)));
     }
     eprint_line(format_args!(
         "{verb} {} {version}: {} ({})",
@@ -99,9 +95,4 @@ pub(in crate::cli) fn print_contents(verb: &str, contents: &ArchiveContents) {
         counts.join(", "),
         count(contents.bytes, "byte"),
     ));
-}
-
-fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }

@@ -1,14 +1,18 @@
-//! A connection of the pool: the guard that a request holds, and the prepared statements.
+//! A connection of the pool: how a request gets it, and the guard that it holds.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
-use hashlink::LruCache;
 use sqlx::{Connection, PgConnection};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::Pool;
+use super::server_connection::{PreparedStatements, ServerConnection};
+use super::slots::{Acquired, CheckedOut};
 use super::tenant_limit::TenantPermit;
-use crate::tenancy::SchemaName;
-use crate::tenancy::id_type::IdTypes;
+use super::waiters::{AFFINITY_TIMEOUT, Ticket};
+use super::{Pool, wake};
+use crate::tenancy::{DatabaseError, SchemaName};
 
 /// A connection in use, with its slot of the pool.
 ///
@@ -23,23 +27,8 @@ pub(in crate::tenancy) struct PooledConnection {
     permit: Option<TenantPermit>,
 }
 
-/// A connection to the server, and what was prepared on it.
-pub(in crate::tenancy) struct ServerConnection {
-    pub(super) connection: PgConnection,
-    prepared: PreparedStatements,
-}
-
-impl ServerConnection {
-    pub(super) fn new(connection: PgConnection, statement_cache: usize) -> Self {
-        Self {
-            connection,
-            prepared: PreparedStatements::new(statement_cache),
-        }
-    }
-}
-
 impl PooledConnection {
-    pub(super) fn new(connection: ServerConnection, slot: usize, is_home: bool, pool: Arc<Pool>) -> Self {
+    fn new(connection: ServerConnection, slot: usize, is_home: bool, pool: Arc<Pool>) -> Self {
         Self {
             connection: Some(connection),
             slot,
@@ -55,7 +44,7 @@ impl PooledConnection {
         self
     }
 
-    /// Returns whether the tenant's statements are to be prepared on this connection.
+    /// Returns whether this connection prepares the tenant's statements.
     pub(in crate::tenancy) fn is_home(&self) -> bool {
         self.is_home
     }
@@ -70,7 +59,7 @@ impl PooledConnection {
         (&mut server.connection, &mut server.prepared)
     }
 
-    /// Returns the connection to the pool. Only for a connection whose last message was answered in full.
+    /// Returns the connection to the pool. Only for a connection that has received the complete answer to its last message.
     pub(in crate::tenancy) fn check_in(mut self) {
         if let Some(connection) = self.connection.take() {
             self.pool.check_in(self.slot, connection);
@@ -96,103 +85,101 @@ impl Drop for PooledConnection {
     }
 }
 
-/// The prepared statements of a connection: one for each shared statement, and the most recently used of the
-/// tenants.
-pub(in crate::tenancy) struct PreparedStatements {
-    shared: Vec<(&'static str, IdTypes)>,
-    tenants: LruCache<(&'static str, Arc<SchemaName>, IdTypes), u64>,
-    last_number: u64,
-}
-
-/// A prepared statement.
-pub(in crate::tenancy) struct PreparedStatement {
-    /// Its name.
-    pub(in crate::tenancy) name: String,
-    /// `true` if it is still to be prepared.
-    pub(in crate::tenancy) is_new: bool,
-    /// The name of the statement that it replaces, which is to be deallocated.
-    pub(in crate::tenancy) evicted: Option<String>,
-}
-
-impl PreparedStatements {
-    fn new(capacity: usize) -> Self {
-        Self {
-            shared: Vec::new(),
-            tenants: LruCache::new(capacity.max(1)),
-            last_number: 0,
-        }
-    }
-
-    /// Adds a statement over shared tables, whose ids have these types.
-    pub(in crate::tenancy) fn insert_shared(
-        &mut self,
-        name: &'static str,
-        id_types: IdTypes,
-    ) -> PreparedStatement {
-        let key = (name, id_types);
-        let position = self.shared.iter().position(|known| *known == key);
-        if position.is_none() {
-            self.shared.push(key);
-        }
-        PreparedStatement {
-            name: format!("{name}_shared_{}", position.unwrap_or(self.shared.len() - 1)),
-            is_new: position.is_none(),
-            evicted: None,
-        }
-    }
-
-    /// Adds a statement of a tenant whose ids have these types, in place of the least recently used one if there
-    /// are too many.
-    pub(in crate::tenancy) fn insert(
-        &mut self,
-        name: &'static str,
-        tenant: &Arc<SchemaName>,
-        id_types: IdTypes,
-    ) -> PreparedStatement {
-        let key = (name, Arc::clone(tenant), id_types);
-        if let Some(number) = self.tenants.get(&key) {
-            return PreparedStatement {
-                name: format!("{name}_{number}"),
-                is_new: false,
-                evicted: None,
-            };
-        }
-        let evicted = (self.tenants.len() == self.tenants.capacity())
-            .then(|| self.tenants.remove_lru())
-            .flatten()
-            .map(|((name, ..), number)| format!("{name}_{number}"));
-        self.last_number += 1;
-        self.tenants.insert(key, self.last_number);
-        PreparedStatement {
-            name: format!("{name}_{}", self.last_number),
-            is_new: true,
-            evicted,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn least_recently_used_statement_is_evicted() {
-        let mut prepared = PreparedStatements::new(2);
-        let tenant = |name| Arc::new(SchemaName::parse(name).unwrap());
-        let mut insert = |name| {
-            let statement = prepared.insert("orders", &tenant(name), IdTypes::default());
-            (statement.name, statement.is_new, statement.evicted)
+impl Pool {
+    /// Waits for a connection until `deadline`: an idle one, preferably of the slot that `tenant` prefers, or a
+    /// new one. `is_retry` asks for a new one in any case. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::AcquireTimeout`] after the deadline, [`DatabaseError::Unavailable`] once the pool is
+    /// closed.
+    pub(in crate::tenancy) async fn acquire(
+        self: &Arc<Self>,
+        tenant: Option<&SchemaName>,
+        deadline: Instant,
+        is_retry: bool,
+    ) -> Result<PooledConnection, DatabaseError> {
+        let acquire = async {
+            let CheckedOut {
+                slot,
+                connection,
+                is_home,
+            } = self.check_out(tenant).await?;
+            let slot = TakenSlot { pool: self, slot };
+            if let Some(connection) = connection {
+                if !is_retry {
+                    return Ok(slot.into_connection(connection, is_home));
+                }
+                let _ = connection.connection.close_hard().await;
+            }
+            // Seldom done, and large: boxed, it does not make every request's future as large.
+            let connection = Box::pin(self.gate.connect()).await?;
+            self.slots().connected(slot.slot, Instant::now());
+            Ok(slot.into_connection(ServerConnection::new(connection, self.statement_cache), is_home))
         };
-        assert_eq!(insert("a"), ("orders_1".to_owned(), true, None));
-        assert_eq!(insert("b"), ("orders_2".to_owned(), true, None));
-        assert_eq!(insert("a"), ("orders_1".to_owned(), false, None));
-        assert_eq!(
-            insert("c"),
-            ("orders_3".to_owned(), true, Some("orders_2".to_owned()))
-        );
-        assert_eq!(
-            insert("b"),
-            ("orders_4".to_owned(), true, Some("orders_1".to_owned()))
-        );
+        match tokio::time::timeout_at(deadline, acquire).await {
+            Ok(acquired) => acquired,
+            Err(_) => Err(self.acquire_timeout()),
+        }
+    }
+
+    async fn check_out(
+        self: &Arc<Self>,
+        tenant: Option<&SchemaName>,
+    ) -> Result<CheckedOut<ServerConnection>, DatabaseError> {
+        let tenant =
+            tenant.map(|tenant| BuildHasherDefault::<DefaultHasher>::default().hash_one(tenant.as_str()));
+        let (waker, mut woken) = oneshot::channel();
+        let acquired = self.slots().acquire(tenant, Instant::now(), waker);
+        let ticket = match acquired {
+            Acquired::Now(checked_out) => return Ok(checked_out),
+            Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
+            Acquired::Waiting(ticket) => Waiting { pool: self, ticket },
+        };
+        // While other slots are idle, only the affinity keeps the request waiting: it has to look again. After
+        // that, it gets any slot that becomes idle.
+        let _ = tokio::time::timeout(AFFINITY_TIMEOUT, &mut woken).await;
+        loop {
+            let polled = self.slots().poll(ticket.ticket, Instant::now());
+            match polled {
+                Acquired::Now(checked_out) => return Ok(checked_out),
+                Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
+                Acquired::Waiting(_) => {
+                    let _ = (&mut woken).await;
+                }
+            }
+        }
+    }
+}
+
+/// A slot without a connection, freed when it is dropped.
+struct TakenSlot<'p> {
+    pool: &'p Arc<Pool>,
+    slot: usize,
+}
+
+impl TakenSlot<'_> {
+    fn into_connection(self, connection: ServerConnection, is_home: bool) -> PooledConnection {
+        let connection = PooledConnection::new(connection, self.slot, is_home, Arc::clone(self.pool));
+        std::mem::forget(self); // the connection frees the slot now
+        connection
+    }
+}
+
+impl Drop for TakenSlot<'_> {
+    fn drop(&mut self) {
+        self.pool.free(self.slot);
+    }
+}
+
+/// A request that waits, until it is dropped.
+struct Waiting<'p> {
+    pool: &'p Arc<Pool>,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        wake(self.pool.slots().cancel(self.ticket, Instant::now()));
     }
 }

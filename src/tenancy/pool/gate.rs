@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use tokio::time::Instant;
 
 use crate::connect::Connector;
-use crate::tenancy::{DatabaseError, IsolationError, isolation_check};
+use crate::tenancy::error::{DatabaseError, IsolationError, is_pooler_refusal};
 
 /// Delay before the attempt after the first one that failed.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
@@ -92,7 +92,7 @@ impl ConnectGate {
             Err(error) => error,
         };
         self.is_failing.store(true, Ordering::Release);
-        if isolation_check::is_pooler_refusal(&error) {
+        if is_pooler_refusal(&error) {
             return Err(IsolationError::UnexpectedPooler.into());
         }
         *self.error() = Some(Arc::new(error));

@@ -3,11 +3,11 @@
 mod affinity;
 mod connection;
 mod gate;
+mod server_connection;
 mod slots;
 mod tenant_limit;
 mod waiters;
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -16,20 +16,19 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::{DatabaseError, SchemaName};
+use super::DatabaseError;
 use crate::connect::Connector;
-use connection::ServerConnection;
-pub(super) use connection::{PooledConnection, PreparedStatements};
 use gate::ConnectGate;
-use slots::{Acquired, CheckedOut, IDLE_TIMEOUT, Slots};
+pub(super) use server_connection::PreparedStatements;
+use server_connection::ServerConnection;
+use slots::{IDLE_TIMEOUT, Slots};
 pub(super) use tenant_limit::{LimitError, TenantLimits, TenantPermit};
-use waiters::{AFFINITY_TIMEOUT, Ticket};
 
 /// Interval between two searches for connections that have expired.
 const REAPER_INTERVAL: Duration = Duration::from_secs(IDLE_TIMEOUT.as_secs() / 12);
 
 /// A pool of connections. Requests get one by [`Pool::acquire`] and return it by
-/// [`PooledConnection::check_in`].
+/// [`PooledConnection::check_in`](connection::PooledConnection::check_in).
 pub(super) struct Pool {
     slots: Mutex<Slots<ServerConnection, oneshot::Sender<()>>>,
     gate: ConnectGate,
@@ -52,7 +51,7 @@ pub struct PoolStatus {
     pub in_use: usize,
     /// Requests that wait for a connection.
     pub waiting: usize,
-    /// Requests that waited in vain, since the start.
+    /// Requests that got no connection in time, since the start.
     pub timeouts: u64,
 }
 
@@ -85,49 +84,12 @@ impl Pool {
         pool
     }
 
-    /// Waits for a connection until `deadline`: an idle one, preferably of the slot that `tenant` prefers, or a
-    /// new one. `is_retry` asks for a new one in any case. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// [`DatabaseError::AcquireTimeout`] after the deadline, [`DatabaseError::Unavailable`] once the pool is
-    /// closed.
-    pub(super) async fn acquire(
-        self: &Arc<Self>,
-        tenant: Option<&SchemaName>,
-        deadline: Instant,
-        is_retry: bool,
-    ) -> Result<PooledConnection, DatabaseError> {
-        let acquire = async {
-            let CheckedOut {
-                slot,
-                connection,
-                is_home,
-            } = self.check_out(tenant).await?;
-            let slot = TakenSlot { pool: self, slot };
-            if let Some(connection) = connection {
-                if !is_retry {
-                    return Ok(slot.into_connection(connection, is_home));
-                }
-                let _ = connection.connection.close_hard().await;
-            }
-            // Seldom done, and large: boxed, it does not make every request's future as large.
-            let connection = Box::pin(self.gate.connect()).await?;
-            self.slots().connected(slot.slot, Instant::now());
-            Ok(slot.into_connection(ServerConnection::new(connection, self.statement_cache), is_home))
-        };
-        match tokio::time::timeout_at(deadline, acquire).await {
-            Ok(acquired) => acquired,
-            Err(_) => Err(self.acquire_timeout()),
-        }
-    }
-
     /// Opens a connection that does not belong to the pool.
     pub(super) async fn connect(&self) -> Result<PgConnection, DatabaseError> {
         self.gate.connect().await
     }
 
-    /// The error for a request that waited for a connection in vain.
+    /// The error for a request that got no connection in time.
     pub(super) fn acquire_timeout(&self) -> DatabaseError {
         self.acquire_timeouts.fetch_add(1, Ordering::Relaxed);
         let status = self.status();
@@ -166,34 +128,6 @@ impl Pool {
         }
     }
 
-    async fn check_out(
-        self: &Arc<Self>,
-        tenant: Option<&SchemaName>,
-    ) -> Result<CheckedOut<ServerConnection>, DatabaseError> {
-        let tenant =
-            tenant.map(|tenant| BuildHasherDefault::<DefaultHasher>::default().hash_one(tenant.as_str()));
-        let (waker, mut woken) = oneshot::channel();
-        let acquired = self.slots().acquire(tenant, Instant::now(), waker);
-        let ticket = match acquired {
-            Acquired::Now(checked_out) => return Ok(checked_out),
-            Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
-            Acquired::Waiting(ticket) => Waiting { pool: self, ticket },
-        };
-        // While other slots are idle, only the affinity keeps the request waiting: it has to look again. After
-        // that, it gets any slot that becomes idle.
-        let _ = tokio::time::timeout(AFFINITY_TIMEOUT, &mut woken).await;
-        loop {
-            let polled = self.slots().poll(ticket.ticket, Instant::now());
-            match polled {
-                Acquired::Now(checked_out) => return Ok(checked_out),
-                Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
-                Acquired::Waiting(_) => {
-                    let _ = (&mut woken).await;
-                }
-            }
-        }
-    }
-
     fn check_in(self: &Arc<Self>, slot: usize, connection: ServerConnection) {
         let now = Instant::now();
         let mut slots = self.slots();
@@ -215,7 +149,7 @@ impl Pool {
         }
     }
 
-    /// Closes a connection, whose slot stays taken until then.
+    /// Closes a connection. Its slot stays taken until then.
     fn close_connection(self: &Arc<Self>, slot: usize, connection: ServerConnection) {
         let pool = Arc::clone(self);
         tokio::spawn(async move {
@@ -244,38 +178,6 @@ impl Pool {
 fn wake(waiter: Option<oneshot::Sender<()>>) {
     if let Some(waiter) = waiter {
         let _ = waiter.send(());
-    }
-}
-
-/// A slot without a connection, freed when it is dropped.
-struct TakenSlot<'p> {
-    pool: &'p Arc<Pool>,
-    slot: usize,
-}
-
-impl TakenSlot<'_> {
-    fn into_connection(self, connection: ServerConnection, is_home: bool) -> PooledConnection {
-        let connection = PooledConnection::new(connection, self.slot, is_home, Arc::clone(self.pool));
-        std::mem::forget(self); // the connection frees the slot now
-        connection
-    }
-}
-
-impl Drop for TakenSlot<'_> {
-    fn drop(&mut self) {
-        self.pool.free(self.slot);
-    }
-}
-
-/// A request that waits, until it is dropped.
-struct Waiting<'p> {
-    pool: &'p Arc<Pool>,
-    ticket: Ticket,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        wake(self.pool.slots().cancel(self.ticket, Instant::now()));
     }
 }
 

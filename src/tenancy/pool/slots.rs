@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::affinity::{Affinity, Wear, slots_of};
 use super::waiters::{AFFINITY_TIMEOUT, Ticket, Waiters};
 
-/// Maximum number of requests by which a tenant's home slot may have more than its second one. With less,
-/// more requests leave home, and each of them has to be planned; with more, the longest waits grow.
+/// Maximum number of requests that a tenant's home slot may have more than its second slot. With less, more requests
+/// leave the home slot, and PostgreSQL plans each of them; with more, the longest waits grow.
 const MAX_MORE_AT_HOME: usize = 8;
 /// Time after which an idle connection is closed.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -58,7 +58,7 @@ struct Held<C> {
 pub(super) struct CheckedOut<C> {
     pub(super) slot: usize,
     pub(super) connection: Option<C>,
-    /// `true` if the tenant's statements are to be prepared in this slot.
+    /// `true` if the slot prepares the tenant's statements: it is the tenant's home slot, or each slot is.
     pub(super) is_home: bool,
 }
 
@@ -146,7 +146,7 @@ impl<C, W> Slots<C, W> {
         }
     }
 
-    /// Returns whether the slot's connection is to be closed rather than used again.
+    /// Returns whether the slot's connection must be closed instead of used again.
     pub(super) fn is_expired(&self, slot: usize, now: Instant) -> bool {
         let Some(Slot::InUse { wear: Some(wear), .. }) = self.all.get(slot) else {
             return false;
@@ -181,7 +181,7 @@ impl<C, W> Slots<C, W> {
         Some(waiter.waker)
     }
 
-    /// Takes out the idle connections that are to be closed, each with its slot, which is in use until
+    /// Takes out the idle connections that must be closed, each with its slot. The slot is in use until
     /// [`Slots::free`].
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<(usize, C)> {
         let affinity = &self.affinity;

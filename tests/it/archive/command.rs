@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::{command, export, forget};
 use crate::existing_database::everything;
-use crate::support::{ServiceProcess, TestDatabase, finished};
+use crate::support::{ServiceProcess, TestDatabase, finished, wait_until};
 
 const CONTENTS: &str =
     "client1 at version 3: 1 user, 3 rows in _tenant_orders_migrations, 2 rows in items, 2 rows in orders";
@@ -214,21 +214,29 @@ async fn import_stops_at_a_signal_while_its_input_is_open() {
     std::io::Write::write_all(&mut input, &archive[..archive.len() - 2048]).unwrap();
     let idle = "SELECT count(*)::text FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'tenant-orders' AND xact_start IS NOT NULL AND wait_event = 'ClientRead'";
-    while database.text(idle).await == "0" {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    wait_until("the import waits for its input", async || {
+        database.text(idle).await != "0"
+    })
+    .await;
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(import.id().try_into().unwrap()),
         Signal::SIGTERM,
     )
     .unwrap();
-    assert_eq!(import.wait().unwrap().code(), Some(1));
+    let mut status = None;
+    wait_until("the import ends", async || {
+        status = import.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert_eq!(status.unwrap().code(), Some(1));
     drop(input);
     let connected = "SELECT count(*)::text FROM pg_stat_activity
                      WHERE datname = current_database() AND application_name = 'tenant-orders'";
-    while database.text(connected).await != "0" {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    wait_until("the import is disconnected", async || {
+        database.text(connected).await == "0"
+    })
+    .await;
     assert_eq!(everything(&database).await, before);
 }
 
@@ -252,10 +260,7 @@ async fn export_to_a_closed_pipe_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn incomplete_export_is_kept_and_fails() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("CREATE VIEW client1.dear AS SELECT * FROM client1.items")
-        .await;
+    let database = TestDatabase::demo_with("CREATE VIEW client1.dear AS SELECT * FROM client1.items").await;
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["export", "client1", "--output", "a.tar"];
     let (status, _, errors) = finished(&mut command(&database, &folder, &arguments));

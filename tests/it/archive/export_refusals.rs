@@ -8,10 +8,7 @@ use crate::support::TestDatabase;
 
 #[tokio::test]
 async fn export_names_unsupported_objects() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("CREATE TYPE public.elsewhere AS ENUM ('a')")
-        .await;
+    let database = TestDatabase::demo_with("CREATE TYPE public.elsewhere AS ENUM ('a')").await;
     for (statements, objects) in [
         (
             "CREATE TABLE client1.p (i int) PARTITION BY LIST (i); CREATE TABLE client2.p1 PARTITION OF client1.p DEFAULT",
@@ -74,8 +71,7 @@ async fn export_names_unsupported_objects() {
             "pg_class, which has the name of a system catalog",
         ),
     ] {
-        let database = TestDatabase::demo().await;
-        database.execute(statements).await;
+        let database = TestDatabase::demo_with(statements).await;
         let refused = export(&database, "client1").await.unwrap_err();
         let message = format!("an archive cannot hold: {objects}");
         assert!(refused.to_string().starts_with(&message), "{refused}\n{message}");
@@ -111,22 +107,20 @@ async fn export_names_unsupported_objects() {
 
 #[tokio::test]
 async fn export_and_import_report_skipped_objects() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE VIEW client1.dear AS SELECT * FROM client1.items WHERE price > 1000;
-             CREATE MATERIALIZED VIEW client1.counted AS SELECT count(*) FROM client1.items;
-             CREATE FUNCTION client1.audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-             CREATE TRIGGER audited BEFORE INSERT ON client1.items FOR EACH ROW EXECUTE FUNCTION client1.audit();
-             CREATE TYPE client1.unused AS (a int);
-             CREATE TYPE client1.granted AS ENUM ('a'); REVOKE USAGE ON TYPE client1.granted FROM PUBLIC;
-             CREATE POLICY own ON client1.orders USING (true);
-             ALTER TABLE client1.orders ENABLE ROW LEVEL SECURITY;
-             GRANT SELECT (id) ON client1.items TO PUBLIC;
-             CREATE RULE ignored AS ON UPDATE TO client1.items DO INSTEAD NOTHING;
-             CREATE EXTENSION citext SCHEMA client1",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE VIEW client1.dear AS SELECT * FROM client1.items WHERE price > 1000;
+         CREATE MATERIALIZED VIEW client1.counted AS SELECT count(*) FROM client1.items;
+         CREATE FUNCTION client1.audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER audited BEFORE INSERT ON client1.items FOR EACH ROW EXECUTE FUNCTION client1.audit();
+         CREATE TYPE client1.unused AS (a int);
+         CREATE TYPE client1.granted AS ENUM ('a'); REVOKE USAGE ON TYPE client1.granted FROM PUBLIC;
+         CREATE POLICY own ON client1.orders USING (true);
+         ALTER TABLE client1.orders ENABLE ROW LEVEL SECURITY;
+         GRANT SELECT (id) ON client1.items TO PUBLIC;
+         CREATE RULE ignored AS ON UPDATE TO client1.items DO INSTEAD NOTHING;
+         CREATE EXTENSION citext SCHEMA client1",
+    )
+    .await;
     let left_out = [
         "extension citext",
         "function audit()",
@@ -150,13 +144,11 @@ async fn export_and_import_report_skipped_objects() {
 
 #[tokio::test]
 async fn export_reports_a_history_and_users_that_prevent_an_import() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "INSERT INTO client1._tenant_orders_migrations VALUES (9, 'of another program', now(), true, 'x', 0);
-             UPDATE public.users SET organization_id = 'client2' WHERE id = '1'",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO client1._tenant_orders_migrations VALUES (9, 'of another program', now(), true, 'x', 0);
+         UPDATE public.users SET organization_id = 'client2' WHERE id = '1'",
+    )
+    .await;
     let (exported, _) = export(&database, "client1").await.unwrap();
     assert_eq!(
         exported.left_out,
@@ -215,14 +207,11 @@ async fn privileges_and_constraints_of_newer_servers_are_reported() {
 
 #[tokio::test]
 async fn export_fails_if_row_level_security_hides_rows() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE ROLE archive_hidden LOGIN; GRANT USAGE ON SCHEMA client1 TO archive_hidden;
-             GRANT SELECT ON ALL TABLES IN SCHEMA client1 TO archive_hidden; GRANT SELECT ON public.users TO archive_hidden;
-             CREATE POLICY many ON client1.orders USING (quantity > 5); ALTER TABLE client1.orders ENABLE ROW LEVEL SECURITY",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE ROLE archive_hidden LOGIN; GRANT USAGE ON SCHEMA client1 TO archive_hidden;
+         GRANT SELECT ON ALL TABLES IN SCHEMA client1 TO archive_hidden; GRANT SELECT ON public.users TO archive_hidden;
+         CREATE POLICY many ON client1.orders USING (quantity > 5); ALTER TABLE client1.orders ENABLE ROW LEVEL SECURITY",
+    ).await;
     let url = database.url_as("archive_hidden");
     let as_role =
         tenant_orders::admin::AdminDatabase::new(&tenant_orders::config::DatabaseUrl::from(url)).unwrap();

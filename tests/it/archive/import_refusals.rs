@@ -130,15 +130,9 @@ fn other_tar() -> Vec<u8> {
 
 #[tokio::test]
 async fn import_reports_an_encoding_that_lacks_a_character() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("UPDATE client1.items SET description = '名前'")
-        .await;
+    let database = TestDatabase::demo_with("UPDATE client1.items SET description = '名前'").await;
     let (_, file) = export(&database, "client1").await.unwrap();
-    let other = TestDatabase::latin1().await;
-    other
-        .execute(include_str!("../../../migrations/shared/0001_users.sql"))
-        .await;
+    let other = TestDatabase::latin1_with(include_str!("../../../migrations/shared/0001_users.sql")).await;
     let refused = import(&other, &file).await;
     assert!(matches!(refused, Err(ArchiveError::Rows(_))), "{refused:?}");
     assert_eq!(

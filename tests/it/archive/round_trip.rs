@@ -8,9 +8,7 @@ use crate::support::{Service, TestDatabase};
 
 /// Returns a database with a tenant that has everything that an archive can hold.
 async fn rich() -> TestDatabase {
-    let database = TestDatabase::demo().await;
-    database.execute(include_str!("rich.sql")).await;
-    database
+    TestDatabase::demo_with(include_str!("rich.sql")).await
 }
 
 #[tokio::test]
@@ -143,10 +141,10 @@ async fn unmigrated_tenant_is_restored_unchanged() {
 
 #[tokio::test]
 async fn import_keeps_identical_users_and_rejects_conflicts() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("ALTER TABLE public.users ADD COLUMN settings json; UPDATE public.users SET settings = '{}'")
-        .await;
+    let database = TestDatabase::demo_with(
+        "ALTER TABLE public.users ADD COLUMN settings json; UPDATE public.users SET settings = '{}'",
+    )
+    .await;
     let (_, file) = export(&database, "client1").await.unwrap();
     drop_schema(&database, "client1").await;
     let contents = import(&database, &file).await.unwrap();

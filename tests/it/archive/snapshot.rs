@@ -66,13 +66,10 @@ async fn export_excludes_concurrent_writes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_wait_for_an_export_without_blocking_requests() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "DELETE FROM client1._tenant_orders_migrations WHERE version >= 2; DROP INDEX client1.orders_user_id_idx;
-             ALTER TABLE client1.items ALTER price TYPE double precision",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "DELETE FROM client1._tenant_orders_migrations WHERE version >= 2; DROP INDEX client1.orders_user_id_idx;
+         ALTER TABLE client1.items ALTER price TYPE double precision",
+    ).await;
     let before = rows(&database).await;
     let export = SlowExport::start(&database).await;
     let url = database.url();
@@ -153,14 +150,12 @@ async fn export_detects_a_table_created_while_locking() {
 
 #[tokio::test]
 async fn rows_larger_than_a_file_are_restored() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "INSERT INTO client1.items (id, description)
-             SELECT 'i' || n, repeat(chr(9) || n, 1000) FROM generate_series(1, 2000) n;
-             INSERT INTO client1.items (id, description) VALUES ('wide', repeat(E'\\\\\\n', 10000000))",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO client1.items (id, description)
+         SELECT 'i' || n, repeat(chr(9) || n, 1000) FROM generate_series(1, 2000) n;
+         INSERT INTO client1.items (id, description) VALUES ('wide', repeat(E'\\\\\\n', 10000000))",
+    )
+    .await;
     let digest = "SELECT md5(string_agg(md5(i::text), '' ORDER BY id)) FROM client1.items i";
     let before = database.text(digest).await;
     let (_, file) = export(&database, "client1").await.unwrap();

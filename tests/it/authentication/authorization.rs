@@ -86,13 +86,11 @@ async fn refusal_does_not_reveal_whether_a_user_exists() {
 
 #[tokio::test]
 async fn subject_is_compared_with_the_decoded_id() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "INSERT INTO public.users (id, organization_id)
-             VALUES ('a/b', 'client1'), ('é', 'client1'), ('%31', 'client2'), ('A', 'client2')",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO public.users (id, organization_id)
+         VALUES ('a/b', 'client1'), ('é', 'client1'), ('%31', 'client2'), ('A', 'client2')",
+    )
+    .await;
     let guarded = Guarded::over(database.database()).await;
     for (path, sub) in [
         ("/users/%31/orders", "1"),

@@ -27,10 +27,9 @@ fn command_reports_an_unavailable_database() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_is_logged_once_with_cause_and_request_id() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("INSERT INTO public.users (id, organization_id) VALUES ('x', 'missing')")
-        .await;
+    let database =
+        TestDatabase::demo_with("INSERT INTO public.users (id, organization_id) VALUES ('x', 'missing')")
+            .await;
     let mut service = ServiceProcess::spawn(
         ServiceProcess::command()
             .env("DATABASE_URL", database.url())
@@ -92,8 +91,7 @@ async fn command_prints_the_details_of_a_postgresql_error() {
         (UNIQUE_DESCRIPTIONS, DUPLICATE_KEY),
         (FAILING_TRIGGER, ALL_FIELDS),
     ] {
-        let database = TestDatabase::demo().await;
-        database.execute(statements).await;
+        let database = TestDatabase::demo_with(statements).await;
         let (status, _, errors) = finished(
             ServiceProcess::command()
                 .args(["seed", "demo"])
@@ -105,16 +103,14 @@ async fn command_prints_the_details_of_a_postgresql_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_log_has_the_details_of_a_postgresql_error() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE FUNCTION public.fail() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
-                 RAISE EXCEPTION 'first' USING DETAIL = 'second', HINT = 'third', TABLE = 'fourth';
-             END $$;
-             ALTER TABLE client1.items RENAME TO all_items;
-             CREATE VIEW client1.items AS SELECT * FROM client1.all_items WHERE public.fail()",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE FUNCTION public.fail() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             RAISE EXCEPTION 'first' USING DETAIL = 'second', HINT = 'third', TABLE = 'fourth';
+         END $$;
+         ALTER TABLE client1.items RENAME TO all_items;
+         CREATE VIEW client1.items AS SELECT * FROM client1.all_items WHERE public.fail()",
+    )
+    .await;
     let mut service = ServiceProcess::spawn(
         ServiceProcess::command()
             .env("DATABASE_URL", database.url())

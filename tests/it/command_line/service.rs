@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::{ServiceProcess, TestDatabase, client, finished, free_port, wait_until};
 
-/// Returns the writing end of a closed pipe, to which all writes fail.
+/// Returns the writing end of a closed pipe. All writes to it fail.
 fn closed_pipe() -> std::process::Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -89,13 +89,11 @@ async fn slow_network_fails_no_request() {
 
 #[tokio::test]
 async fn exhausted_connection_limit_gets_503_until_it_is_raised() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE ROLE crowded LOGIN CONNECTION LIMIT 0; GRANT USAGE ON SCHEMA client1, client2 TO crowded;
-             GRANT SELECT ON ALL TABLES IN SCHEMA public, client1, client2 TO crowded;",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE ROLE crowded LOGIN CONNECTION LIMIT 0; GRANT USAGE ON SCHEMA client1, client2 TO crowded;
+         GRANT SELECT ON ALL TABLES IN SCHEMA public, client1, client2 TO crowded;",
+    )
+    .await;
     let service = service(database.url_as("crowded"));
     assert_unavailable(&service).await;
     database.execute("ALTER ROLE crowded CONNECTION LIMIT 10").await;
@@ -105,17 +103,14 @@ async fn exhausted_connection_limit_gets_503_until_it_is_raised() {
 /// A full disk fails the sorts and hashes of a service that only reads.
 #[tokio::test]
 async fn exceeded_temp_file_limit_gets_503_until_it_is_raised() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "INSERT INTO client1.items SELECT 'i' || n, NULL, repeat('x', 500), 1 FROM generate_series(1, 20000) n;
-             INSERT INTO client1.orders SELECT 'o' || n, NULL, 1, '1', 'i' || n FROM generate_series(1, 20000) n;
-             ANALYZE client1.items; ANALYZE client1.orders;
-             CREATE ROLE cramped LOGIN; GRANT USAGE ON SCHEMA client1, client2 TO cramped;
-             GRANT SELECT ON ALL TABLES IN SCHEMA public, client1, client2 TO cramped;
-             ALTER ROLE cramped SET work_mem = '64kB'; ALTER ROLE cramped SET temp_file_limit = '64kB';",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO client1.items SELECT 'i' || n, NULL, repeat('x', 500), 1 FROM generate_series(1, 20000) n;
+         INSERT INTO client1.orders SELECT 'o' || n, NULL, 1, '1', 'i' || n FROM generate_series(1, 20000) n;
+         ANALYZE client1.items; ANALYZE client1.orders;
+         CREATE ROLE cramped LOGIN; GRANT USAGE ON SCHEMA client1, client2 TO cramped;
+         GRANT SELECT ON ALL TABLES IN SCHEMA public, client1, client2 TO cramped;
+         ALTER ROLE cramped SET work_mem = '64kB'; ALTER ROLE cramped SET temp_file_limit = '64kB';",
+    ).await;
     let service = service(database.url_as("cramped"));
     service
         .get("/users/1/orders")

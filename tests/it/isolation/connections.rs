@@ -90,10 +90,9 @@ async fn client_disconnect_closes_no_connection() {
 
 #[tokio::test]
 async fn error_in_tenant_scope_closes_the_connection() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("INSERT INTO public.users (id, organization_id) VALUES ('x', 'missing')")
-        .await;
+    let database =
+        TestDatabase::demo_with("INSERT INTO public.users (id, organization_id) VALUES ('x', 'missing')")
+            .await;
     let service = service_with_one_connection(&database);
     service.get("/users/1/orders").await.ok();
     let before = only_backend(&database).await;

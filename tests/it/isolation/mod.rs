@@ -20,9 +20,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Creates the tenants with hostile names.
 async fn fleet_database() -> TestDatabase {
-    let database = TestDatabase::empty().await;
-    database.execute(fleet::statements(Lookup::Plain)).await;
-    database
+    TestDatabase::empty_with(fleet::statements(Lookup::Plain)).await
 }
 
 /// Asserts that a response contains all orders of `user` in `tenant`, and nothing else.
@@ -92,13 +90,10 @@ async fn concurrent_requests_on_few_connections_see_their_own_rows() {
 
 #[tokio::test]
 async fn moved_user_is_served_from_the_new_tenant_at_once() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "INSERT INTO client2.orders (id, user_id, item_id, quantity) VALUES ('moved', '1', '1', 1);
-             CREATE SCHEMA gone; CREATE TABLE gone.items (LIKE client1.items); CREATE TABLE gone.orders (LIKE client1.orders);",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO client2.orders (id, user_id, item_id, quantity) VALUES ('moved', '1', '1', 1);
+         CREATE SCHEMA gone; CREATE TABLE gone.items (LIKE client1.items); CREATE TABLE gone.orders (LIKE client1.orders);",
+    ).await;
     let service = Service::over(&database);
     let organization_and_total = async |path: &str| {
         let page = service.get(path).await.ok();
@@ -149,21 +144,19 @@ async fn moved_user_is_served_from_the_new_tenant_at_once() {
 
 #[tokio::test]
 async fn operators_and_functions_of_a_tenant_are_not_used() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE FUNCTION client1.yes(varchar, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
-             CREATE FUNCTION client1.yes(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true';
-             CREATE FUNCTION client1.much(numeric, bigint) RETURNS numeric LANGUAGE sql AS 'SELECT 666::numeric';
-             CREATE OPERATOR client1.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client1.yes);
-             CREATE OPERATOR client1.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = client1.yes);
-             CREATE OPERATOR client1.> (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client1.yes);
-             CREATE OPERATOR client1.* (LEFTARG = numeric, RIGHTARG = bigint, FUNCTION = client1.much);
-             CREATE FUNCTION client1.sum(numeric) RETURNS numeric LANGUAGE sql AS 'SELECT 666::numeric';
-             INSERT INTO public.users (id, organization_id) VALUES ('x', 'client1');
-             INSERT INTO client1.orders (id, user_id, item_id, quantity) VALUES ('9', 'x', '1', 1);",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE FUNCTION client1.yes(varchar, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+         CREATE FUNCTION client1.yes(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+         CREATE FUNCTION client1.much(numeric, bigint) RETURNS numeric LANGUAGE sql AS 'SELECT 666::numeric';
+         CREATE OPERATOR client1.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client1.yes);
+         CREATE OPERATOR client1.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = client1.yes);
+         CREATE OPERATOR client1.> (LEFTARG = varchar, RIGHTARG = text, FUNCTION = client1.yes);
+         CREATE OPERATOR client1.* (LEFTARG = numeric, RIGHTARG = bigint, FUNCTION = client1.much);
+         CREATE FUNCTION client1.sum(numeric) RETURNS numeric LANGUAGE sql AS 'SELECT 666::numeric';
+         INSERT INTO public.users (id, organization_id) VALUES ('x', 'client1');
+         INSERT INTO client1.orders (id, user_id, item_id, quantity) VALUES ('9', 'x', '1', 1);",
+    )
+    .await;
     let service = Service::over(&database);
     for path in ["/users/x/orders", "/users/x/orders?cursor=W251bGwsIjEiXQ"] {
         let page = service.get(path).await.ok();

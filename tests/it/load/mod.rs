@@ -29,15 +29,12 @@ fn service(database: &TestDatabase, settings: &[(&str, &str)]) -> ServiceProcess
 
 /// Creates a database with a response of 40 MB, larger than any buffer.
 async fn database_with_a_large_response() -> TestDatabase {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "UPDATE client1.items SET description = repeat('x', 100000);
-             INSERT INTO client1.orders (id, quantity, user_id, item_id)
-             SELECT 'more-' || number, 1, '1', '1' FROM generate_series(1, 400) AS number",
-        )
-        .await;
-    database
+    TestDatabase::demo_with(
+        "UPDATE client1.items SET description = repeat('x', 100000);
+         INSERT INTO client1.orders (id, quantity, user_id, item_id)
+         SELECT 'more-' || number, 1, '1', '1' FROM generate_series(1, 400) AS number",
+    )
+    .await
 }
 
 /// Asserts that a new client is served.

@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use sqlx::Connection;
 
 use super::fleet::{NEW, OLD, count, old_fleet, reached, states};
-use super::{eventually, run, run_over, start};
-use crate::support::{Cluster, ServiceProcess, TestDatabase};
+use super::{run, run_over, start};
+use crate::support::{Cluster, ServiceProcess, TestDatabase, wait_until};
 
 #[tokio::test]
 async fn a_killed_run_leaves_no_partial_migration() {
@@ -164,7 +164,7 @@ async fn a_run_after_a_lost_database_completes_the_rest() {
     );
     let mut watcher = cluster.connect("postgres").await;
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    eventually(async || {
+    wait_until("a migration is blocked", async || {
         let blocked = sqlx::query_scalar::<_, i64>(blocked);
         blocked.fetch_one(&mut watcher).await.unwrap() > 0
     })

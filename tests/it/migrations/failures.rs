@@ -60,7 +60,8 @@ async fn a_changed_shared_migration_stops_the_run() {
     assert_eq!((status, output.as_str()), (Some(1), ""));
     assert_eq!(
         errors,
-        "error: migration 1 (users) was changed after it was applied: its checksum differs\n"
+        "error: migration 1 (users) was changed after it was applied: its checksum differs; \
+         restore the text that was applied\n"
     );
     assert_eq!(count(&database, OLD).await, 2);
 }
@@ -129,7 +130,7 @@ async fn one_unreadable_history_among_hundreds_fails_alone() {
 
 /// Objects that use a column whose type a migration changes.
 #[tokio::test]
-async fn what_depends_on_a_column_is_named() {
+async fn dependents_of_a_column_are_named() {
     let database = old_fleet(8).await;
     database
         .execute(

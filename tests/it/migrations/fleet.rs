@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{eventually, run, start, without_durations};
-use crate::support::{TestDatabase, fleet};
+use super::{run, start, without_durations};
+use crate::support::{TestDatabase, fleet, wait_until};
 
 /// State of a tenant at version 1, and at version 3.
 pub(super) const OLD: &str = "1, double precision, 0 indexes";
@@ -86,7 +86,10 @@ pub(super) async fn count(database: &TestDatabase, state: &str) -> usize {
 
 /// Waits until this number of tenants is in this state.
 pub(super) async fn reached(database: &TestDatabase, tenants: usize, state: &str) {
-    eventually(async || count(database, state).await == tenants).await;
+    wait_until("the tenants are in this state", async || {
+        count(database, state).await == tenants
+    })
+    .await;
 }
 
 #[tokio::test]

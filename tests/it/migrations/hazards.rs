@@ -5,10 +5,9 @@ use crate::support::TestDatabase;
 
 #[tokio::test]
 async fn a_dry_run_reports_hazards_with_the_largest_table() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("INSERT INTO client2.items SELECT n::text FROM generate_series(3, 5000) n; ANALYZE client1.items, client2.items")
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO client2.items SELECT n::text FROM generate_series(3, 5000) n; ANALYZE client1.items, client2.items",
+    ).await;
     let folder = folder_with(&[(
         "tenant/0004_costs.sql",
         "ALTER TABLE items ADD note text;\n\nALTER TABLE items ALTER price TYPE numeric(12, 2);\nCREATE INDEX costs ON items (price);",

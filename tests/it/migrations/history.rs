@@ -43,8 +43,7 @@ fn tenants(database: &TestDatabase, arguments: &[&str]) -> String {
 
 #[tokio::test]
 async fn histories_of_early_versions_are_current_and_renamed_by_migrate() {
-    let database = TestDatabase::demo().await;
-    database.execute(TO_EARLY_VERSION).await;
+    let database = TestDatabase::demo_with(TO_EARLY_VERSION).await;
     let listed: serde_json::Value = serde_json::from_str(&tenants(&database, &["list", "--json"])).unwrap();
     assert_eq!(
         (&listed[0]["state"], &listed[0]["version"]),
@@ -85,8 +84,7 @@ async fn histories_of_early_versions_are_current_and_renamed_by_migrate() {
 
 #[tokio::test]
 async fn a_tenant_with_a_history_of_an_early_version_is_dropped() {
-    let database = TestDatabase::demo().await;
-    database.execute(TO_EARLY_VERSION).await;
+    let database = TestDatabase::demo_with(TO_EARLY_VERSION).await;
     tenants(&database, &["drop", "client1", "--yes", "--force"]);
     let schemas = "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname ~ '^client'";
     assert_eq!(database.text(schemas).await, "client2");
@@ -94,8 +92,7 @@ async fn a_tenant_with_a_history_of_an_early_version_is_dropped() {
 
 #[tokio::test]
 async fn the_history_of_another_program_is_neither_read_nor_changed() {
-    let database = TestDatabase::existing().await;
-    database.execute(OTHER_PROGRAM).await;
+    let database = TestDatabase::existing_with(OTHER_PROGRAM).await;
     let before = database.text(OTHER_HISTORY).await;
     let (status, output, errors) = run(&database, &["migrate", "--adopt", "--jobs", "1"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
@@ -114,8 +111,7 @@ async fn the_history_of_another_program_is_neither_read_nor_changed() {
 /// A tenant's schema may contain the history of the program that created it.
 #[tokio::test]
 async fn a_tenant_with_the_history_of_another_program_is_adopted() {
-    let database = TestDatabase::existing().await;
-    database.execute(OTHER_PROGRAM.replace("public", "client1")).await;
+    let database = TestDatabase::existing_with(OTHER_PROGRAM.replace("public", "client1")).await;
     let other = OTHER_HISTORY.replace("public", "client1");
     let before = database.text(&other).await;
     let (status, _, errors) = run(&database, &["migrate"]);

@@ -57,8 +57,7 @@ async fn migrate_concurrently(database: &TestDatabase, arguments: &[&str]) -> BT
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_services_and_runs_do_not_disturb_each_other() {
-    let database = TestDatabase::empty().await;
-    database.execute(fleet::statements(Lookup::Plain)).await;
+    let database = TestDatabase::empty_with(fleet::statements(Lookup::Plain)).await;
     database
         .execute("DELETE FROM canary.users WHERE organization_id IN ('half-built', 'canary')")
         .await;

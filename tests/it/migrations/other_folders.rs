@@ -76,7 +76,8 @@ async fn concurrent_runs_with_different_folders_exclude_each_other() {
             let error = line["error"].as_str().unwrap();
             assert_eq!(
                 error,
-                "migration 4 (column) was changed after it was applied: its checksum differs"
+                "migration 4 (column) was changed after it was applied: its checksum differs; \
+                 restore the text that was applied"
             );
         }
     }
@@ -129,10 +130,10 @@ async fn tenants_of_a_folder_are_exported_dropped_and_imported() {
 
 #[tokio::test]
 async fn a_migration_that_fails_on_the_rows_of_a_tenant_is_repeated() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("UPDATE client1.orders SET quantity = 0; UPDATE client1.items SET description = 'Tesla'")
-        .await;
+    let database = TestDatabase::demo_with(
+        "UPDATE client1.orders SET quantity = 0; UPDATE client1.items SET description = 'Tesla'",
+    )
+    .await;
     let folder = folder_with(&[
         (
             "tenant/0004_check.sql",

@@ -1,27 +1,11 @@
 //! Dry runs and JSON lines.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::fleet::{OLD, count, old_fleet};
-use super::{run, without_hazards};
+use super::{json_lines, run, without_hazards};
 use crate::existing_database::everything;
 use crate::support::TestDatabase;
-
-fn sorted_lines(output: &str) -> Vec<Value> {
-    let mut lines: Vec<Value> = output
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    lines.sort_by_key(|line| line["tenant"].to_string());
-    lines
-}
-
-/// Removes the duration, which must be a number.
-fn without_duration(mut line: Value) -> Value {
-    let duration = line.as_object_mut().unwrap().remove("duration_ms");
-    assert!(duration.unwrap().is_u64());
-    line
-}
 
 #[tokio::test]
 async fn json_has_a_line_for_each_tenant() {
@@ -36,7 +20,7 @@ async fn json_has_a_line_for_each_tenant() {
         .await;
     let (status, output, errors) = run(&database, &["migrate", "--json"]);
     assert_eq!(status, Some(1));
-    let lines: Vec<_> = sorted_lines(&output).into_iter().map(without_duration).collect();
+    let lines = json_lines(&output);
     assert_eq!(
         lines,
         [
@@ -45,7 +29,7 @@ async fn json_has_a_line_for_each_tenant() {
             json!({ "tenant": "t1", "status": "current", "from": 3, "to": 3, "error": null }),
             json!({ "tenant": "t2", "status": "failed", "from": 1, "to": 1,
                     "error": "migration 1 (items and orders) was changed after it was applied: \
-                              its checksum differs" }),
+                              its checksum differs; restore the text that was applied" }),
             json!({ "tenant": "t3", "status": "applied", "from": 1, "to": 3, "error": null }),
         ]
     );
@@ -73,7 +57,7 @@ async fn a_dry_run_prints_pending_changes_and_writes_nothing() {
     );
     let (status, output, errors) = run(&database, &["migrate", "--dry-run", "--json"]);
     assert_eq!((status, without_hazards(&errors).as_str()), (Some(0), ""));
-    let lines: Vec<_> = sorted_lines(&output).into_iter().map(without_duration).collect();
+    let lines = json_lines(&output);
     assert_eq!(
         lines,
         [

@@ -90,10 +90,10 @@ async fn an_interrupted_migration_is_listed_and_repeated() {
 /// The migration was killed between its last statement and the end of its record.
 #[tokio::test]
 async fn a_complete_index_is_not_built_again() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("UPDATE client1._tenant_orders_migrations SET success = false WHERE version = 3")
-        .await;
+    let database = TestDatabase::demo_with(
+        "UPDATE client1._tenant_orders_migrations SET success = false WHERE version = 3",
+    )
+    .await;
     let index = "SELECT relfilenode::text FROM pg_class WHERE oid = 'client1.orders_user_id_idx'::regclass";
     let before = database.text(index).await;
     let (status, _, errors) = run(&database, &["migrate"]);

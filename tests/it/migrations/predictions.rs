@@ -8,10 +8,7 @@ const TYPE: &str = "ALTER TABLE items ALTER description TYPE text;";
 
 /// Asserts that a migration fails in client1 alone, after `objects` were created there, as the dry run predicts.
 async fn assert_fails(objects: &str, migration: &str, reason: &str) {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(format!("SET search_path TO client1; {objects}"))
-        .await;
+    let database = TestDatabase::demo_with(format!("SET search_path TO client1; {objects}")).await;
     let folder = folder_with(&[("tenant/0004_change.sql", migration)]);
     for arguments in [&["migrate", "--dry-run"][..], &["migrate", "--retries", "0"]] {
         let (status, output, errors) = run_with(&database, &folder, arguments);
@@ -268,8 +265,7 @@ async fn migrations_that_succeed_are_not_predicted_to_fail() {
 
 #[tokio::test]
 async fn failures_of_shared_migrations_are_predicted() {
-    let database = TestDatabase::demo().await;
-    database.execute("CREATE TABLE public.regions ()").await;
+    let database = TestDatabase::demo_with("CREATE TABLE public.regions ()").await;
     let regions = "CREATE TABLE public.regions (id bigint)";
     let folder = folder_with(&[("shared/0002_regions.sql", regions)]);
     let (status, _, errors) = run_with(&database, &folder, &["migrate", "--dry-run"]);
@@ -280,10 +276,8 @@ async fn failures_of_shared_migrations_are_predicted() {
 
 #[tokio::test]
 async fn a_renamed_index_of_an_adopted_tenant_is_not_in_the_way() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute("CREATE INDEX orders_user_id_idx ON client1.orders (user_id)")
-        .await;
+    let database =
+        TestDatabase::existing_with("CREATE INDEX orders_user_id_idx ON client1.orders (user_id)").await;
     for arguments in [&["migrate", "--adopt", "--dry-run"][..], &["migrate", "--adopt"]] {
         let (status, output, errors) = run(&database, arguments);
         assert_eq!((status, errors.as_str()), (Some(0), ""), "{output}");

@@ -89,10 +89,7 @@ async fn a_canary_that_the_service_cannot_read_stops_the_run() {
 
 #[tokio::test]
 async fn a_migration_can_make_a_tenant_servable() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("ALTER TABLE client1.items DROP description")
-        .await;
+    let database = TestDatabase::demo_with("ALTER TABLE client1.items DROP description").await;
     let (status, output, errors) = run(&database, &["migrate", "--json"]);
     assert_eq!(status, Some(1));
     assert!(

@@ -68,8 +68,7 @@ async fn client(service: Service, over: Arc<AtomicBool>) -> Responses {
 /// carries state of another request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn responses_during_migrations_are_right() {
-    let database = TestDatabase::empty().await;
-    database.execute(fleet::statements(Lookup::Plain)).await;
+    let database = TestDatabase::empty_with(fleet::statements(Lookup::Plain)).await;
     database
         .execute("DELETE FROM canary.users WHERE organization_id IN ('half-built', 'canary')")
         .await;

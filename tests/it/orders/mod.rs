@@ -9,16 +9,13 @@ use crate::support::{Service, TestDatabase};
 
 /// A user `u` of a tenant `shop`, whose tables are as tenant migrations leave them.
 async fn shop() -> TestDatabase {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE SCHEMA shop;
-             CREATE TABLE shop.items (LIKE client1.items INCLUDING ALL);
-             CREATE TABLE shop.orders (LIKE client1.orders INCLUDING ALL);
-             INSERT INTO public.users (id, name, organization_id) VALUES ('u', 'shopper', 'shop');",
-        )
-        .await;
-    database
+    TestDatabase::demo_with(
+        "CREATE SCHEMA shop;
+         CREATE TABLE shop.items (LIKE client1.items INCLUDING ALL);
+         CREATE TABLE shop.orders (LIKE client1.orders INCLUDING ALL);
+         INSERT INTO public.users (id, name, organization_id) VALUES ('u', 'shopper', 'shop');",
+    )
+    .await
 }
 
 fn ids(page: &Value) -> Vec<String> {

@@ -80,13 +80,11 @@ async fn idle_connection_is_closed_after_the_configured_time() {
 
 #[tokio::test]
 async fn large_response_is_compressed_on_request() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "INSERT INTO client1.orders (id, quantity, user_id, item_id)
-             SELECT 'more-' || number, 1, '1', '1' FROM generate_series(1, 50) AS number",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO client1.orders (id, quantity, user_id, item_id)
+         SELECT 'more-' || number, 1, '1', '1' FROM generate_series(1, 50) AS number",
+    )
+    .await;
     let service = Service::over(&database);
     let plain = service.get("/users/1/orders").await;
     assert_eq!(plain.header("content-encoding"), None);

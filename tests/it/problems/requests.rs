@@ -52,10 +52,10 @@ async fn unknown_user_is_not_found() {
 
 #[tokio::test]
 async fn id_outside_the_database_encoding_is_not_found() {
-    let database = TestDatabase::latin1().await;
-    database
-        .execute("CREATE TABLE public.users (id varchar, name varchar, organization_id varchar)")
-        .await;
+    let database = TestDatabase::latin1_with(
+        "CREATE TABLE public.users (id varchar, name varchar, organization_id varchar)",
+    )
+    .await;
     let service = Service::over(&database);
     service
         .get("/users/%C4%80/orders")
@@ -65,15 +65,12 @@ async fn id_outside_the_database_encoding_is_not_found() {
 
 #[tokio::test]
 async fn cursor_outside_the_database_encoding_is_refused() {
-    let database = TestDatabase::latin1().await;
-    database
-        .execute(
-            "CREATE TABLE public.users (id varchar, name varchar, organization_id varchar);
-             CREATE SCHEMA shop; INSERT INTO public.users VALUES ('u', NULL, 'shop');
-             CREATE TABLE shop.items (id varchar, description varchar, price numeric);
-             CREATE TABLE shop.orders (id varchar, creation_timestamp timestamp, quantity int, user_id varchar, item_id varchar);",
-        )
-        .await;
+    let database = TestDatabase::latin1_with(
+        "CREATE TABLE public.users (id varchar, name varchar, organization_id varchar);
+         CREATE SCHEMA shop; INSERT INTO public.users VALUES ('u', NULL, 'shop');
+         CREATE TABLE shop.items (id varchar, description varchar, price numeric);
+         CREATE TABLE shop.orders (id varchar, creation_timestamp timestamp, quantity int, user_id varchar, item_id varchar);",
+    ).await;
     let service = Service::over(&database);
     assert_eq!(service.get("/users/u/orders").await.ok()["total_due"], "0.00");
     let cursor = data_encoding::BASE64URL_NOPAD.encode("[null,\"\u{100}\"]".as_bytes());

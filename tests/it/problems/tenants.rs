@@ -9,22 +9,20 @@ use crate::support::{Service, TestDatabase, snapshot};
 
 #[tokio::test]
 async fn unusable_tenant_is_unavailable() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE SCHEMA empty;
-             CREATE SCHEMA no_orders; CREATE TABLE no_orders.items (LIKE client1.items);
-             CREATE SCHEMA no_items; CREATE TABLE no_items.orders (LIKE client1.orders);
-             CREATE SCHEMA no_price; CREATE TABLE no_price.orders (LIKE client1.orders);
-             CREATE TABLE no_price.items (id varchar, description varchar);
-             CREATE SCHEMA unfilled; CREATE TABLE unfilled.orders (LIKE client1.orders);
-             CREATE MATERIALIZED VIEW unfilled.items AS SELECT * FROM client1.items WITH NO DATA;
-             -- A search path with more than the tenant would find these.
-             CREATE TABLE public.items (LIKE client1.items); CREATE TABLE public.orders (LIKE client1.orders);
-             INSERT INTO public.items (id, description, price) VALUES ('1', 'a trap', 1);
-             ALTER TABLE public.users ALTER organization_id DROP NOT NULL;",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE SCHEMA empty;
+         CREATE SCHEMA no_orders; CREATE TABLE no_orders.items (LIKE client1.items);
+         CREATE SCHEMA no_items; CREATE TABLE no_items.orders (LIKE client1.orders);
+         CREATE SCHEMA no_price; CREATE TABLE no_price.orders (LIKE client1.orders);
+         CREATE TABLE no_price.items (id varchar, description varchar);
+         CREATE SCHEMA unfilled; CREATE TABLE unfilled.orders (LIKE client1.orders);
+         CREATE MATERIALIZED VIEW unfilled.items AS SELECT * FROM client1.items WITH NO DATA;
+         -- A search path with more than the tenant would find these.
+         CREATE TABLE public.items (LIKE client1.items); CREATE TABLE public.orders (LIKE client1.orders);
+         INSERT INTO public.items (id, description, price) VALUES ('1', 'a trap', 1);
+         ALTER TABLE public.users ALTER organization_id DROP NOT NULL;",
+    )
+    .await;
     let service = Service::over(&database);
     let too_long = "x".repeat(64);
     for (number, organization) in [
@@ -90,13 +88,11 @@ async fn unusable_tenant_is_unavailable() {
 
 #[tokio::test]
 async fn unreadable_tenant_is_unavailable() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE ROLE half_blind LOGIN; GRANT USAGE ON SCHEMA client1, client2 TO half_blind;
-             GRANT SELECT ON public.users, client1.items, client1.orders, client2.items TO half_blind;",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE ROLE half_blind LOGIN; GRANT USAGE ON SCHEMA client1, client2 TO half_blind;
+         GRANT SELECT ON public.users, client1.items, client1.orders, client2.items TO half_blind;",
+    )
+    .await;
     let url = DatabaseUrl::from(database.url_as("half_blind"));
     let service = Service::new(UserDirectory::open(&url, &PoolSettings::default()).unwrap());
     assert_eq!(service.get("/users/1/orders").await.ok()["total_due"], "60000.00");
@@ -117,51 +113,35 @@ async fn unreadable_tenant_is_unavailable() {
 async fn inexact_data_is_invalid() {
     let database = TestDatabase::demo().await;
     let service = Service::over(&database);
+    let price = "UPDATE client1.items SET price = 2000 WHERE id = '2'";
+    let time = "UPDATE client1.orders SET creation_timestamp = NULL";
     for (change, undo) in [
-        (
-            "UPDATE client1.items SET price = 'NaN' WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
-        ),
+        ("UPDATE client1.items SET price = 'NaN' WHERE id = '2'", price),
         (
             "UPDATE client1.items SET price = 'Infinity' WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
+            price,
         ),
         (
             "UPDATE client1.items SET price = '-Infinity' WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
+            price,
         ),
-        (
-            "UPDATE client1.items SET price = 1e30 WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
-        ),
-        (
-            "UPDATE client1.items SET price = 1e-29 WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
-        ),
+        ("UPDATE client1.items SET price = 1e30 WHERE id = '2'", price),
+        ("UPDATE client1.items SET price = 1e-29 WHERE id = '2'", price),
         // Only the product is out of range.
+        ("UPDATE client1.items SET price = 7e28 WHERE id = '2'", price),
+        ("UPDATE client1.orders SET creation_timestamp = 'infinity'", time),
+        ("UPDATE client1.orders SET creation_timestamp = '-infinity'", time),
         (
-            "UPDATE client1.items SET price = 7e28 WHERE id = '2'",
-            "UPDATE client1.items SET price = 2000 WHERE id = '2'",
+            "UPDATE client1.orders SET creation_timestamp = '0044-03-15 BC'",
+            time,
         ),
         (
-            "UPDATE client1.orders SET creation_timestamp = 'infinity' WHERE id = '2'",
-            "UPDATE client1.orders SET creation_timestamp = NULL",
-        ),
-        (
-            "UPDATE client1.orders SET creation_timestamp = '-infinity' WHERE id = '2'",
-            "UPDATE client1.orders SET creation_timestamp = NULL",
-        ),
-        (
-            "UPDATE client1.orders SET creation_timestamp = '0044-03-15 BC' WHERE id = '2'",
-            "UPDATE client1.orders SET creation_timestamp = NULL",
-        ),
-        (
-            "UPDATE client1.orders SET creation_timestamp = '10000-01-01' WHERE id = '2'",
-            "UPDATE client1.orders SET creation_timestamp = NULL",
+            "UPDATE client1.orders SET creation_timestamp = '10000-01-01'",
+            time,
         ),
         (
             "ALTER TABLE client1.items ALTER price TYPE text; UPDATE client1.items SET price = 'ask us' WHERE id = '2'",
-            "UPDATE client1.items SET price = '2000' WHERE id = '2'",
+            price,
         ),
     ] {
         if change.contains("Infinity") && database.server_version().await < 14 {

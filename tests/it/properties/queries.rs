@@ -14,19 +14,15 @@ async fn cursors(service: &Service, path: &str) -> Vec<String> {
     cursors
 }
 
-/// Creates a database in which user `1` has 12 orders at various times.
+/// Creates a database with 12 orders of user `1`, at various times.
 async fn database_with_12_orders() -> TestDatabase {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            r#"INSERT INTO client1.orders (id, user_id, creation_timestamp) VALUES
-                ('3', '1', NULL), ('é "quoted"\', '1', NULL), ('', '1', '0001-01-01'), ('4', '1', '2024-02-29 12:00'),
-                ('5', '1', '2024-02-29 12:00'), ('6', '1', '2024-02-29 12:00:00.000001'),
-                ('7', '1', '9999-12-31 23:59:59.999999'), ('8', '1', '1999-12-31'), ('9', '1', '2000-01-01'),
-                ('/', '1', '2020-01-01')"#,
-        )
-        .await;
-    database
+    TestDatabase::demo_with(
+        r#"INSERT INTO client1.orders (id, user_id, creation_timestamp) VALUES
+            ('3', '1', NULL), ('é "quoted"\', '1', NULL), ('', '1', '0001-01-01'), ('4', '1', '2024-02-29 12:00'),
+            ('5', '1', '2024-02-29 12:00'), ('6', '1', '2024-02-29 12:00:00.000001'),
+            ('7', '1', '9999-12-31 23:59:59.999999'), ('8', '1', '1999-12-31'), ('9', '1', '2000-01-01'),
+            ('/', '1', '2020-01-01')"#,
+    ).await
 }
 
 #[tokio::test]

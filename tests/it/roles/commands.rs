@@ -66,14 +66,12 @@ async fn migrate_creates_missing_roles_once() {
 
 #[tokio::test]
 async fn roles_with_other_privileges_are_refused() {
-    let database = TestDatabase::empty().await;
-    database
-        .execute(
-            "CREATE ROLE r_login LOGIN; CREATE ROLE r_super SUPERUSER; CREATE ROLE r_owner;
-             CREATE SCHEMA owned AUTHORIZATION r_owner; CREATE ROLE r_member IN ROLE r_owner;
-             CREATE ROLE r_reader; GRANT USAGE ON SCHEMA owned TO r_reader",
-        )
-        .await;
+    let database = TestDatabase::empty_with(
+        "CREATE ROLE r_login LOGIN; CREATE ROLE r_super SUPERUSER; CREATE ROLE r_owner;
+         CREATE SCHEMA owned AUTHORIZATION r_owner; CREATE ROLE r_member IN ROLE r_owner;
+         CREATE ROLE r_reader; GRANT USAGE ON SCHEMA owned TO r_reader",
+    )
+    .await;
     let before = privileges(&database).await;
     for (role, reason) in [
         ("r_login", "role r_login can log in"),
@@ -105,8 +103,7 @@ async fn roles_with_other_privileges_are_refused() {
 
 #[tokio::test]
 async fn service_role_must_exist_and_not_inherit() {
-    let database = TestDatabase::empty().await;
-    database.execute("CREATE ROLE r_inherits LOGIN").await;
+    let database = TestDatabase::empty_with("CREATE ROLE r_inherits LOGIN").await;
     for (role, reason) in [
         (
             "r_missing_service",
@@ -214,10 +211,9 @@ async fn queries_run_as_the_tenants_role() {
 /// `SET ROLE "none"` would reset the role, although it is quoted.
 #[tokio::test]
 async fn tenant_named_none_is_never_queried_as_the_login_role() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute("CREATE SCHEMA none; CREATE TABLE none.orders (); INSERT INTO public.users (id, organization_id) VALUES ('n', 'none')")
-        .await;
+    let database = TestDatabase::existing_with(
+        "CREATE SCHEMA none; CREATE TABLE none.orders (); INSERT INTO public.users (id, organization_id) VALUES ('n', 'none')",
+    ).await;
     let (status, output, errors) = run(&database, &["tenants", "query", "SELECT 1", "--tenant", "none"]);
     assert_eq!((status, output.as_str()), (Some(1), "TENANT\n"), "{errors}");
     assert!(errors.contains("role \"\" does not exist"), "{errors}");

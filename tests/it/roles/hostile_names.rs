@@ -9,7 +9,7 @@ use tenant_orders::config::PoolSettings;
 use super::{admin_database, database_with_roles, name, role_exists, run};
 use crate::support::{Service, TestDatabase};
 
-/// Names that are unique in the cluster, to which roles belong.
+/// Names that are unique in the cluster, because roles belong to the cluster.
 const NAMES: [&str; 9] = [
     "Role\"s",
     "*/ role; DROP SCHEMA public CASCADE; --",
@@ -24,8 +24,7 @@ const NAMES: [&str; 9] = [
 
 #[tokio::test]
 async fn roles_with_hostile_names_work_in_every_command() {
-    let database = TestDatabase::empty().await;
-    database.execute("CREATE ROLE r_hostile LOGIN NOINHERIT").await;
+    let database = TestDatabase::empty_with("CREATE ROLE r_hostile LOGIN NOINHERIT").await;
     let admin_database = admin_database(&database, Some("r_hostile"));
     for (number, tenant) in NAMES.into_iter().enumerate() {
         let schema = name(tenant);

@@ -164,13 +164,11 @@ async fn tenant_without_a_usable_role_is_unavailable() {
 
 #[tokio::test]
 async fn documented_grants_suffice_for_an_existing_database() {
-    let database = TestDatabase::existing().await;
-    database
-        .execute(
-            "ALTER SCHEMA client1 RENAME TO r_readme1; ALTER SCHEMA client2 RENAME TO r_readme2;
-             UPDATE public.users SET organization_id = replace(organization_id, 'client', 'r_readme')",
-        )
-        .await;
+    let database = TestDatabase::existing_with(
+        "ALTER SCHEMA client1 RENAME TO r_readme1; ALTER SCHEMA client2 RENAME TO r_readme2;
+         UPDATE public.users SET organization_id = replace(organization_id, 'client', 'r_readme')",
+    )
+    .await;
     let docs = include_str!("../../../docs/security.md").replace("client1", "r_readme1");
     let block = docs.split("```sql\n").nth(1).unwrap();
     let (grants, _) = block.split_once("```").unwrap();

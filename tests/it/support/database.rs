@@ -38,6 +38,31 @@ impl TestDatabase {
         Self::from_template(&format!("template0 {options}")).await
     }
 
+    /// Creates a database with the demo and runs `statements` in it.
+    pub(crate) async fn demo_with(statements: impl Into<String>) -> Self {
+        Self::demo().await.after(statements).await
+    }
+
+    /// Creates a database with tables that are older than the service, and runs `statements` in it.
+    pub(crate) async fn existing_with(statements: impl Into<String>) -> Self {
+        Self::existing().await.after(statements).await
+    }
+
+    /// Creates an empty database and runs `statements` in it.
+    pub(crate) async fn empty_with(statements: impl Into<String>) -> Self {
+        Self::empty().await.after(statements).await
+    }
+
+    /// Creates an empty database with an encoding that lacks most of Unicode, and runs `statements` in it.
+    pub(crate) async fn latin1_with(statements: impl Into<String>) -> Self {
+        Self::latin1().await.after(statements).await
+    }
+
+    async fn after(self, statements: impl Into<String>) -> Self {
+        self.execute(statements).await;
+        self
+    }
+
     async fn from_template(template: &str) -> Self {
         let name = format!("test_{}", next_number());
         let mut connection = shared().connect("postgres").await;

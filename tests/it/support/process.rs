@@ -136,7 +136,7 @@ impl Drop for ServiceProcess {
     }
 }
 
-/// Returns a port that was free a moment ago, for a service whose log cannot be read.
+/// Returns a port that was free a moment ago, for a service with a log that the test cannot read.
 pub(crate) fn free_port() -> u16 {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap().port()

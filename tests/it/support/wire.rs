@@ -28,7 +28,7 @@ impl CountingProxy {
         Self { address, requests }
     }
 
-    /// The URL of `database` through the proxy, without TLS, whose messages could not be counted.
+    /// The URL of `database` through the proxy, without TLS: encrypted messages could not be counted.
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://postgres@{}/{database}?sslmode=disable", self.address)
     }

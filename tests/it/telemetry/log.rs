@@ -125,8 +125,7 @@ async fn timed_out_request_is_logged_with_its_current_step() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_logged_with_request_ids_at_level_warn() {
-    let database = TestDatabase::demo().await;
-    database.execute("DROP TABLE client1.orders").await;
+    let database = TestDatabase::demo_with("DROP TABLE client1.orders").await;
     let mut service = service(&database, &[("RUST_LOG", "warn,tenant_orders::server=info")]);
     let url = service.url();
     get(&url, "/users/1/orders", "failing").await;

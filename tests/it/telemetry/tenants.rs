@@ -15,8 +15,7 @@ async fn metrics(service: &Service) -> Exposition {
 
 #[tokio::test]
 async fn tenants_with_hostile_names_have_series() {
-    let database = TestDatabase::empty().await;
-    database.execute(fleet::statements(Lookup::Plain)).await;
+    let database = TestDatabase::empty_with(fleet::statements(Lookup::Plain)).await;
     let service = Service::with_metrics_of(1000, database.database());
     let mut names = BTreeSet::from(["other"]);
     for tenant in fleet::tenants() {
@@ -56,8 +55,7 @@ async fn tenants_beyond_the_limit_share_one_series() {
 
 #[tokio::test]
 async fn failures_are_counted_by_tenant() {
-    let database = TestDatabase::demo().await;
-    database.execute("DROP TABLE client1.orders").await;
+    let database = TestDatabase::demo_with("DROP TABLE client1.orders").await;
     let service = Service::over(&database);
     service
         .get("/users/1/orders")

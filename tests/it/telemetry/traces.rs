@@ -113,10 +113,10 @@ const CLIENT_SPAN: &str = "b7ad6b7169203331";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn request_continues_the_clients_trace_with_a_span_per_step() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("INSERT INTO public.users (id, organization_id) VALUES ('secret', 'client1')")
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO public.users (id, organization_id) VALUES ('secret', 'client1')",
+    )
+    .await;
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
     let settings = [
@@ -199,8 +199,7 @@ async fn request_continues_the_clients_trace_with_a_span_per_step() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_is_an_error_in_the_trace() {
-    let database = TestDatabase::demo().await;
-    database.execute("DROP TABLE client1.orders").await;
+    let database = TestDatabase::demo_with("DROP TABLE client1.orders").await;
     let collector = Collector::start().await;
     let endpoint = format!("{}/v1/traces", collector.endpoint());
     let settings = [

@@ -17,15 +17,13 @@ fn difference(kind: &str, object: &str, expected: Option<&str>, found: Option<&s
 
 #[tokio::test]
 async fn missing_schemas_and_users_are_reported() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE SCHEMA old; CREATE TABLE old.items (LIKE client1.items);
-             CREATE TABLE old.orders (LIKE client1.orders);
-             INSERT INTO public.users (id, organization_id) VALUES ('g', 'gone'), ('o', 'old'), ('p', 'public');
-             DELETE FROM client2.orders; DELETE FROM public.users WHERE id = '2';",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE SCHEMA old; CREATE TABLE old.items (LIKE client1.items);
+         CREATE TABLE old.orders (LIKE client1.orders);
+         INSERT INTO public.users (id, organization_id) VALUES ('g', 'gone'), ('o', 'old'), ('p', 'public');
+         DELETE FROM client2.orders; DELETE FROM public.users WHERE id = '2';",
+    )
+    .await;
     let (status, checked) = json(&database, &["check"]);
     assert_eq!(status, Some(1));
     assert_eq!(
@@ -56,15 +54,13 @@ async fn missing_schemas_and_users_are_reported() {
 
 #[tokio::test]
 async fn unknown_changed_and_missing_migrations_are_reported() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "UPDATE client1._tenant_orders_migrations SET checksum = '\\xabcd' WHERE version = 1;
-             INSERT INTO client1._tenant_orders_migrations SELECT 4, 'to come', now(), true, '', 0;
-             DELETE FROM client2._tenant_orders_migrations WHERE version = 1;
-             UPDATE client2._tenant_orders_migrations SET success = false",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "UPDATE client1._tenant_orders_migrations SET checksum = '\\xabcd' WHERE version = 1;
+         INSERT INTO client1._tenant_orders_migrations SELECT 4, 'to come', now(), true, '', 0;
+         DELETE FROM client2._tenant_orders_migrations WHERE version = 1;
+         UPDATE client2._tenant_orders_migrations SET success = false",
+    )
+    .await;
     let (status, checked) = json(&database, &["check"]);
     assert_eq!(status, Some(1));
     let checksum = database

@@ -25,8 +25,7 @@ async fn a_tenant_created_in_an_empty_database_is_served() {
 
 #[tokio::test]
 async fn an_existing_schema_is_not_changed() {
-    let database = TestDatabase::demo().await;
-    database.execute("CREATE SCHEMA other").await;
+    let database = TestDatabase::demo_with("CREATE SCHEMA other").await;
     let before = catalog(&database).await;
     for name in ["client1", "other"] {
         assert_refused(

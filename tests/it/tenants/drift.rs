@@ -7,8 +7,7 @@ use crate::support::TestDatabase;
 
 /// Returns the demo after `statements`, and the differences of its tenant client1.
 async fn drift(statements: &str) -> (TestDatabase, Value) {
-    let database = TestDatabase::demo().await;
-    database.execute(statements).await;
+    let database = TestDatabase::demo_with(statements).await;
     let (status, checked) = json(&database, &["check"]);
     assert_eq!(status, Some(1), "{checked}");
     assert_eq!(checked[0]["tenant"], "client1");

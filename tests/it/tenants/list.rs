@@ -7,23 +7,21 @@ use crate::support::TestDatabase;
 
 #[tokio::test]
 async fn list_has_users_version_state_and_size() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE SCHEMA ahead; CREATE SCHEMA broken;
-             CREATE TABLE ahead._tenant_orders_migrations AS TABLE client1._tenant_orders_migrations;
-             INSERT INTO ahead._tenant_orders_migrations SELECT 4, 'to come', now(), true, '', 0;
-             CREATE TABLE broken._tenant_orders_migrations AS TABLE client1._tenant_orders_migrations;
-             UPDATE broken._tenant_orders_migrations SET success = false WHERE version = 2;
-             DELETE FROM client2._tenant_orders_migrations WHERE version >= 2;
-             CREATE SCHEMA empty;
-             CREATE SCHEMA old; CREATE TABLE old.items (); CREATE TABLE old.orders ();
-             CREATE SCHEMA foreign_to_us; CREATE TABLE foreign_to_us.items ();
-             INSERT INTO public.users (id, organization_id) VALUES
-                 ('a', 'ahead'), ('b', 'broken'), ('c', 'client1'), ('e', 'empty'),
-                 ('m', 'missing schema'), ('p', 'public'), ('q', 'public');",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE SCHEMA ahead; CREATE SCHEMA broken;
+         CREATE TABLE ahead._tenant_orders_migrations AS TABLE client1._tenant_orders_migrations;
+         INSERT INTO ahead._tenant_orders_migrations SELECT 4, 'to come', now(), true, '', 0;
+         CREATE TABLE broken._tenant_orders_migrations AS TABLE client1._tenant_orders_migrations;
+         UPDATE broken._tenant_orders_migrations SET success = false WHERE version = 2;
+         DELETE FROM client2._tenant_orders_migrations WHERE version >= 2;
+         CREATE SCHEMA empty;
+         CREATE SCHEMA old; CREATE TABLE old.items (); CREATE TABLE old.orders ();
+         CREATE SCHEMA foreign_to_us; CREATE TABLE foreign_to_us.items ();
+         INSERT INTO public.users (id, organization_id) VALUES
+             ('a', 'ahead'), ('b', 'broken'), ('c', 'client1'), ('e', 'empty'),
+             ('m', 'missing schema'), ('p', 'public'), ('q', 'public');",
+    )
+    .await;
     let size = async |schema: &str| {
         let size = format!(
             "SELECT sum(pg_total_relation_size(oid))::text FROM pg_class
@@ -52,21 +50,28 @@ async fn list_has_users_version_state_and_size() {
 
 #[tokio::test]
 async fn list_prints_a_table() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("INSERT INTO public.users (id, organization_id) VALUES ('x', E'two\\nlines')")
-        .await;
+    let database = TestDatabase::demo_with(
+        "INSERT INTO public.users (id, organization_id) VALUES ('x', E'two\\nlines')",
+    )
+    .await;
     let (status, output, errors) = tenants(&database, &["list"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
-    let lines: Vec<Vec<_>> = output
+    let mut lines: Vec<Vec<_>> = output
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(lines[0], ["NAME", "USERS", "VERSION", "STATE", "SIZE"]);
-    assert_eq!(lines[1][..4], ["client1", "1", "3", "current"]);
-    assert_eq!(lines[2][..4], ["client2", "1", "3", "current"]);
-    assert_eq!(lines[3], ["two\\nlines", "1", "-", "missing", "-"]);
-    assert_eq!(lines.len(), 4);
+    for tenant in &mut lines[1..=2] {
+        tenant.truncate(4); // the size depends on the version of PostgreSQL
+    }
+    assert_eq!(
+        lines,
+        [
+            vec!["NAME", "USERS", "VERSION", "STATE", "SIZE"],
+            vec!["client1", "1", "3", "current"],
+            vec!["client2", "1", "3", "current"],
+            vec!["two\\nlines", "1", "-", "missing", "-"],
+        ]
+    );
 }
 
 #[tokio::test]

@@ -5,8 +5,7 @@ use crate::support::{Service, ServiceProcess, TestDatabase, finished};
 
 /// Returns the reasons for which client1 cannot be served. The request to the service must agree.
 async fn reasons(statements: &str) -> Vec<String> {
-    let database = TestDatabase::demo().await;
-    database.execute(statements).await;
+    let database = TestDatabase::demo_with(statements).await;
     let (_, checked) = json(&database, &["check", "client1", "--ignore-extra"]);
     let differences = checked[0]["differences"].as_array().unwrap();
     let reasons: Vec<_> = differences
@@ -24,7 +23,7 @@ async fn reasons(statements: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_the_service_lacks_is_reported() {
+async fn reasons_why_a_tenant_cannot_be_served_are_reported() {
     for (statements, expected) in [
         (
             "ALTER TABLE client1.items DROP description, DROP price",

@@ -1,4 +1,4 @@
-//! Commands in a database whose settings differ from PostgreSQL's.
+//! Commands in a database with settings other than PostgreSQL's defaults.
 
 use sqlx::Executor;
 

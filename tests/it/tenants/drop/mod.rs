@@ -8,15 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{assert_refused, catalog, json, tenants, tenants_at};
-use crate::support::{Cluster, Service, ServiceProcess, TestDatabase};
+use crate::support::{Cluster, Service, ServiceProcess, TestDatabase, wait_until};
 
 /// Returns the demo database with all users moved to client2.
 async fn demo_without_users_of_client1() -> TestDatabase {
-    let database = TestDatabase::demo().await;
-    database
-        .execute("UPDATE public.users SET organization_id = 'client2'")
-        .await;
-    database
+    TestDatabase::demo_with("UPDATE public.users SET organization_id = 'client2'").await
 }
 
 #[tokio::test]
@@ -55,16 +51,13 @@ async fn drop_requires_force_while_users_remain() {
 
 #[tokio::test]
 async fn drop_refuses_schemas_that_are_not_tenants() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE SCHEMA other; CREATE TABLE other.items (); CREATE SCHEMA empty;
-             CREATE SCHEMA migrated; CREATE TABLE migrated._tenant_orders_migrations AS
-             SELECT version, description, installed_on, success, ''::bytea AS checksum, execution_time
-             FROM client1._tenant_orders_migrations;
-             INSERT INTO public.users (id, organization_id) VALUES ('x', 'other'), ('y', 'empty'), ('z', 'missing')",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE SCHEMA other; CREATE TABLE other.items (); CREATE SCHEMA empty;
+         CREATE SCHEMA migrated; CREATE TABLE migrated._tenant_orders_migrations AS
+         SELECT version, description, installed_on, success, ''::bytea AS checksum, execution_time
+         FROM client1._tenant_orders_migrations;
+         INSERT INTO public.users (id, organization_id) VALUES ('x', 'other'), ('y', 'empty'), ('z', 'missing')",
+    ).await;
     let before = catalog(&database).await;
     for (name, reason) in [
         ("other", "the schema is not a tenant:"),
@@ -82,17 +75,14 @@ async fn drop_refuses_schemas_that_are_not_tenants() {
 
 #[tokio::test]
 async fn drop_fails_if_row_level_security_hides_users() {
-    let database = TestDatabase::demo().await;
-    database
-        .execute(
-            "CREATE ROLE drop_hidden LOGIN; GRANT SELECT ON public.users TO drop_hidden;
-             GRANT SELECT ON ALL TABLES IN SCHEMA client2 TO drop_hidden; GRANT USAGE ON SCHEMA client2 TO drop_hidden;
-             ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
-             CREATE POLICY own ON public.users USING (id = current_setting('app.user_id', true));
-             ALTER SCHEMA client1 OWNER TO drop_hidden; ALTER TABLE client1.items OWNER TO drop_hidden;
-             ALTER TABLE client1.orders OWNER TO drop_hidden; ALTER TABLE client1._tenant_orders_migrations OWNER TO drop_hidden",
-        )
-        .await;
+    let database = TestDatabase::demo_with(
+        "CREATE ROLE drop_hidden LOGIN; GRANT SELECT ON public.users TO drop_hidden;
+         GRANT SELECT ON ALL TABLES IN SCHEMA client2 TO drop_hidden; GRANT USAGE ON SCHEMA client2 TO drop_hidden;
+         ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY own ON public.users USING (id = current_setting('app.user_id', true));
+         ALTER SCHEMA client1 OWNER TO drop_hidden; ALTER TABLE client1.items OWNER TO drop_hidden;
+         ALTER TABLE client1.orders OWNER TO drop_hidden; ALTER TABLE client1._tenant_orders_migrations OWNER TO drop_hidden",
+    ).await;
     let before = catalog(&database).await;
     let url = database.url_as("drop_hidden");
     for command in [
@@ -161,7 +151,7 @@ async fn drop_asks_for_confirmation_and_defaults_to_no() {
     assert!(!catalog(&database).await.contains("client1"));
 }
 
-/// Drops client1 on a terminal on which `reply` is typed. Returns the exit status and standard error.
+/// Drops client1 on a terminal, and types `reply`. Returns the exit status and standard error.
 fn drop_with_reply(database: &TestDatabase, reply: &str) -> (Option<i32>, String) {
     let terminal = nix::pty::openpty(None, None).unwrap();
     let mut drop = ServiceProcess::command()
@@ -194,17 +184,19 @@ async fn interrupted_drop_is_completed_by_another() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while catalog(&database).await.contains("client1.notes") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until("the first transaction is committed", async || {
+        !catalog(&database).await.contains("client1.notes")
+    })
+    .await;
     drop.kill().unwrap();
     drop.wait().unwrap();
     // PostgreSQL cancels the last statement when its lock timeout has passed.
     let backends = "SELECT count(*)::text FROM pg_stat_activity
                    WHERE datname = current_database() AND application_name = 'tenant-orders'";
-    while database.text(backends).await != "0" {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_until("the backends have ended", async || {
+        database.text(backends).await == "0"
+    })
+    .await;
     lock.release().await;
 
     let (status, listed) = json(&database, &["list"]);
