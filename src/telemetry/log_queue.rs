@@ -47,7 +47,7 @@ impl LogQueue {
         let (sender, messages) = sync_channel(MAX_QUEUED_LINES);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(|| write_all(messages))?;
+            .spawn(move || write_all(&messages))?;
         Ok(Self(sender))
     }
 
@@ -69,7 +69,7 @@ impl LogQueue {
 
 /// Writes the lines to stderr, those of a short interval together: waking this thread and writing cost more than the
 /// line itself. Write errors, such as a closed pipe, are ignored.
-fn write_all(messages: Receiver<Message>) {
+fn write_all(messages: &Receiver<Message>) {
     let mut lines = Vec::new();
     while let Ok(first) = messages.recv() {
         for message in iter::once(first).chain(messages.try_iter()) {
