@@ -71,7 +71,7 @@ pub(super) async fn distribute(
             Ok((database, plan))
         })
         .await?;
-        let mut output = FleetOutput::new("already distributed");
+        let mut output = FleetOutput::new(["distributed", "already distributed"]);
         output.add_unchanged(plan.distributed);
         let pending = plan.pending.len();
         let mut summary = RunSummary::new(plan.distributed + pending, pending);

@@ -137,7 +137,7 @@ async fn prepare_demo(
     users: &UserDirectory,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
-    let mut output = FleetOutput::new("up to date");
+    let mut output = FleetOutput::new(["migrated", "up to date"]);
     migrate_embedded(admin_database, &mut output, signals).await?;
     if users.is_empty().await.map_err(AdminError::from)? {
         seed::demo(admin_database).await?;

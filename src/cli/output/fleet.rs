@@ -20,9 +20,10 @@ pub(in crate::cli) struct FleetOutput {
     /// Prints a JSON object for each tenant instead of text.
     json: bool,
     dry_run: bool,
-    /// Describes tenants without changes in the summary.
-    unchanged_label: &'static str,
-    /// Number of tenants without changes.
+    /// Describes tenants with changes, and those without, in the summary.
+    labels: [&'static str; 2],
+    /// Numbers of these tenants.
+    changed: usize,
     unchanged: usize,
     progress: Option<Progress>,
     has_unadopted: bool,
@@ -40,12 +41,13 @@ struct TenantLine<'a, F> {
 }
 
 impl FleetOutput {
-    /// Returns an output of text. Its summary describes tenants without changes by `unchanged_label`.
-    pub(in crate::cli) fn new(unchanged_label: &'static str) -> Self {
+    /// Returns an output of text. Its summary describes tenants with changes, and those without, by `labels`.
+    pub(in crate::cli) fn new(labels: [&'static str; 2]) -> Self {
         Self {
             json: false,
             dry_run: false,
-            unchanged_label,
+            labels,
+            changed: 0,
             unchanged: 0,
             progress: None,
             has_unadopted: false,
@@ -57,7 +59,7 @@ impl FleetOutput {
         Self {
             json,
             dry_run,
-            ..Self::new("up to date")
+            ..Self::new([if dry_run { "to migrate" } else { "migrated" }, "up to date"])
         }
     }
 
@@ -125,6 +127,7 @@ impl FleetOutput {
         };
         self.has_unadopted |= status == "unadopted";
         self.unchanged += usize::from(status == "current");
+        self.changed += usize::from(matches!(status, "pending" | "applied"));
         self.json_line(&TenantLine {
             tenant: report.tenant.as_str(),
             status,
@@ -158,8 +161,15 @@ impl FleetOutput {
             progress.finish();
         }
         if !self.json {
-            let unchanged = count(self.unchanged, "tenant");
-            print_line(format_args!("{unchanged} {}", self.unchanged_label));
+            let [changed, unchanged] = self.labels;
+            let changed = (self.changed > 0).then(|| format!("{} {changed}", count(self.changed, "tenant")));
+            let unchanged = match (&changed, self.unchanged) {
+                (Some(_), 0) => None,
+                (Some(_), current) => Some(format!("{current} {unchanged}")),
+                (None, current) => Some(format!("{} {unchanged}", count(current, "tenant"))),
+            };
+            let summary: Vec<_> = changed.into_iter().chain(unchanged).collect();
+            print_line(format_args!("{}", summary.join(", ")));
         }
         if self.has_unadopted {
             eprint_line(format_args!(

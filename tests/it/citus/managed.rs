@@ -79,7 +79,7 @@ async fn migrate_updates_distributed_tenants() {
     assert_eq!(
         without_durations(&citus.run_ok(&["migrate"])),
         "Applied 2/exact prices to client1\n\
-         Applied 3/orders index to client1\n1 tenant up to date\n"
+         Applied 3/orders index to client1\n1 tenant migrated, 1 up to date\n"
     );
     citus.run_ok(&["tenants", "check"]);
     assert_eq!(

@@ -43,7 +43,7 @@ async fn an_adopted_schema_keeps_its_rows_and_is_migrated() {
          Adopted client2 at version 1; kept: column items.discount integer, column orders.note text\n\
          Applied 2/exact prices to client2\n\
          Applied 3/orders index to client2\n\
-         0 tenants up to date\n"
+         2 tenants migrated\n"
     );
     assert_eq!((rows(&database).await, pages(&database).await), before);
     let types = "SELECT string_agg(data_type, ' ') FROM information_schema.columns
@@ -66,7 +66,7 @@ async fn a_dry_run_of_an_adoption_writes_nothing() {
          Would adopt client1 at version 1\n\
          Would apply 2/exact prices to client1\n\
          Would apply 3/orders index to client1\n\
-         0 tenants up to date\n"
+         1 tenant to migrate\n"
     );
     assert!(
         errors.contains("client2: error: the schema cannot be adopted"),

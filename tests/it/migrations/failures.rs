@@ -45,7 +45,7 @@ async fn failed_tenants_are_reported_and_stop_no_others() {
     assert_eq!(
         without_durations(&output),
         "Applied 2/exact prices to t2\n\
-         Applied 3/orders index to t2\n7 tenants up to date\n"
+         Applied 3/orders index to t2\n1 tenant migrated, 7 up to date\n"
     );
     assert!(errors.contains("error: 4 of 12 tenants failed"), "{errors}");
 }

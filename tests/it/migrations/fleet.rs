@@ -197,7 +197,7 @@ async fn users_without_a_tenant_are_ignored() {
     assert_eq!(
         without_durations(&output),
         "Applied 2/exact prices to t1\n\
-         Applied 3/orders index to t1\n0 tenants up to date\n"
+         Applied 3/orders index to t1\n1 tenant migrated\n"
     );
 }
 
@@ -216,7 +216,7 @@ async fn schemas_of_other_programs_are_ignored() {
     assert_eq!(
         without_durations(&output),
         "Applied 2/exact prices to t1\n\
-         Applied 3/orders index to t1\n0 tenants up to date\n"
+         Applied 3/orders index to t1\n1 tenant migrated\n"
     );
 }
 
@@ -231,7 +231,7 @@ async fn a_tenant_without_users_is_found_by_its_history() {
     assert_eq!(
         without_durations(&output),
         "Applied 2/exact prices to t2\n\
-         Applied 3/orders index to t2\n0 tenants up to date\n"
+         Applied 3/orders index to t2\n1 tenant migrated\n"
     );
     let (status, _, errors) = run(&database, &["migrate"]);
     assert_eq!(status, Some(1));

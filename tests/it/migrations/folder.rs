@@ -76,7 +76,7 @@ async fn all_commands_use_the_folder() {
          Applied 5/notes index to client1\n\
          Applied 4/notes to client2\n\
          Applied 5/notes index to client2\n\
-         0 tenants up to date\n"
+         2 tenants migrated\n"
     );
     assert_eq!(
         run_with(&database, &folder, &["tenants", "create", "fresh"]).0,
@@ -254,7 +254,7 @@ async fn schemas_are_adopted_at_the_newest_version_that_they_have() {
     assert_eq!(status, Some(1));
     assert_eq!(
         without_durations(&output),
-        "Adopted at2 at version 2\nApplied 3/notes to at2\nAdopted at3 at version 3; kept: table extra\n0 tenants up to date\n"
+        "Adopted at2 at version 2\nApplied 3/notes to at2\nAdopted at3 at version 3; kept: table extra\n2 tenants migrated\n"
     );
     assert!(
         errors.contains("other: error: the schema cannot be adopted: items.price is missing (numeric)"),

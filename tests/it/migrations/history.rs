@@ -60,7 +60,7 @@ async fn histories_of_early_versions_are_current_and_renamed_by_migrate() {
         "Would rename the migration history of public\n\
          Would rename the migration history of client1\n\
          Would rename the migration history of client2\n\
-         0 tenants up to date\n"
+         2 tenants to migrate\n"
     );
     let (status, output, errors) = run(&database, &["migrate", "--jobs", "1"]);
     assert_eq!((status, errors.as_str()), (Some(0), ""));
@@ -69,7 +69,7 @@ async fn histories_of_early_versions_are_current_and_renamed_by_migrate() {
         "Renamed the migration history of public\n\
          Renamed the migration history of client1\n\
          Renamed the migration history of client2\n\
-         0 tenants up to date\n"
+         2 tenants migrated\n"
     );
     assert_eq!(
         database.text(HISTORIES).await,

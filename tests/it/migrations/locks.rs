@@ -56,7 +56,7 @@ async fn exhausted_retries_fail_the_tenant_alone() {
     assert_eq!(
         without_durations(&output),
         "Applied 2/exact prices to t3\n\
-         Applied 3/orders index to t3\n4 tenants up to date\n"
+         Applied 3/orders index to t3\n1 tenant migrated, 4 up to date\n"
     );
 }
 

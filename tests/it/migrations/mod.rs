@@ -125,7 +125,7 @@ async fn prices_keep_the_shortest_decimal_of_their_floats() {
     assert_eq!(
         without_durations(&output),
         "Applied 2/exact prices to client1\n\
-         Applied 3/orders index to client1\n0 tenants up to date\n"
+         Applied 3/orders index to client1\n1 tenant migrated\n"
     );
     assert_eq!(
         database

@@ -53,7 +53,7 @@ async fn a_dry_run_prints_pending_changes_and_writes_nothing() {
          Would apply 3/orders index to t2\n\
          Would apply 2/exact prices to t3\n\
          Would apply 3/orders index to t3\n\
-         1 tenant up to date\n"
+         2 tenants to migrate, 1 up to date\n"
     );
     let (status, output, errors) = run(&database, &["migrate", "--dry-run", "--json"]);
     assert_eq!((status, without_hazards(&errors).as_str()), (Some(0), ""));
@@ -91,7 +91,7 @@ async fn a_dry_run_fails_if_the_run_would() {
     assert_eq!(
         without_hazards(&output),
         "Would apply 2/exact prices to t1\n\
-         Would apply 3/orders index to t1\n0 tenants up to date\n"
+         Would apply 3/orders index to t1\n1 tenant to migrate\n"
     );
     assert!(
         errors.contains("t2: error: migration 1 (items and orders) was changed"),

@@ -39,7 +39,7 @@ async fn migrate_creates_missing_roles_once() {
     assert_eq!(status, Some(0));
     assert_eq!(
         output,
-        "Would create or update role r_migrated_1\nWould create or update role r_migrated_2\n0 tenants up to date\n"
+        "Would create or update role r_migrated_1\nWould create or update role r_migrated_2\n2 tenants to migrate\n"
     );
     assert_eq!(privileges(&database).await, before);
     let (status, mut output, _) = run(&database, &[&migrate[..], &["--jobs", "1"]].concat());
