@@ -1,3 +1,4 @@
+# Needs BuildKit, which is the default since Docker 23: DOCKER_BUILDKIT=1 docker build .
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /source
 COPY . .

@@ -86,6 +86,9 @@ pub enum CommandError {
         /// The cause.
         source: io::Error,
     },
+    /// Clients and probes cannot share a port.
+    #[error("PORT and ADMIN_PORT are both {0}; set different ports")]
+    PortConflict(u16),
     /// The service does not respond to a probe.
     #[error("failed to query {url}")]
     Healthcheck {
@@ -234,7 +237,10 @@ impl CommandError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
+            #[cfg(not(all(feature = "embedded", unix)))]
+            Self::Source(SourceError::NotConfigured) => true,
             Self::Url(_)
+            | Self::PortConflict(_)
             | Self::Keys(_)
             | Self::Unauthenticated { .. }
             | Self::Migrations(_)

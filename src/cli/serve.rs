@@ -25,6 +25,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 pub(super) async fn serve(settings: ServeSettings, signals: StopSignals) -> Result<(), CommandError> {
     let authenticator = Authenticator::open(&settings.authentication).await?;
+    if settings.listen.has_port_conflict() {
+        return Err(CommandError::PortConflict(settings.listen.port));
+    }
     // Before anything is started, so that an address in use is reported at once.
     let listener = listen(&settings, authenticator.is_some()).await?;
     let admin_listener = match settings.listen.admin_address() {
@@ -158,7 +161,7 @@ async fn wait_for_unsafe_database(users: &UserDirectory) -> DatabaseError {
         .notify(|error, backoff| {
             tracing::warn!(
                 cause = error_chain::messages(error).join(": "),
-                "waiting for the database; next check in {backoff:?}"
+                "waiting for the database; next check in {backoff:.1?}"
             );
         })
         .await;

@@ -31,6 +31,12 @@ impl ListenSettings {
         Some((self.admin_host.as_deref().unwrap_or(&self.host), port))
     }
 
+    /// Returns `true` if both ports are the same and on the same host.
+    #[must_use]
+    pub fn has_port_conflict(&self) -> bool {
+        self.port != 0 && self.admin_address() == Some((&self.host, self.port))
+    }
+
     /// Returns the host and the port at which a client on this machine reaches the probes.
     #[must_use]
     pub fn probe_address(&self) -> (&str, u16) {

@@ -25,6 +25,7 @@ mod existing_database;
 mod failure;
 mod foreign_databases;
 mod isolation;
+mod kubernetes;
 mod load;
 mod migrations;
 mod one_message;

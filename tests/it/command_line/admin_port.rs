@@ -45,6 +45,29 @@ async fn admin_port_has_the_probes_and_the_public_port_has_not() {
     assert!(metrics.contains(orders), "{metrics}");
 }
 
+#[test]
+fn admin_port_differs_from_port() {
+    let port = free_port().to_string();
+    for admin_host in ["", "127.0.0.1"] {
+        let (status, _, errors) = finished(
+            ServiceProcess::command()
+                .env("DATABASE_URL", "postgres://user@127.0.0.1:1/nothing")
+                .envs([
+                    ("PORT", port.as_str()),
+                    ("ADMIN_PORT", port.as_str()),
+                    ("ADMIN_HOST", admin_host),
+                ]),
+        );
+        assert_eq!(status, Some(2), "{errors}");
+        assert!(
+            errors.contains(&format!(
+                "PORT and ADMIN_PORT are both {port}; set different ports"
+            )),
+            "{errors}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_of_the_admin_port_respond_during_overload() {
     let database = TestDatabase::demo().await;

@@ -66,6 +66,7 @@ async fn service_starts_while_the_database_is_down() {
     let url = service.url();
     assert_eq!(client::get(format!("{url}/livez")).await.unwrap().status, 200);
     assert_eq!(client::get(format!("{url}/readyz")).await.unwrap().status, 503);
+    service.line_with("waiting for the database; next check in 200.0ms");
     assert_eq!(service.stop(Signal::SIGTERM).code(), Some(0));
 }
 
