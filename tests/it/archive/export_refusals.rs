@@ -144,7 +144,7 @@ async fn export_reports_a_history_and_users_that_prevent_an_import() {
         [
             "1 user of other organizations that table orders refers to",
             "a migration history that an import accepts: migration 9 is unknown: \
-             a newer version of this program, or another folder, applied it"
+             a newer version of this program, or another folder, applied it; use that one"
         ]
     );
 }
