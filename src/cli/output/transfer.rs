@@ -28,7 +28,7 @@ impl TransferProgress {
         let (bar, template) = match length {
             Some(length) => (
                 ProgressBar::new(length),
-                "{bar:40} {bytes}/{total_bytes} {msg}, {eta} to go",
+                "{bar:40} {bytes}/{total_bytes} {msg}, {eta} left",
             ),
             None => (
                 ProgressBar::new_spinner(),
