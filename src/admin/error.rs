@@ -2,6 +2,7 @@
 
 use super::citus::error::CitusError;
 use super::migrations::MigrationError;
+use super::tenants::error::DropError;
 use crate::tenancy::{DatabaseError, InvalidSchemaName};
 
 /// A failure of administration.
@@ -25,6 +26,9 @@ pub enum AdminError {
     /// Citus does not support the operation.
     #[error(transparent)]
     Citus(#[from] CitusError),
+    /// The tenant is not dropped.
+    #[error(transparent)]
+    Drop(#[from] DropError),
     /// The schema does not exist.
     #[error("the schema does not exist")]
     NoSuchSchema,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use crate::admin::AdminError;
 use crate::admin::archive::ArchiveError;
 use crate::admin::migrations::InvalidMigrations;
-use crate::admin::tenants::drop::DropError;
 use crate::authentication::InvalidKeys;
 use crate::connect::InvalidDatabaseUrl;
 #[cfg(all(feature = "embedded", unix))]
@@ -155,21 +154,13 @@ pub enum CommandError {
         /// The cause.
         source: AdminError,
     },
-    /// A tenant was not dropped.
-    #[error("tenant {name:?}: {source}")]
-    Drop {
-        /// Name of its schema.
-        name: String,
-        /// The reason.
-        source: DropError,
-    },
     /// Tenants differ from the migrations.
-    #[error("{drifted} of {of} tenants differ from the migrations")]
+    #[error("{drifted} of {total} tenants differ from the migrations")]
     Drift {
         /// Number of tenants that differ.
         drifted: usize,
         /// Number of checked tenants.
-        of: usize,
+        total: usize,
     },
     /// Confirmation is required, and stdin is not a terminal.
     #[error("confirmation required, but stdin is not a terminal; pass --yes to proceed")]

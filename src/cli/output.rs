@@ -4,7 +4,6 @@
 mod fleet;
 mod outcome;
 mod query;
-mod relocation;
 mod transfer;
 
 use std::error::Error;
@@ -24,14 +23,10 @@ use crate::error_chain;
 pub(super) use fleet::FleetOutput;
 pub(super) use outcome::OutcomeOutput;
 pub(super) use query::QueryOutput;
-pub(super) use relocation::MoveProgressOutput;
 pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 
 /// Maximum wait for stderr to accept the last message of the process.
 const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Interval between two lines of progress if stderr is not a terminal.
-const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Describes `error` and its causes.
 #[must_use]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::database::{connect_admin_database, unless_stopped, with_admin_database, with_database};
 use super::fleet::{self, RunSummary};
-use super::output::{self, FleetOutput, MoveProgressOutput};
+use super::output::{self, FleetOutput, TransferProgress};
 use super::report::{escape, human_size};
 use super::{CommandError, confirm};
 use crate::admin::citus::distribution::{self, DistributeTenant};
@@ -122,24 +122,24 @@ async fn run_with_progress(
     database: &AdminDatabase,
     relocation: &Relocation,
 ) -> Result<Duration, AdminError> {
-    let mut output = MoveProgressOutput::new();
-    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
-    let mut moving = std::pin::pin!(relocation::run(database, relocation));
-    loop {
+    let output = TransferProgress::new("moved", Some(0));
+    let query_progress = async {
+        loop {
+            // Errors are ignored: the move continues without progress output.
+            if let Ok(Some(progress)) = relocation::progress(database, &relocation.tenant).await {
+                output.update(progress.moved_bytes, progress.total_bytes);
+            }
+            tokio::time::sleep(PROGRESS_INTERVAL).await;
+        }
+    };
+    let work = Box::pin(async {
         tokio::select! {
             biased;
-            moved = &mut moving => {
-                output.finish();
-                return moved;
-            }
-            _ = ticks.tick() => {
-                // Errors are ignored: the move continues without progress output.
-                if let Ok(Some(progress)) = relocation::progress(database, &relocation.tenant).await {
-                    output.update(progress);
-                }
-            }
+            moved = relocation::run(database, relocation) => moved,
+            never = query_progress => never,
         }
-    }
+    });
+    output.show_during(work).await
 }
 
 /// Describes a move and its effect on requests.

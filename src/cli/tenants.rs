@@ -10,7 +10,7 @@ use super::query::{self, QueryArguments};
 use super::{CommandError, confirm, output, report};
 use crate::admin::drift::{self, DifferenceKind};
 use crate::admin::tenants;
-use crate::admin::tenants::drop::{self, DropError, RemainingUsers};
+use crate::admin::tenants::drop::{self, RemainingUsers};
 use crate::admin::tenants::roles::RoleRemoval;
 use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings};
 use crate::server::StopSignals;
@@ -198,7 +198,7 @@ async fn check(arguments: CheckArguments, signals: &StopSignals) -> Result<(), C
         if drifted > 0 {
             return Err(CommandError::Drift {
                 drifted,
-                of: checked.len(),
+                total: checked.len(),
             });
         }
         let tenants = report::count(checked.len(), "tenant");
@@ -218,14 +218,11 @@ async fn drop(arguments: DropArguments, signals: &StopSignals) -> Result<(), Com
         RemainingUsers::Refuse
     };
     let name = report::escape(&arguments.name);
-    let not_dropped = |source: DropError| CommandError::Drop {
-        name: arguments.name.clone(),
-        source,
-    };
     let migrations = read_migrations(&arguments.migrations)?;
     with_admin_database(&arguments.database, signals, async |database| {
         let database = &database.with_migrations(migrations);
         let schema = database.schema_name(&arguments.name).await?;
+        let not_dropped = |error| CommandError::for_tenant(&schema, error);
         if !arguments.yes {
             let contents = drop::inspect(database, &schema, users)
                 .await

@@ -11,7 +11,7 @@ pub mod relocation;
 use std::collections::HashMap;
 
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{Connection, PgConnection, Row, raw_sql};
+use sqlx::{Connection, PgConnection, raw_sql};
 
 use super::AdminError;
 use crate::admin::{generated_sql::GeneratedSql, schema};
@@ -161,11 +161,10 @@ pub(super) async fn run_separately(
 pub(super) async fn placements(
     connection: &mut PgConnection,
 ) -> Result<HashMap<String, Placement>, AdminError> {
-    let mut placements = HashMap::new();
     if !is_installed(connection).await? {
-        return Ok(placements);
+        return Ok(HashMap::new());
     }
-    let rows = sqlx::query(
+    let placements: Vec<(String, String, Option<i64>)> = sqlx::query_as(
         "SELECT n.nspname::text, pg_catalog.format('%s:%s', s.nodename, s.nodeport), sum(s.shard_size)::bigint
          FROM pg_catalog.citus_shards s JOIN pg_catalog.pg_class c ON c.oid = s.table_name
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -173,12 +172,6 @@ pub(super) async fn placements(
     )
     .fetch_all(connection)
     .await?;
-    for row in rows {
-        let placement = Placement {
-            node: row.try_get(1)?,
-            size_bytes: row.try_get(2)?,
-        };
-        placements.insert(row.try_get(0)?, placement);
-    }
-    Ok(placements)
+    let placement = |(tenant, node, size_bytes)| (tenant, Placement { node, size_bytes });
+    Ok(placements.into_iter().map(placement).collect())
 }

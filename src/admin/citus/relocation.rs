@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, FromRow, PgConnection};
 
 use super::{CitusError, placements, rejection, require_coordinator};
 use crate::admin::AdminError;
@@ -25,7 +25,7 @@ pub struct Relocation {
 }
 
 /// A node that can hold tenants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Node {
     host: String,
     port: i32,
@@ -50,7 +50,7 @@ pub enum TransferMode {
 }
 
 /// Progress of a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub struct MoveProgress {
     /// Bytes on the target node.
     pub moved_bytes: i64,
@@ -91,19 +91,12 @@ pub async fn plan(
 }
 
 async fn find_node(connection: &mut PgConnection, requested: &str) -> Result<Node, AdminError> {
-    let rows = sqlx::query(
-        "SELECT nodename, nodeport FROM pg_catalog.pg_dist_node
+    let nodes: Vec<Node> = sqlx::query_as(
+        "SELECT nodename AS host, nodeport AS port FROM pg_catalog.pg_dist_node
          WHERE noderole = 'primary' AND isactive AND shouldhaveshards ORDER BY nodename, nodeport",
     )
     .fetch_all(connection)
     .await?;
-    let nodes = rows.iter().map(|row| {
-        Ok(Node {
-            host: row.try_get(0)?,
-            port: row.try_get(1)?,
-        })
-    });
-    let nodes = nodes.collect::<Result<Vec<_>, sqlx::Error>>()?;
     let mut named = nodes
         .iter()
         .filter(|node| node.host == requested || node.name() == requested);
@@ -181,8 +174,9 @@ pub async fn progress(
     tenant: &SchemaName,
 ) -> Result<Option<MoveProgress>, AdminError> {
     let mut connection = database.connect().await?;
-    let row = sqlx::query(
-        "SELECT sum(p.target_shard_size)::bigint, sum(p.source_shard_size)::bigint
+    let progress = sqlx::query_as(
+        "SELECT COALESCE(sum(p.target_shard_size), 0)::bigint AS moved_bytes,
+                sum(p.source_shard_size)::bigint AS total_bytes
          FROM pg_catalog.get_rebalance_progress() p JOIN pg_catalog.pg_class c ON c.oid = p.table_name
          WHERE c.relnamespace = pg_catalog.quote_ident($1)::regnamespace
          HAVING sum(p.source_shard_size) > 0",
@@ -191,9 +185,5 @@ pub async fn progress(
     .fetch_optional(&mut connection)
     .await?;
     connection.close().await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(MoveProgress {
-        moved_bytes: row.try_get::<Option<i64>, _>(0)?.unwrap_or_default(),
-        total_bytes: row.try_get(1)?,
-    }))
+    Ok(progress)
 }

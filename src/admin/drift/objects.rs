@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 
 use super::definition::Definition;
 use super::difference::DifferenceKind;
@@ -18,25 +18,20 @@ pub(super) async fn read(
     connection: &mut PgConnection,
     schemas: &[&str],
 ) -> Result<Vec<(String, (DifferenceKind, String), Definition)>, DatabaseError> {
-    let rows = sqlx::query(include_str!("objects.sql"))
+    let rows: Vec<(String, String, String, Option<String>)> = sqlx::query_as(include_str!("objects.sql"))
         .bind(schemas)
         .bind(history::TABLES)
         .fetch_all(connection)
         .await?;
     let mut objects = Vec::new();
-    for row in rows {
-        let (schema, kind): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        let (object, definition): (&str, Option<&str>) = (row.try_get(2)?, row.try_get(3)?);
+    for (schema, kind, object, definition) in rows {
         // The object is NULL if it was dropped while the catalog was read.
-        let (Ok(kind), Some(definition)) = (DifferenceKind::from_str(kind, false), definition) else {
+        let (Ok(kind), Some(definition)) = (DifferenceKind::from_str(&kind, false), definition) else {
             continue;
         };
-        let object = Definition::new(object, schema).unqualified();
-        objects.push((
-            schema.to_owned(),
-            (kind, object),
-            Definition::new(definition, schema),
-        ));
+        let object = Definition::new(&object, &schema).unqualified();
+        let definition = Definition::new(&definition, &schema);
+        objects.push((schema, (kind, object), definition));
     }
     Ok(objects)
 }

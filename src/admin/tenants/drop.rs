@@ -3,64 +3,17 @@
 use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
+use super::error::DropError;
 use super::roles::{self, RoleRemoval};
 use super::{removal, storage};
 use crate::admin::drift::{HistoryState, inventory};
 use crate::admin::migrations::history;
 use crate::admin::{AdminError, RetryPolicy, advisory_lock, database::AdminDatabase};
-use crate::tenancy::{DatabaseError, SchemaName};
+use crate::tenancy::SchemaName;
 
 /// Tables that identify a schema as a tenant. They are dropped last, so that an interrupted drop can be
 /// repeated.
 const TENANT_TABLES: [&str; 4] = ["items", "orders", history::TABLE, history::LEGACY_TABLE];
-
-/// Reasons why a tenant is not dropped.
-#[derive(Debug, thiserror::Error)]
-pub enum DropError {
-    /// A statement failed, or the schema does not exist.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// The schema is not a tenant.
-    #[error(
-        "the schema is not a tenant: it has neither a migration history nor both tables, items and orders"
-    )]
-    NotATenant,
-    /// The role lacks the right to drop the schema.
-    #[error("only the owner of the schema can drop it; connect as {owner}")]
-    NotOwner {
-        /// The owner of the schema, quoted if SQL requires it.
-        owner: String,
-    },
-    /// Users belong to the tenant.
-    #[error("{} still {} to this tenant; move or delete them first, or pass --force",
-        count_users(*users), if *users == 1 { "belongs" } else { "belong" })]
-    HasUsers {
-        /// Number of users.
-        users: i64,
-    },
-    /// Objects outside the schema would be dropped or broken.
-    #[error("objects outside the schema depend on it: {}; drop or change these first", objects.join(", "))]
-    HasDependents {
-        /// PostgreSQL's descriptions of the objects, or of the first ones.
-        objects: Vec<String>,
-    },
-}
-
-impl From<DatabaseError> for DropError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Admin(error.into())
-    }
-}
-
-impl From<sqlx::Error> for DropError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Admin(error.into())
-    }
-}
-
-fn count_users(users: i64) -> String {
-    format!("{users} user{}", if users == 1 { "" } else { "s" })
-}
 
 /// Contents of a tenant that is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,27 +44,27 @@ pub enum RemainingUsers {
 ///
 /// # Errors
 ///
-/// [`DropError`] if the tenant cannot be dropped.
+/// [`AdminError::Drop`] if the tenant cannot be dropped.
 pub async fn inspect(
     database: &AdminDatabase,
     schema: &SchemaName,
     users: RemainingUsers,
-) -> Result<TenantContents, DropError> {
+) -> Result<TenantContents, AdminError> {
     let inventory = inventory::read(database, std::slice::from_ref(schema)).await?;
     let tenant = inventory.tenants.first().ok_or(AdminError::NoSuchSchema)?;
     if tenant.history == HistoryState::NoSchema {
-        return Err(AdminError::NoSuchSchema.into());
+        return Err(AdminError::NoSuchSchema);
     }
     // That users belong to it is not enough.
     if !tenant.has_tables() && !tenant.has_known_migration(&database.migrations().tenant) {
-        return Err(DropError::NotATenant);
+        return Err(DropError::NotATenant.into());
     }
     if tenant.users > 0 && users == RemainingUsers::Refuse {
-        return Err(DropError::HasUsers { users: tenant.users });
+        return Err(DropError::HasUsers { users: tenant.users }.into());
     }
     let mut connection = database.connect().await?;
     if let Some(owner) = removal::foreign_owner(&mut connection, schema).await? {
-        return Err(DropError::NotOwner { owner });
+        return Err(DropError::NotOwner { owner }.into());
     }
     refuse_dependents(&mut connection, schema).await?;
     let tables = removal::table_names(&mut connection, schema).await?;
@@ -136,12 +89,12 @@ pub async fn inspect(
 ///
 /// # Errors
 ///
-/// [`DropError`] if the tenant cannot be dropped, or if a lock is not available.
+/// [`AdminError::Drop`] if the tenant cannot be dropped, or another [`AdminError`] if a lock is not available.
 pub async fn drop_tenant(
     database: &AdminDatabase,
     schema: &SchemaName,
     users: RemainingUsers,
-) -> Result<TenantContents, DropError> {
+) -> Result<TenantContents, AdminError> {
     let policy = RetryPolicy::default();
     let mut connection = database.connect().await?;
     advisory_lock::lock(&mut connection, schema.as_str()).await?;
@@ -158,11 +111,10 @@ pub async fn drop_tenant(
                 contents.role = role;
                 break;
             }
-            Err(DropError::Admin(error)) => match backoff.next_delay(&error) {
+            Err(error) => match backoff.next_delay(&error) {
                 Some(delay) => sleep(delay).await,
-                None => return Err(error.into()),
+                None => return Err(error),
             },
-            Err(error) => return Err(error),
         }
     }
     connection.close().await?;
@@ -175,7 +127,7 @@ async fn drop_next(
     connection: &mut PgConnection,
     schema: &SchemaName,
     role: &RoleRemoval,
-) -> Result<Option<RoleRemoval>, DropError> {
+) -> Result<Option<RoleRemoval>, AdminError> {
     let mut transaction = connection.begin().await?;
     // A dependent can have been created since the last transaction, and CASCADE would drop it.
     refuse_dependents(&mut transaction, schema).await?;
@@ -192,11 +144,11 @@ async fn drop_next(
     Ok(role)
 }
 
-async fn refuse_dependents(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DropError> {
+async fn refuse_dependents(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), AdminError> {
     let objects = removal::outside_dependents(connection, schema).await?;
     if objects.is_empty() {
         Ok(())
     } else {
-        Err(DropError::HasDependents { objects })
+        Err(DropError::HasDependents { objects }.into())
     }
 }

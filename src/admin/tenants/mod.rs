@@ -2,6 +2,7 @@
 
 mod create;
 pub mod drop;
+pub(super) mod error;
 mod list;
 mod query;
 mod removal;
@@ -9,5 +10,6 @@ pub mod roles;
 pub(super) mod storage;
 
 pub use create::{create, create_if_missing};
+pub use error::DropError;
 pub use list::{ListedTenant, TenantState, list};
 pub use query::{QueriedRows, QueryTenant, TextRow, queried_tenants};

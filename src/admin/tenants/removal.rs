@@ -18,15 +18,14 @@ pub(super) async fn table_names(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Vec<String>, DatabaseError> {
-    let names = sqlx::query_scalar(
+    Ok(sqlx::query_scalar(
         "SELECT pg_catalog.quote_ident(c.relname)
          FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
          WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.relname",
     )
     .bind(schema.as_str())
     .fetch_all(connection)
-    .await?;
-    Ok(names)
+    .await?)
 }
 
 /// Returns the names of the extensions in `schema`, quoted if SQL requires it.
@@ -34,15 +33,14 @@ pub(super) async fn extension_names(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Vec<String>, DatabaseError> {
-    let names = sqlx::query_scalar(
+    Ok(sqlx::query_scalar(
         "SELECT pg_catalog.quote_ident(e.extname)
          FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_extension e ON e.extnamespace = n.oid
          WHERE n.nspname = $1 ORDER BY e.extname",
     )
     .bind(schema.as_str())
     .fetch_all(connection)
-    .await?;
-    Ok(names)
+    .await?)
 }
 
 /// Returns the owner of `schema` if the current role lacks the owner's rights.
@@ -50,14 +48,13 @@ pub(super) async fn foreign_owner(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Option<String>, DatabaseError> {
-    let owner = sqlx::query_scalar(
+    Ok(sqlx::query_scalar(
         "SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(nspowner)) FROM pg_catalog.pg_namespace
          WHERE nspname = $1 AND NOT pg_catalog.pg_has_role(nspowner, 'USAGE')",
     )
     .bind(schema.as_str())
     .fetch_optional(connection)
-    .await?;
-    Ok(owner)
+    .await?)
 }
 
 /// Returns descriptions of objects outside `schema` that would be dropped or broken with it.
@@ -65,12 +62,11 @@ pub(super) async fn outside_dependents(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Vec<String>, DatabaseError> {
-    let dependents = sqlx::query_scalar(include_str!("dependents.sql"))
+    Ok(sqlx::query_scalar(include_str!("dependents.sql"))
         .bind(schema.as_str())
         .bind(MAX_DEPENDENTS_LISTED)
         .fetch_all(connection)
-        .await?;
-    Ok(dependents)
+        .await?)
 }
 
 /// Drops some tables, views and sequences of `schema`, views first, except those named in `kept` and those

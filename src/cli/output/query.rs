@@ -28,8 +28,11 @@ impl QueryOutput {
     pub(in crate::cli) fn report(&mut self, report: TenantReport<QueriedRows>) {
         let name = report.tenant.as_str();
         if let Some(error) = report.error {
-            let messages = error_chain::messages(&error).join("\n  because: ");
-            eprint_line(format_args!("{}: error: {messages}", escape(name)));
+            eprint_line(format_args!(
+                "{}: error: {}",
+                escape(name),
+                error_chain::render(&error)
+            ));
             return;
         }
         if self.json {

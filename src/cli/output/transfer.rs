@@ -1,14 +1,18 @@
-//! Progress and result output of export and import.
+//! Progress of transfers, and the result of export and import.
 
 use std::convert::Infallible;
 use std::io::{IsTerminal, stdout};
+use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{LINE_INTERVAL, eprint_line};
+use super::eprint_line;
 use crate::admin::archive::ArchiveContents;
 use crate::cli::report::{count, escape};
+
+/// Interval between two lines of progress if stderr is not a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Returns standard output for binary data, or `None` if it is a terminal.
 pub(in crate::cli) fn standard_output() -> Option<impl AsyncWrite + Unpin + Send> {
@@ -24,7 +28,7 @@ impl TransferProgress {
         let (bar, template) = match length {
             Some(length) => (
                 ProgressBar::new(length),
-                "{bar:40} {bytes}/{total_bytes} {msg}, {eta} to go",
+                "{bar:40} {bytes}/{total_bytes} {msg}, {eta} left",
             ),
             None => (
                 ProgressBar::new_spinner(),
@@ -52,8 +56,14 @@ impl TransferProgress {
         self.0.wrap_async_read(reader)
     }
 
+    /// Sets the progress of a transfer that the server runs.
+    pub(in crate::cli) fn update(&self, bytes: i64, length: i64) {
+        self.0.set_length(length.try_into().unwrap_or_default());
+        self.0.set_position(bytes.try_into().unwrap_or_default());
+    }
+
     /// Runs `work`, and prints the progress meanwhile.
-    pub(in crate::cli) async fn show_during<T>(self, work: impl Future<Output = T>) -> T {
+    pub(in crate::cli) async fn show_during<T>(&self, work: impl Future<Output = T>) -> T {
         let done = tokio::select! {
             done = work => done,
             never = self.print_lines() => match never {},
@@ -65,7 +75,7 @@ impl TransferProgress {
     async fn print_lines(&self) -> Infallible {
         loop {
             tokio::time::sleep(LINE_INTERVAL).await;
-            if self.0.is_hidden() {
+            if self.0.is_hidden() && self.0.length() != Some(0) {
                 let (bytes, what) = (HumanBytes(self.0.position()), self.0.message());
                 match self.0.length() {
                     Some(length) => eprint_line(format_args!("{bytes} of {} {what}", HumanBytes(length))),

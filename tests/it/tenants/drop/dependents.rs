@@ -1,7 +1,9 @@
 //! Objects that depend on a tenant's, in each of PostgreSQL's catalogs.
 
 use tenant_orders::admin::AdminDatabase;
-use tenant_orders::admin::tenants::drop::{DropError, RemainingUsers, drop_tenant};
+use tenant_orders::admin::AdminError;
+use tenant_orders::admin::tenants::DropError;
+use tenant_orders::admin::tenants::drop::{RemainingUsers, drop_tenant};
 use tenant_orders::config::DatabaseUrl;
 use tenant_orders::tenancy::SchemaName;
 
@@ -210,7 +212,7 @@ const GLOBAL_DEPENDENTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-async fn drop_client1(database: &TestDatabase) -> Result<Vec<String>, DropError> {
+async fn drop_client1(database: &TestDatabase) -> Result<Vec<String>, AdminError> {
     let database = AdminDatabase::new(&DatabaseUrl::from(database.url())).unwrap();
     let schema = SchemaName::parse("client1").unwrap();
     let dropped = drop_tenant(&database, &schema, RemainingUsers::Orphan).await?;
@@ -232,7 +234,9 @@ async fn drop_is_refused_for_dependents_in_any_catalog() {
         database.execute(create).await;
         let before = catalog(&database).await;
         match drop_client1(&database).await {
-            Err(DropError::HasDependents { objects }) => assert_eq!(objects, [description], "{create}"),
+            Err(AdminError::Drop(DropError::HasDependents { objects })) => {
+                assert_eq!(objects, [description], "{create}");
+            }
             other => panic!("{create}: {other:?}"),
         }
         assert_eq!(catalog(&database).await, before, "{create}");
