@@ -1,5 +1,5 @@
 -- Clients of the table wait for at most the lock timeout: half of it for the lock, and half of it for the rewrite.
-SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('lock_timeout')::interval) * 500)::int::text, true);
+SELECT set_config('lock_timeout', ceil(extract(epoch FROM current_setting('lock_timeout')::interval) * 500)::text, true);
 LOCK TABLE items IN ACCESS EXCLUSIVE MODE;
 SELECT set_config('statement_timeout', current_setting('lock_timeout'), true);
 

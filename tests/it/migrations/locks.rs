@@ -64,9 +64,9 @@ async fn exhausted_retries_fail_the_tenant_alone() {
 async fn a_rewrite_longer_than_the_lock_timeout_is_cancelled() {
     let database = old_fleet(2).await;
     database
-        .execute("INSERT INTO t1.items SELECT 'i' || n, NULL, 'item', n FROM generate_series(1, 300000) n")
+        .execute("INSERT INTO t1.items SELECT 'i' || n, NULL, 'item', n FROM generate_series(1, 600000) n")
         .await;
-    let (status, _, errors) = run(&database, &["migrate", "--lock-timeout", "20ms"]);
+    let (status, _, errors) = run(&database, &["migrate", "--lock-timeout", "400ms"]);
     assert_eq!(status, Some(1));
     insta::assert_snapshot!(errors, @"
     t1: error: migration 2 (exact prices) would have blocked writes for longer than --lock-timeout, and was cancelled; repeat it with a longer one at a quiet time
