@@ -23,7 +23,8 @@ pg_ctl=$1 cluster=$2 log=$3
 trap '' HUP INT TERM PIPE
 exec 3>&1 1>&2
 if [ -e "$cluster/postmaster.pid" ]; then
-    "$pg_ctl" -D "$cluster" -m fast -w stop || exit 1
+    # A server that crashes meanwhile leaves its pid file, which the stop takes for a failure and the start does not.
+    "$pg_ctl" -D "$cluster" -m fast -w stop || ! "$pg_ctl" -D "$cluster" status || exit 1
 fi
 if ! "$pg_ctl" -D "$cluster" -l "$log" -w -t 300 start 3>&-; then
     "$pg_ctl" -D "$cluster" -m immediate -w stop
