@@ -39,7 +39,7 @@ const MISSING_COLUMNS: &str = "
                       WHERE a.attrelid = c.oid AND a.attname = r.name AND a.attnum > 0 AND NOT a.attisdropped)
     ORDER BY 1, 2";
 
-/// Those of the tenants `$1` whose roles the current role cannot assume. It may create and grant roles nevertheless.
+/// The tenants among `$1` for which the current role cannot assume the tenant's role. It may still create and grant it.
 const FOREIGN_ROLES: &str = "
     SELECT r.rolname::text FROM pg_catalog.pg_roles r
     WHERE r.rolname::text = ANY ($1) AND NOT pg_catalog.pg_has_role(r.oid, CASE

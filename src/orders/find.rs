@@ -20,7 +20,7 @@ pub async fn find_for_user(
     organization: Option<&str>,
     order_id: &str,
 ) -> Result<OrderLine, OrdersError> {
-    // PostgreSQL's text cannot contain a NUL, so no order has such an id. The user is looked up all the same.
+    // PostgreSQL's text cannot contain a NUL, so no order has such an id. The user is still looked up.
     let is_possible = !order_id.contains('\0');
     let order_id = if is_possible { order_id } else { "" };
     let query = TenantQuery {

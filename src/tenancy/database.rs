@@ -122,7 +122,7 @@ impl Database {
         loop {
             let error = match self.send_with_retry(timings, forms, shared, in_tenant).await {
                 Ok(reply) => {
-                    self.remember_id_types(&reply, forms, tenant.clone());
+                    self.remember_id_types(&reply, forms, tenant.as_ref());
                     let found = reply.tenant_id_types;
                     if found.is_some_and(|found| must_repeat(forms.tenant.id_types(), found)) {
                         forms.tenant = self.form(tenant.as_ref());
@@ -165,13 +165,13 @@ impl Database {
         self.shared.forms.insert(tenant, (form, Instant::now()));
     }
 
-    fn remember_id_types(&self, reply: &Reply, forms: MessageForms, tenant: Option<Arc<SchemaName>>) {
+    fn remember_id_types(&self, reply: &Reply, forms: MessageForms, tenant: Option<&Arc<SchemaName>>) {
         for (id_types, form, name) in [
             (reply.shared_id_types, forms.shared, None),
             (reply.tenant_id_types, forms.tenant, tenant),
         ] {
             if id_types.is_some() {
-                self.remember(name, MessageForm { id_types, ..form });
+                self.remember(name.cloned(), MessageForm { id_types, ..form });
             }
         }
     }

@@ -19,8 +19,8 @@ pub(super) enum IdType {
     /// `smallint`, `integer` or `bigint`.
     Integer,
     Uuid,
-    /// `citext`: items are the same if their ids are equal in lower case. The ids of users and orders are compared
-    /// byte for byte all the same.
+    /// `citext`: items are the same if their ids are equal in lower case. The ids of users and orders are still
+    /// compared byte for byte.
     CaseInsensitive,
     /// Any other type, or a text with a collation of its own. For such a type, two texts may be the same id, but
     /// they are different ids for the service.
@@ -99,8 +99,8 @@ pub(super) fn is_exact(types: IdTypes) -> bool {
     !types.contains(&IdType::Other) && !types.contains(&IdType::CaseInsensitive)
 }
 
-/// Returns whether the rows of a statement may be wrong that was sent while its ids were believed to be of the types
-/// `believed`: it has not found the items whose ids differ from the order's in upper and lower case.
+/// Returns whether a statement must be sent again: it was sent for ids of the types `believed`, but they are of the types
+/// `found`, so it has not found items whose ids differ from the order's in upper and lower case.
 pub(super) fn must_repeat(believed: IdTypes, found: IdTypes) -> bool {
     believed != found && found.contains(&IdType::CaseInsensitive)
 }

@@ -7,9 +7,9 @@ use tokio::io::AsyncWrite;
 
 use super::format::{
     ArchiveContents, CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest, RowDigest,
-    RowsSummary, SUMMARY_FILE, Summary, TABLES_FILE, USERS_FOLDER, checksum_line, configure_session,
-    rows_file,
+    RowsSummary, SUMMARY_FILE, Summary, TABLES_FILE, USERS_FOLDER, checksum_line, rows_file,
 };
+use super::session::configure_session;
 use super::tar_stream::TarWriter;
 use super::{ArchiveError, definition, grants, users};
 use crate::admin::migrations::source::Migrations;

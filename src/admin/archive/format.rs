@@ -4,13 +4,12 @@ use data_encoding::HEXLOWER;
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, raw_sql};
 
 use super::ArchiveError;
 use crate::admin::AdminError;
 use crate::admin::migrations::source::Migrations;
 use crate::admin::migrations::{AppliedMigration, modernize};
-use crate::tenancy::{DatabaseError, SchemaName};
+use crate::tenancy::SchemaName;
 
 /// Version of the format that is written, and the newest that is read.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -192,18 +191,6 @@ impl RowDigest {
             sha256: HEXLOWER.encode(&self.sha256.finalize()),
         }
     }
-}
-
-/// Configures the session for copying data unchanged, as `pg_dump` does: an interval style that every session
-/// reads alike, rows in the order in which they are stored, and no time limits.
-pub(super) async fn configure_session(connection: &mut PgConnection) -> Result<(), DatabaseError> {
-    raw_sql(
-        "SET IntervalStyle TO postgres; SET synchronize_seqscans TO off;
-         SET statement_timeout TO 0; SET lock_timeout TO 0; SET idle_in_transaction_session_timeout TO 0",
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Returns the line that `sha256sum` prints for a file.

@@ -4,10 +4,10 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncRead;
 
 use super::format::{
-    ArchiveContents, Manifest, RowDigest, RowsSummary, SUMMARY_FILE, Summary, USERS_FOLDER,
-    configure_session, rows_file,
+    ArchiveContents, Manifest, RowDigest, RowsSummary, SUMMARY_FILE, Summary, USERS_FOLDER, rows_file,
 };
 use super::preamble::{Preamble, parse_json};
+use super::session::configure_session;
 use super::tar_stream::TarReader;
 use super::{ArchiveError, grants, users};
 use crate::admin::{

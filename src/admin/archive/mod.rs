@@ -14,6 +14,7 @@ mod format;
 mod grants;
 mod import;
 mod preamble;
+mod session;
 mod tar_stream;
 mod users;
 

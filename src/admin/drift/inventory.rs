@@ -84,7 +84,7 @@ struct OrganizationUsers {
     octet_length: i32,
 }
 
-/// Counts the users of each organization, whose name may be no text.
+/// Counts the users of each organization. The names are bytes, because they may not be valid text.
 async fn count_users(
     connection: &mut PgConnection,
     names: Option<&[&str]>,

@@ -59,8 +59,8 @@ pub enum InvalidMigrations {
     UnnamedIndex(PathBuf),
 }
 
-/// Reads the migrations in `folder`, in the order of their versions. Files whose name does not end in `.sql`,
-/// and `.down.sql` files, are ignored.
+/// Reads the migrations in `folder`, in the order of their versions. Files with another
+/// ending than `.sql`, and `.down.sql` files, are ignored.
 pub(super) fn read(folder: &Path) -> Result<Vec<Migration>, InvalidMigrations> {
     let unreadable = |source| InvalidMigrations::Unreadable {
         path: folder.to_owned(),

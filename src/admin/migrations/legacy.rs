@@ -54,7 +54,8 @@ pub(in crate::admin) fn modernize(mut history: Vec<AppliedMigration>) -> Vec<App
     history
 }
 
-/// Returns the migration whose row `applied`, a part of a modernized history, may need to replace.
+/// Returns the migration that `applied` names, if a modernized history may have it in place of an earlier text. Its row
+/// must then be written again.
 pub(super) fn replacement(applied: &AppliedMigration) -> Option<&'static Migration> {
     let migration = MigrationSource::compiled_in().tenant.get(applied.version)?;
     let mut texts = EARLIER_TEXTS.iter().filter(|_| applied.success);

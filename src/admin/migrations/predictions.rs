@@ -13,9 +13,9 @@ use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::runner::TenantReport;
 
-/// Adds a failure to the reports of those tenants whose pending migrations would fail: because a name is taken, or
-/// because an object depends on a column whose type changes. Tenants with the same pending migrations are looked up
-/// with one query, which takes no lock on their tables.
+/// Adds a failure to the report of each tenant for which a pending migration would fail: a name is taken, or the type of
+/// a column cannot change. One query looks up all tenants with the same pending migrations, and takes no lock on their
+/// tables.
 ///
 /// # Errors
 ///
