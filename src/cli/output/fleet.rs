@@ -92,7 +92,7 @@ impl FleetOutput {
     /// Starts the progress display.
     pub(in crate::cli) fn begin(&mut self, tenants: usize) {
         let progress = Progress::new("tenants", tenants.try_into().unwrap_or(u64::MAX));
-        let is_shown = tenants > 0 && (tenants >= MIN_TENANTS_FOR_PROGRESS || !progress.is_hidden());
+        let is_shown = tenants > 0 && (tenants >= MIN_TENANTS_FOR_PROGRESS || !progress.bar.is_hidden());
         self.progress = is_shown.then_some(progress);
     }
 
@@ -203,7 +203,7 @@ impl FleetOutput {
 
     fn suspend_progress(&self, write: impl FnOnce()) {
         match &self.progress {
-            Some(progress) => progress.suspend(write),
+            Some(progress) => progress.bar.suspend(write),
             None => write(),
         }
     }
