@@ -16,6 +16,7 @@ mod report;
 mod rollout;
 mod seed;
 mod serve;
+mod summary;
 mod tenants;
 mod token;
 mod usage;

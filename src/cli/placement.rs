@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::database::{connect_admin_database, unless_stopped, with_admin_database, with_database};
-use super::fleet::{self, RunSummary};
+use super::fleet;
 use super::output::{self, FleetOutput, TransferProgress};
 use super::report::{escape, human_size};
 use super::{CommandError, confirm};
@@ -72,21 +72,18 @@ pub(super) async fn distribute(
         })
         .await?;
         let mut output = FleetOutput::new(["distributed", "already distributed"]);
-        output.add_unchanged(plan.distributed);
-        let pending = plan.pending.len();
-        let mut summary = RunSummary::new(plan.distributed + pending, pending);
+        output.expect(plan.distributed + plan.pending.len(), plan.distributed);
+        let pending = plan.pending;
         fleet::run(
             &database,
-            plan.pending,
+            pending,
             DistributeTenant,
             options,
-            &mut summary,
             &mut output,
             signals,
         )
         .await?;
-        output.end();
-        summary.into_result()
+        output.end()
     })
     .await
 }
