@@ -3,7 +3,7 @@
 
 use super::CommandError;
 use crate::admin::migrations::MigrationSource;
-use crate::admin::{self, AdminDatabase, AdminError};
+use crate::admin::{AdminDatabase, AdminError};
 use crate::config::{DatabaseSettings, DatabaseUrl, MigrationSettings};
 use crate::server::StopSignals;
 
@@ -27,7 +27,7 @@ pub(super) async fn with_admin_database<T>(
     work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     with_readonly_admin_database(settings, signals, async |database| {
-        admin::require_writable(database).await?;
+        database.require_writable().await?;
         work(database).await
     })
     .await

@@ -12,7 +12,7 @@ use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift, report_cu
 use super::{CommandError, report};
 use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan, SchemaUpgrade};
 use crate::admin::runner::RunOptions;
-use crate::admin::{self, AdminDatabase, RetryPolicy};
+use crate::admin::{AdminDatabase, RetryPolicy};
 use crate::config::{self, DatabaseSettings, MigrationSettings, RoleSettings, WaitSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
@@ -104,7 +104,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
             let database = connect_admin_database(url).await?;
             let database = database.with_migrations(source).with_roles(&arguments.roles);
             if !arguments.dry_run {
-                admin::require_writable(&database).await?;
+                database.require_writable().await?;
             }
             let only = database.schema_names(&arguments.tenants).await?;
             let rollout = arguments.rollout(&database).await?;

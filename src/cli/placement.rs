@@ -11,7 +11,7 @@ use super::output::{self, FleetOutput, TransferProgress};
 use super::report::{escape, human_size};
 use super::{CommandError, confirm};
 use crate::admin::citus::distribution::{self, DistributeTenant};
-use crate::admin::citus::relocation::{self, Relocation, TransferMode};
+use crate::admin::citus::relocation::{self, Relocation};
 use crate::admin::migrations::migrate_shared;
 use crate::admin::runner::RunOptions;
 use crate::admin::{AdminDatabase, AdminError, RetryPolicy};
@@ -145,15 +145,12 @@ fn describe(relocation: &Relocation) -> String {
         || "unknown size".to_owned(),
         |bytes| human_size(bytes).to_string(),
     );
-    let method = match relocation.mode {
-        TransferMode::Logical => {
-            "by logical replication; reads and writes continue, and writes wait briefly at the end, usually for less \
-             than a second"
-        }
-        TransferMode::BlockWrites => {
-            "by a copy, because wal_level is not logical on every node or a table has no replica identity; reads \
-             continue, and writes wait until the copy is done, usually a few seconds per 100 MiB"
-        }
+    let method = if relocation.blocks_writes {
+        "by a copy, because wal_level is not logical on every node or a table has no replica identity; reads \
+         continue, and writes wait until the copy is done, usually a few seconds per 100 MiB"
+    } else {
+        "by logical replication; reads and writes continue, and writes wait briefly at the end, usually for less \
+         than a second"
     };
     format!(
         "{} ({size}) moves from {} to {} {method}",
