@@ -4,19 +4,13 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::{io, thread};
 
-use tenant_orders::cli::{Cli, output, start_log};
+use tenant_orders::cli::{Cli, Failure, output, start_log};
 use tenant_orders::{config, server};
 use tokio::runtime::Runtime;
 
 /// Requests allocate on all threads, which is slow with the system's allocator: see docs/performance.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// A failure of the process.
-struct Failure {
-    message: String,
-    exit_status: u8,
-}
 
 fn main() -> ExitCode {
     match run() {
@@ -30,35 +24,18 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     // Before anything reads the environment, and while the process has a single thread.
-    read_env_file().map_err(usage)?;
+    read_env_file().map_err(Failure::from_usage)?;
     let cli = Cli::read();
-    let worker_threads = config::worker_threads().map_err(usage)?;
+    let worker_threads = config::worker_threads().map_err(Failure::from_usage)?;
     // Dropped on return, so that the log's last line precedes the error.
-    let _log = start_log(&cli.log).map_err(usage)?;
+    let _log = start_log(&cli.log).map_err(Failure::from_usage)?;
     let signals = server::stop_signals()
-        .map_err(|error| failed(format!("failed to install the signal handlers: {error}")))?;
-    let runtime = start_runtime(worker_threads).map_err(failed)?;
+        .map_err(|error| Failure::from_message(format!("failed to install the signal handlers: {error}")))?;
+    let runtime = start_runtime(worker_threads).map_err(Failure::from_message)?;
     let result = runtime.block_on(cli.run(signals));
     // Does not wait for a pending read of stdin, which cannot be cancelled.
     runtime.shutdown_background();
-    result.and_then(|()| output::finish()).map_err(|error| Failure {
-        message: output::describe_error(&error),
-        exit_status: if error.is_usage() { 2 } else { 1 },
-    })
-}
-
-fn usage(message: String) -> Failure {
-    Failure {
-        message,
-        exit_status: 2,
-    }
-}
-
-fn failed(message: String) -> Failure {
-    Failure {
-        message,
-        exit_status: 1,
-    }
+    result.and_then(|()| output::finish())
 }
 
 fn read_env_file() -> Result<(), String> {

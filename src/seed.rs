@@ -1,10 +1,7 @@
 //! Demo and load-test data.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
+use futures_util::{Stream, StreamExt, stream};
 use sqlx::{Connection, PgConnection, raw_sql};
-use tokio::sync::mpsc;
 
 use crate::admin::migrations::migrate_shared;
 use crate::admin::{AdminDatabase, AdminError, RetryPolicy, schema, tenants};
@@ -45,9 +42,9 @@ pub async fn demo(database: &AdminDatabase) -> Result<(), AdminError> {
     Ok(())
 }
 
-/// Fills the tenants of `plan`, up to `concurrency` at a time, and sends the result of each. A tenant's rows
-/// are added in one transaction, and existing rows are not changed, so an interrupted run can be repeated.
-/// It stops at the first failure, and when the receiver is dropped.
+/// Fills the tenants of `plan`, up to `concurrency` at a time, and returns a result for each. A tenant's rows are added
+/// in one transaction, and existing rows are not changed, so an interrupted run can be repeated. It stops when the
+/// stream is dropped.
 ///
 /// # Errors
 ///
@@ -56,37 +53,20 @@ pub async fn bulk(
     database: &AdminDatabase,
     plan: BulkPlan,
     concurrency: usize,
-) -> Result<mpsc::Receiver<Result<(), AdminError>>, AdminError> {
+) -> Result<impl Stream<Item = Result<(), AdminError>> + Unpin, AdminError> {
     migrate_shared(database, RetryPolicy::default()).await?;
-    let (results, receiver) = mpsc::channel(1);
-    let next = Arc::new(AtomicU32::new(1));
-    for _ in 0..concurrency {
-        let (database, results, next) = (database.clone(), results.clone(), Arc::clone(&next));
-        tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number > plan.tenants {
-                    return;
-                }
-                let filled = fill(&database, &format!("t{number}"), plan).await;
-                let failed = filled.is_err();
-                if results.send(filled).await.is_err() || failed {
-                    next.store(plan.tenants + 1, Ordering::Relaxed);
-                    return;
-                }
-            }
-        });
-    }
-    Ok(receiver)
+    let tenants = stream::iter(1..=plan.tenants);
+    let filled = tenants.map(move |number| fill(database, format!("t{number}"), plan));
+    Ok(filled.buffer_unordered(concurrency))
 }
 
-async fn fill(database: &AdminDatabase, name: &str, plan: BulkPlan) -> Result<(), AdminError> {
-    let schema = SchemaName::parse(name)?;
+async fn fill(database: &AdminDatabase, name: String, plan: BulkPlan) -> Result<(), AdminError> {
+    let schema = SchemaName::parse(&name)?;
     tenants::create_if_missing(database, &schema).await?;
     let mut connection = database.connect().await?;
     schema::set_search_path(&mut connection, &schema).await?;
     let mut transaction = connection.begin().await?;
-    insert(&mut transaction, name, plan).await?;
+    insert(&mut transaction, &name, plan).await?;
     transaction.commit().await?;
     raw_sql("ANALYZE items; ANALYZE orders")
         .execute(&mut connection)

@@ -1,7 +1,6 @@
 //! Connections for administration.
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -76,8 +75,7 @@ impl AdminDatabase {
     }
 
     /// Returns the same database with other migrations.
-    #[must_use]
-    pub fn with_migrations(&self, migrations: MigrationSource) -> Self {
+    pub(crate) fn with_migrations(&self, migrations: MigrationSource) -> Self {
         Self {
             migrations: Arc::new(migrations),
             ..self.clone()
@@ -115,10 +113,6 @@ impl AdminDatabase {
 
     /// Runs `work` for each chunk of at most `size` of `items`, on a connection of its own: a backend caches all catalog
     /// entries that it has read. A few chunks are in progress at once. The results are in the order of the items.
-    ///
-    /// # Errors
-    ///
-    /// The first error of `work` or of a connection.
     pub(in crate::admin) async fn map_chunks<T: Sync, R: Send>(
         &self,
         items: &[T],
@@ -136,11 +130,7 @@ impl AdminDatabase {
     }
 
     /// Validates the name of a tenant. The limit of its length is in bytes of the database's encoding.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError::Name`]; [`AdminError::Database`] if the encoding lacks one of its characters.
-    pub async fn schema_name(&self, name: &str) -> Result<SchemaName, AdminError> {
+    pub(crate) async fn schema_name(&self, name: &str) -> Result<SchemaName, AdminError> {
         let mut connection = self.connect().await?;
         let name = measured_name(&mut connection, name).await?;
         connection.close().await?;
@@ -148,11 +138,7 @@ impl AdminDatabase {
     }
 
     /// Validates the names of tenants, as [`AdminDatabase::schema_name`] does.
-    ///
-    /// # Errors
-    ///
-    /// As [`AdminDatabase::schema_name`], for the first name that is invalid.
-    pub async fn schema_names(&self, names: &[String]) -> Result<Vec<SchemaName>, AdminError> {
+    pub(crate) async fn schema_names(&self, names: &[String]) -> Result<Vec<SchemaName>, AdminError> {
         let mut connection = self.connect().await?;
         let mut schemas = Vec::with_capacity(names.len());
         for name in names {
@@ -162,15 +148,19 @@ impl AdminDatabase {
         Ok(schemas)
     }
 
-    /// Returns whether every transaction is read-only, as on a standby.
-    pub(crate) async fn is_read_only(&self) -> Result<bool, DatabaseError> {
+    /// Fails if every transaction is read-only, as on a standby.
+    pub(crate) async fn require_writable(&self) -> Result<(), AdminError> {
         let mut connection = self.connect().await?;
-        let setting: String =
-            sqlx::query_scalar("SELECT pg_catalog.current_setting('transaction_read_only')")
+        let is_read_only =
+            sqlx::query_scalar("SELECT pg_catalog.current_setting('transaction_read_only') = 'on'")
                 .fetch_one(&mut connection)
                 .await?;
         connection.close().await?;
-        Ok(setting == "on")
+        if is_read_only {
+            Err(AdminError::ReadOnly)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -4,14 +4,14 @@
 
 mod advisory_lock;
 pub mod archive;
-pub mod citus;
+pub(crate) mod citus;
 mod database;
-pub mod drift;
+pub(crate) mod drift;
 mod error;
 mod generated_sql;
-pub mod migrations;
+pub(crate) mod migrations;
 mod retry;
-pub mod runner;
+pub(crate) mod runner;
 pub(crate) mod schema;
 mod servable;
 mod sql_tokens;
@@ -19,16 +19,4 @@ pub mod tenants;
 
 pub use database::AdminDatabase;
 pub use error::AdminError;
-pub use retry::RetryPolicy;
-
-/// Checks that the server accepts writes.
-///
-/// # Errors
-///
-/// [`AdminError::ReadOnly`] if it does not; [`AdminError::Database`] if there is no connection.
-pub async fn require_writable(database: &AdminDatabase) -> Result<(), AdminError> {
-    if database.is_read_only().await? {
-        return Err(AdminError::ReadOnly);
-    }
-    Ok(())
-}
+pub(crate) use retry::RetryPolicy;

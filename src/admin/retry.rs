@@ -1,6 +1,7 @@
 //! Retries of statements that wait for a lock.
 
 use std::error::Error;
+use std::iter::successors;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -18,11 +19,11 @@ const MAX_BACKOFF: Duration = Duration::from_secs(4);
 /// While a statement waits for a lock, every later statement on the table waits behind it. Therefore each
 /// attempt waits for a short time only, and the next one follows after a delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryPolicy {
+pub(crate) struct RetryPolicy {
     /// Maximum time that a statement waits for a lock (PostgreSQL manual, section 20.11.1, `lock_timeout`).
-    pub lock_timeout: Duration,
+    pub(crate) lock_timeout: Duration,
     /// Maximum number of attempts after the first one.
-    pub retries: u32,
+    pub(crate) retries: u32,
 }
 
 impl Default for RetryPolicy {
@@ -46,25 +47,19 @@ impl RetryPolicy {
         Backoff(Box::new(delays))
     }
 
-    /// Runs `attempt` until it succeeds, fails for another reason than a lock, or has used up the retries.
-    ///
-    /// # Errors
-    ///
-    /// The error of the last attempt.
+    /// Runs `attempt` until it succeeds, fails for another reason than a lock, or has used up the retries. Returns the
+    /// result of the last attempt.
     pub(super) async fn run<T>(
         self,
         mut attempt: impl AsyncFnMut() -> Result<T, AdminError>,
     ) -> Result<T, AdminError> {
         let mut backoff = self.backoff();
         loop {
-            match attempt().await {
-                Ok(value) => return Ok(value),
-                Err(error) => {
-                    let Some(delay) = backoff.next_delay(&error) else {
-                        return Err(error);
-                    };
-                    tokio::time::sleep(delay).await;
-                }
+            let result = attempt().await;
+            let delay = result.as_ref().err().and_then(|error| backoff.next_delay(error));
+            match delay {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => return result,
             }
         }
     }
@@ -87,15 +82,13 @@ impl Backoff {
 
 /// Returns whether a lock was not granted in time, or was lost in a deadlock.
 fn is_lock_failure(error: &AdminError) -> bool {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(cause) = next {
-        if let Some(sqlx::Error::Database(database)) = cause.downcast_ref() {
-            // lock_not_available, deadlock_detected, serialization_failure
-            return matches!(database.code().as_deref(), Some("55P03" | "40P01" | "40001"));
-        }
-        next = cause.source();
-    }
-    false
+    let mut causes = successors(Some(error as &(dyn Error + 'static)), |&cause| cause.source());
+    let code = causes.find_map(|cause| match cause.downcast_ref() {
+        Some(sqlx::Error::Database(error)) => error.code(),
+        _ => None,
+    });
+    // lock_not_available, deadlock_detected, serialization_failure
+    matches!(code.as_deref(), Some("55P03" | "40P01" | "40001"))
 }
 
 #[cfg(test)]

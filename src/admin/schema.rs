@@ -35,9 +35,11 @@ pub(crate) async fn set_search_path(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<(), DatabaseError> {
-    let statement = format!("SET search_path TO {}, pg_temp", schema.quoted());
-    raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
-    Ok(())
+    execute(
+        connection,
+        format!("SET search_path TO {}, pg_temp", schema.quoted()),
+    )
+    .await
 }
 
 /// Returns whether `schema` exists.
@@ -71,7 +73,15 @@ pub(crate) async fn is_empty(
 
 /// Creates `schema`, which must not exist.
 pub(crate) async fn create(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DatabaseError> {
-    let statement = format!("CREATE SCHEMA {}", schema.quoted());
+    execute(connection, format!("CREATE SCHEMA {}", schema.quoted())).await
+}
+
+/// Drops `schema` with everything in it.
+pub(crate) async fn drop(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), DatabaseError> {
+    execute(connection, format!("DROP SCHEMA {} CASCADE", schema.quoted())).await
+}
+
+async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), DatabaseError> {
     raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
 }

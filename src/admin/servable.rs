@@ -87,17 +87,19 @@ pub(super) async fn check_on(
         return Ok(tenants.map(|tenant| (tenant, reasons.clone())).collect());
     }
     let statements = requirements::statements().map(plan).concat();
-    let roles = if with_roles {
-        Some(foreign_roles(connection, tenants).await?)
-    } else {
-        None
-    };
+    let mut foreign_roles = None;
+    if with_roles {
+        let names: Vec<_> = tenants.iter().map(SchemaName::as_str).collect();
+        let roles = sqlx::query_scalar(FOREIGN_ROLES).bind(names);
+        let roles: Vec<String> = roles.fetch_all(&mut *connection).await?;
+        foreign_roles = Some(HashSet::from_iter(roles));
+    }
     let mut failed = BTreeMap::new();
     for mut batch in tenants.chunks(MAX_PER_MESSAGE) {
         loop {
             let transactions: Vec<_> = batch
                 .iter()
-                .map(|tenant| transaction(scope(tenant, roles.as_ref()), &statements))
+                .map(|tenant| transaction(scope(tenant, foreign_roles.as_ref()), &statements))
                 .collect();
             let Err(error) = run(connection, &transactions.concat().join("; ")).await else {
                 break;
@@ -147,18 +149,6 @@ async fn describe(
         obstacles.entry(tenant).or_insert_with(|| vec![reason]);
     }
     Ok(obstacles)
-}
-
-async fn foreign_roles(
-    connection: &mut PgConnection,
-    tenants: &[SchemaName],
-) -> Result<HashSet<String>, DatabaseError> {
-    let names: Vec<_> = tenants.iter().map(SchemaName::as_str).collect();
-    let roles: Vec<String> = sqlx::query_scalar(FOREIGN_ROLES)
-        .bind(names)
-        .fetch_all(connection)
-        .await?;
-    Ok(roles.into_iter().collect())
 }
 
 /// The error that ended a message.

@@ -13,6 +13,12 @@ pub(super) fn word(token: &Token) -> Option<String> {
     }
 }
 
+/// Returns whether `token` is one of these keywords, which are in lower case.
+pub(super) fn is_keyword(token: &Token, keywords: &[&str]) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && keywords.contains(&word.value.to_lowercase().as_str()))
+}
+
 /// Splits `sql` into tokens, each with its exact text: the texts joined are `sql`. Returns `None` if the
 /// lexer does not understand `sql`.
 pub(super) fn tokenize(sql: &str) -> Option<Vec<(Token, &str)>> {

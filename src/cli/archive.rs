@@ -10,11 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::CommandError;
 use super::database::{read_migrations, with_admin_database, with_readonly_admin_database};
-use super::error::ArchiveCommandError;
 use super::output::{self, TransferProgress};
 use crate::admin::AdminDatabase;
-use crate::admin::archive::{self, ArchiveContents, ArchiveError, ImportOptions};
-use crate::admin::migrations::MigrationSource;
+use crate::admin::archive::{self, ArchiveError, ImportOptions};
 use crate::config::{DatabaseSettings, MigrationSettings, RoleSettings};
 use crate::server::StopSignals;
 
@@ -52,35 +50,13 @@ pub(super) struct ImportArguments {
 }
 
 /// Runs `tenants export`.
-pub(super) async fn export(
-    mut arguments: ExportArguments,
-    signals: &StopSignals,
-) -> Result<(), CommandError> {
+pub(super) async fn export(arguments: ExportArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let migrations = read_migrations(&arguments.migrations)?;
-    let contents = if let Some(path) = arguments.output.take() {
-        let file = PendingFile::create(path)?;
-        let mut content = file.content()?;
-        let contents = export_to(&arguments, migrations, signals, &mut content).await?;
-        file.persist(content).await?;
-        contents
-    } else {
-        let stdout = output::standard_output().ok_or(ArchiveCommandError::ToTerminal)?;
-        export_to(&arguments, migrations, signals, stdout).await?
+    let file = arguments.output.map(PendingFile::create).transpose()?;
+    let to = match &file {
+        Some(file) => file.writer()?,
+        None => output::standard_output().ok_or(CommandError::ToTerminal)?,
     };
-    output::print_contents("exported", &contents);
-    if contents.left_out.is_empty() {
-        Ok(())
-    } else {
-        Err(ArchiveCommandError::Incomplete.into())
-    }
-}
-
-async fn export_to(
-    arguments: &ExportArguments,
-    migrations: MigrationSource,
-    signals: &StopSignals,
-    to: impl AsyncWrite + Unpin + Send,
-) -> Result<ArchiveContents, CommandError> {
     let progress = TransferProgress::new("exported", None);
     let to = progress.wrap_writer(to);
     let work = async |database: &AdminDatabase| {
@@ -88,11 +64,20 @@ async fn export_to(
         let exported = archive::export(&database.with_migrations(migrations), &tenant, to).await;
         exported.map_err(|error| match error {
             ArchiveError::Admin(source) => CommandError::for_tenant(&tenant, source),
-            error => ArchiveCommandError::from(error).into(),
+            error => error.into(),
         })
     };
     let exporting = with_readonly_admin_database(&arguments.database, signals, work);
-    progress.show_during(Box::pin(exporting)).await
+    let contents = progress.show_during(Box::pin(exporting)).await?;
+    if let Some(file) = file {
+        file.persist()?;
+    }
+    output::print_contents("exported", &contents);
+    if contents.left_out.is_empty() {
+        Ok(())
+    } else {
+        Err(CommandError::Incomplete)
+    }
 }
 
 /// A temporary file that replaces `path` once it is complete. It is deleted on drop.
@@ -104,83 +89,79 @@ struct PendingFile {
 
 impl PendingFile {
     /// Creates the temporary file in the folder of `path`.
-    fn create(path: PathBuf) -> Result<Self, ArchiveCommandError> {
+    fn create(path: PathBuf) -> Result<Self, CommandError> {
         // If `path` is a symbolic link, its target is replaced.
         let path = path.canonicalize().unwrap_or(path);
         if path.exists() && !path.is_file() {
-            return Err(ArchiveCommandError::NotAFile(path));
+            return Err(CommandError::NotAFile(path));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let created = NamedTempFile::with_prefix_in(".tenant-orders-", folder.unwrap_or(Path::new(".")));
         match created {
             Ok(temporary) => Ok(Self { path, temporary }),
-            Err(source) => Err(ArchiveCommandError::File { path, source }),
+            Err(source) => Err(CommandError::ArchiveFile { path, source }),
         }
     }
 
     /// Opens the temporary file for writing.
-    fn content(&self) -> Result<File, ArchiveCommandError> {
-        let content = self.temporary.as_file().try_clone();
-        content.map(File::from_std).map_err(|source| self.error(source))
+    fn writer(&self) -> Result<Box<dyn AsyncWrite + Unpin + Send>, CommandError> {
+        let file = self.temporary.as_file().try_clone();
+        let file = file.map_err(|source| self.error(source))?;
+        Ok(Box::new(File::from_std(file)))
     }
 
-    /// Renames the file to `path` after its content is on disk.
-    async fn persist(self, content: File) -> Result<(), ArchiveCommandError> {
-        content.sync_all().await.map_err(|source| self.error(source))?;
+    /// Renames the file to its path after its content, which was flushed, is on disk.
+    fn persist(self) -> Result<(), CommandError> {
+        let synced = self.temporary.as_file().sync_all();
+        synced.map_err(|source| self.error(source))?;
         let path = self.path;
         match self.temporary.persist(&path) {
             Ok(_) => Ok(()),
             Err(tempfile::PersistError { error: source, .. }) => {
-                Err(ArchiveCommandError::File { path, source })
+                Err(CommandError::ArchiveFile { path, source })
             }
         }
     }
 
-    fn error(&self, source: io::Error) -> ArchiveCommandError {
+    fn error(&self, source: io::Error) -> CommandError {
         let path = self.path.clone();
-        ArchiveCommandError::File { path, source }
+        CommandError::ArchiveFile { path, source }
     }
 }
 
 /// Runs `tenants import`.
 pub(super) async fn import(arguments: ImportArguments, signals: &StopSignals) -> Result<(), CommandError> {
     let migrations = read_migrations(&arguments.migrations)?;
-    let contents = if arguments.file.as_os_str() == "-" {
-        if io::stdin().is_terminal() {
-            return Err(ArchiveCommandError::FromTerminal.into());
-        }
-        import_from(&arguments, migrations, signals, tokio::io::stdin(), None).await?
-    } else {
-        let failed = |source| ArchiveCommandError::File {
-            path: arguments.file.clone(),
-            source,
-        };
-        let file = File::open(&arguments.file).await.map_err(failed)?;
-        let length = file.metadata().await.map_err(failed)?.len();
-        import_from(&arguments, migrations, signals, file, Some(length)).await?
-    };
-    output::print_contents("imported", &contents);
-    Ok(())
-}
-
-async fn import_from(
-    arguments: &ImportArguments,
-    migrations: MigrationSource,
-    signals: &StopSignals,
-    from: impl AsyncRead + Unpin + Send,
-    length: Option<u64>,
-) -> Result<ArchiveContents, CommandError> {
+    let (from, length) = open(&arguments.file).await?;
     let progress = TransferProgress::new("imported", length);
     let from = progress.wrap_reader(from);
     let options = ImportOptions {
-        name: arguments.name.clone(),
+        name: arguments.name,
         without_users: arguments.without_users,
     };
     let work = async |database: &AdminDatabase| {
         let database = database.with_migrations(migrations).with_roles(&arguments.roles);
-        let imported = archive::import(&database, from, &options).await;
-        imported.map_err(|error| ArchiveCommandError::from(error).into())
+        Ok(archive::import(&database, from, &options).await?)
     };
     let importing = with_admin_database(&arguments.database, signals, work);
-    progress.show_during(Box::pin(importing)).await
+    let contents = progress.show_during(Box::pin(importing)).await?;
+    output::print_contents("imported", &contents);
+    Ok(())
+}
+
+/// Opens a file, or standard input for `-`. Returns its length if it is known.
+async fn open(path: &Path) -> Result<(Box<dyn AsyncRead + Unpin + Send>, Option<u64>), CommandError> {
+    if path.as_os_str() == "-" {
+        if io::stdin().is_terminal() {
+            return Err(CommandError::FromTerminal);
+        }
+        return Ok((Box::new(tokio::io::stdin()), None));
+    }
+    let failed = |source| CommandError::ArchiveFile {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).await.map_err(failed)?;
+    let length = file.metadata().await.map_err(failed)?.len();
+    Ok((Box::new(file), Some(length)))
 }

@@ -1,9 +1,9 @@
 //! The database of a command: the one in `DATABASE_URL`, or an embedded one. Also its migrations, and the signals
 //! that stop its work.
 
-use super::error::{CommandError, SourceError};
+use super::CommandError;
 use crate::admin::migrations::MigrationSource;
-use crate::admin::{self, AdminDatabase, AdminError};
+use crate::admin::{AdminDatabase, AdminError};
 use crate::config::{DatabaseSettings, DatabaseUrl, MigrationSettings};
 use crate::server::StopSignals;
 
@@ -11,90 +11,6 @@ use crate::server::StopSignals;
 use super::output;
 #[cfg(all(feature = "embedded", unix))]
 use crate::embedded::{Binaries, DataDir, EmbeddedPostgres};
-
-/// The database to use, and the embedded server if it runs there.
-pub(super) struct DatabaseSource {
-    url: DatabaseUrl,
-    #[cfg(all(feature = "embedded", unix))]
-    embedded: Option<EmbeddedPostgres>,
-}
-
-impl DatabaseSource {
-    /// Returns the configured database, or starts an embedded one and reports the steps.
-    pub(super) async fn open(settings: &DatabaseSettings) -> Result<Self, SourceError> {
-        match settings.url() {
-            Some(url) => Ok(Self {
-                url,
-                #[cfg(all(feature = "embedded", unix))]
-                embedded: None,
-            }),
-            None => Self::embedded(settings).await,
-        }
-    }
-
-    #[cfg(all(feature = "embedded", unix))]
-    async fn embedded(settings: &DatabaseSettings) -> Result<Self, SourceError> {
-        let data_dir = DataDir::claim(settings.data_dir())?;
-        output::status(&format!(
-            "DATABASE_URL is not set; using an embedded PostgreSQL in {}",
-            data_dir.path().display()
-        ));
-        let binaries = if let Some(binaries) = Binaries::find(&data_dir) {
-            binaries
-        } else {
-            output::status("PostgreSQL is not installed; downloading it");
-            Binaries::download(&data_dir).await?
-        };
-        output::status(&format!(
-            "using PostgreSQL {} from {}",
-            binaries.version,
-            binaries.folder.display()
-        ));
-        if data_dir.cluster_version().is_none() {
-            output::status("creating a database cluster");
-            data_dir.create_cluster(&binaries)?;
-        }
-        let embedded = data_dir.start(&binaries)?;
-        output::status(&format!(
-            "PostgreSQL is running; connect with: {}",
-            embedded.psql_command()
-        ));
-        Ok(Self {
-            url: embedded.url().clone(),
-            embedded: Some(embedded),
-        })
-    }
-
-    #[cfg(not(all(feature = "embedded", unix)))]
-    #[expect(
-        clippy::unused_async,
-        reason = "the same signature as with the feature embedded"
-    )]
-    async fn embedded(_settings: &DatabaseSettings) -> Result<Self, SourceError> {
-        Err(SourceError::NotConfigured)
-    }
-
-    pub(super) fn url(&self) -> &DatabaseUrl {
-        &self.url
-    }
-
-    /// Stops the embedded server and waits until it has stopped. Does nothing for a configured database.
-    #[cfg_attr(
-        not(all(feature = "embedded", unix)),
-        expect(
-            clippy::unused_self,
-            clippy::unnecessary_wraps,
-            reason = "there is nothing to stop"
-        )
-    )]
-    pub(super) fn close(self) -> Result<(), SourceError> {
-        #[cfg(all(feature = "embedded", unix))]
-        if let Some(embedded) = self.embedded {
-            embedded.stop()?;
-        }
-        Ok(())
-    }
-}
 
 /// Reads the configured folder of migrations, or returns those that are compiled in.
 pub(super) fn read_migrations(settings: &MigrationSettings) -> Result<MigrationSource, CommandError> {
@@ -111,7 +27,7 @@ pub(super) async fn with_admin_database<T>(
     work: impl AsyncFnOnce(&AdminDatabase) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     with_readonly_admin_database(settings, signals, async |database| {
-        admin::require_writable(database).await?;
+        database.require_writable().await?;
         work(database).await
     })
     .await
@@ -145,12 +61,66 @@ pub(super) async fn with_database<T>(
     settings: &DatabaseSettings,
     work: impl AsyncFnOnce(&DatabaseUrl) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
-    let source = DatabaseSource::open(settings).await?;
-    let worked = work(source.url()).await;
-    let closed = source.close(); // stops the server also after a failure
+    match settings.url() {
+        Some(url) => work(&url).await,
+        None => with_embedded_database(settings, work).await,
+    }
+}
+
+#[cfg(all(feature = "embedded", unix))]
+async fn with_embedded_database<T>(
+    settings: &DatabaseSettings,
+    work: impl AsyncFnOnce(&DatabaseUrl) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let server = start_embedded(settings).await?;
+    let worked = work(server.url()).await;
+    let stopped = server.stop(); // also after a failure
     let result = worked?;
-    closed?;
+    stopped?;
     Ok(result)
+}
+
+/// Starts an embedded server, and reports the steps.
+#[cfg(all(feature = "embedded", unix))]
+async fn start_embedded(settings: &DatabaseSettings) -> Result<EmbeddedPostgres, CommandError> {
+    let data_dir = DataDir::claim(settings.data_dir())?;
+    output::status(&format!(
+        "DATABASE_URL is not set; using an embedded PostgreSQL in {}",
+        data_dir.path().display()
+    ));
+    let binaries = if let Some(binaries) = Binaries::find(&data_dir) {
+        binaries
+    } else {
+        output::status("PostgreSQL is not installed; downloading it");
+        Binaries::download(&data_dir).await?
+    };
+    output::status(&format!(
+        "using PostgreSQL {} from {}",
+        binaries.version,
+        binaries.folder.display()
+    ));
+    if data_dir.cluster_version().is_none() {
+        output::status("creating a database cluster");
+        data_dir.create_cluster(&binaries)?;
+    }
+    let server = data_dir.start(&binaries)?;
+    output::status(&format!(
+        "PostgreSQL is running; connect with: {}",
+        server.psql_command()
+    ));
+    Ok(server)
+}
+
+#[cfg(not(all(feature = "embedded", unix)))]
+#[expect(
+    clippy::unused_async,
+    reason = "the same signature as with the feature embedded"
+)]
+async fn with_embedded_database<T>(
+    _settings: &DatabaseSettings,
+    _work: impl AsyncFnOnce(&DatabaseUrl) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    Err(CommandError::NotConfigured)
 }
 
 /// Runs `work`, and drops it at the first signal.

@@ -7,13 +7,12 @@ use clap::Args;
 
 use super::database::{connect_admin_database, read_migrations, unless_stopped, with_database};
 use super::database_wait::wait_for_database;
-use super::fleet::RunSummary;
 use super::output::FleetOutput;
 use super::rollout::{Canaries, Rollout, migrate_tenants, refuse_drift, report_current};
 use super::{CommandError, report};
 use crate::admin::migrations::{self, Adopt, Hazard, MigrateTenant, MigrationPlan, SchemaUpgrade};
 use crate::admin::runner::RunOptions;
-use crate::admin::{self, AdminDatabase, RetryPolicy};
+use crate::admin::{AdminDatabase, RetryPolicy};
 use crate::config::{self, DatabaseSettings, MigrationSettings, RoleSettings, WaitSettings};
 use crate::server::StopSignals;
 use crate::tenancy::SchemaName;
@@ -105,7 +104,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
             let database = connect_admin_database(url).await?;
             let database = database.with_migrations(source).with_roles(&arguments.roles);
             if !arguments.dry_run {
-                admin::require_writable(&database).await?;
+                database.require_writable().await?;
             }
             let only = database.schema_names(&arguments.tenants).await?;
             let rollout = arguments.rollout(&database).await?;
@@ -118,7 +117,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
         .await?;
         refuse_unknown_canaries(&rollout.canaries.names, &plan)?;
         if arguments.dry_run {
-            let dry_run = dry_run(&database, &rollout, &shared, plan, &hazards, &mut output);
+            let dry_run = dry_run(&database, &rollout, &shared, plan, &hazards, output);
             return unless_stopped(signals, dry_run).await;
         }
         let destructive = hazards.iter().filter(|hazard| hazard.is_destructive);
@@ -128,22 +127,17 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
         }
         let shared = Box::pin(migrations::migrate_shared(&database, rollout.options.retry));
         output.print_shared(&unless_stopped(signals, async { Ok(shared.await?) }).await?);
-        let summary = migrate_tenants(&database, &rollout, plan, &mut output, signals).await?;
-        summary.into_result()
+        migrate_tenants(&database, &rollout, plan, &mut output, signals).await?;
+        output.end()
     }))
     .await
 }
 
 fn refuse_unknown_canaries(canaries: &[SchemaName], plan: &MigrationPlan) -> Result<(), CommandError> {
-    let is_known = |canary: &&SchemaName| {
-        let is_current = plan.current.iter().any(|(tenant, _)| tenant == *canary);
-        is_current
-            || plan
-                .pending
-                .iter()
-                .any(|pending| pending.tenant.schema == **canary)
-    };
-    match canaries.iter().find(|canary| !is_known(canary)) {
+    let current = plan.current.iter().map(|(tenant, _)| tenant);
+    let pending = plan.pending.iter().map(|pending| &pending.tenant.schema);
+    let tenants: Vec<_> = current.chain(pending).collect();
+    match canaries.iter().find(|canary| !tenants.contains(canary)) {
         Some(canary) => Err(CommandError::UnknownCanary(report::escape(canary.as_str()))),
         None => Ok(()),
     }
@@ -155,16 +149,15 @@ async fn dry_run(
     shared: &SchemaUpgrade,
     plan: MigrationPlan,
     hazards: &[Hazard],
-    output: &mut FleetOutput,
+    mut output: FleetOutput,
 ) -> Result<(), CommandError> {
     output.print_shared(shared);
     migrations::predict_shared(database, shared).await?;
-    let all = plan.current.len() + plan.pending.len();
-    let mut summary = RunSummary::new(all, all);
-    report_current(database, &plan.current, &mut summary, output).await?;
+    output.expect(plan.current.len() + plan.pending.len(), 0);
+    report_current(database, &plan.current, &mut output).await?;
     let mut tenants = plan.pending;
     if rollout.refuse_drift {
-        tenants = refuse_drift(database, tenants, &mut summary, output).await?;
+        tenants = refuse_drift(database, tenants, &mut output).await?;
     }
     let mut reports = Vec::with_capacity(tenants.len());
     for pending in tenants {
@@ -174,9 +167,7 @@ async fn dry_run(
     migrations::predict_failures(database, &mut reports).await?;
     for report in &reports {
         output.report(report);
-        summary.add(report);
     }
     output.print_hazards(hazards);
-    output.end();
-    summary.into_result()
+    output.end()
 }

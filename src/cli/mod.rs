@@ -16,6 +16,7 @@ mod report;
 mod rollout;
 mod seed;
 mod serve;
+mod summary;
 mod tenants;
 mod token;
 mod usage;
@@ -27,7 +28,8 @@ use clap_complete::Shell;
 
 use crate::config::{LogSettings, ServeSettings};
 use crate::server::StopSignals;
-pub use error::CommandError;
+pub(crate) use error::CommandError;
+pub use error::Failure;
 use healthcheck::HealthcheckArguments;
 pub use log::{Log, start_log};
 use migrate::MigrateArguments;
@@ -86,9 +88,9 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// Returns [`CommandError`] if the command fails.
-    pub async fn run(self, signals: StopSignals) -> Result<(), CommandError> {
-        match self.command {
+    /// [`Failure`] if the command fails.
+    pub async fn run(self, signals: StopSignals) -> Result<(), Failure> {
+        let result = match self.command {
             None => Box::pin(serve::serve(self.serve, signals)).await,
             Some(Command::Serve(settings)) => Box::pin(serve::serve(*settings, signals)).await,
             Some(Command::Migrate(arguments)) => Box::pin(migrate::migrate(&arguments, &signals)).await,
@@ -102,6 +104,7 @@ impl Cli {
             }
             Some(Command::Man { folder }) => clap_mangen::generate_to(Self::command(), &folder)
                 .map_err(|source| CommandError::Manual { folder, source }),
-        }
+        };
+        Ok(result?)
     }
 }

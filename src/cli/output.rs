@@ -6,7 +6,6 @@ mod outcome;
 mod query;
 mod transfer;
 
-use std::error::Error;
 use std::fmt::Arguments;
 use std::io::{self, StdoutLock, Write};
 use std::sync::mpsc::sync_channel;
@@ -17,8 +16,7 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::CommandError;
-use crate::error_chain;
+use super::{CommandError, Failure};
 
 pub(super) use fleet::FleetOutput;
 pub(super) use outcome::OutcomeOutput;
@@ -27,12 +25,6 @@ pub(super) use transfer::{TransferProgress, print_contents, standard_output};
 
 /// Maximum wait for stderr to accept the last message of the process.
 const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Describes `error` and its causes.
-#[must_use]
-pub fn describe_error(error: &(dyn Error + 'static)) -> String {
-    error_chain::render(error)
-}
 
 /// Prints an error message to stderr before the process ends. Gives up if stderr is a full pipe, because the
 /// process must end nevertheless.
@@ -65,12 +57,13 @@ fn write_stdout(write: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>) {
 /// # Errors
 ///
 /// Returns an error if any write to stdout failed.
-pub fn finish() -> Result<(), CommandError> {
+pub fn finish() -> Result<(), Failure> {
     write_stdout(|stdout| stdout.flush());
     let mut first = WRITE_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
-    first
-        .take()
-        .map_or(Ok(()), |error| Err(CommandError::Output(error)))
+    match first.take() {
+        Some(error) => Err(CommandError::Output(error).into()),
+        None => Ok(()),
+    }
 }
 
 /// Prints a line to stdout.
@@ -149,15 +142,6 @@ impl Progress {
         }
     }
 
-    /// Hides the bar while `write` runs.
-    fn suspend(&self, write: impl FnOnce()) {
-        self.bar.suspend(write);
-    }
-
-    fn is_hidden(&self) -> bool {
-        self.bar.is_hidden()
-    }
-
     pub(super) fn finish(&self) {
         let is_reported = self.is_report_due();
         self.bar.finish_and_clear();
@@ -167,7 +151,7 @@ impl Progress {
     }
 
     fn is_report_due(&self) -> bool {
-        self.is_hidden() && self.bar.position().is_multiple_of(self.report_interval)
+        self.bar.is_hidden() && self.bar.position().is_multiple_of(self.report_interval)
     }
 
     fn print_report(&self) {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::database::{connect_admin_database, unless_stopped, with_admin_database, with_database};
-use super::fleet::{self, RunSummary};
+use super::fleet;
 use super::output::{self, FleetOutput, TransferProgress};
 use super::report::{escape, human_size};
 use super::{CommandError, confirm};
 use crate::admin::citus::distribution::{self, DistributeTenant};
-use crate::admin::citus::relocation::{self, Relocation, TransferMode};
+use crate::admin::citus::relocation::{self, Relocation};
 use crate::admin::migrations::migrate_shared;
 use crate::admin::runner::RunOptions;
 use crate::admin::{AdminDatabase, AdminError, RetryPolicy};
@@ -72,21 +72,18 @@ pub(super) async fn distribute(
         })
         .await?;
         let mut output = FleetOutput::new(["distributed", "already distributed"]);
-        output.add_unchanged(plan.distributed);
-        let pending = plan.pending.len();
-        let mut summary = RunSummary::new(plan.distributed + pending, pending);
+        output.expect(plan.distributed + plan.pending.len(), plan.distributed);
+        let pending = plan.pending;
         fleet::run(
             &database,
-            plan.pending,
+            pending,
             DistributeTenant,
             options,
-            &mut summary,
             &mut output,
             signals,
         )
         .await?;
-        output.end();
-        summary.into_result()
+        output.end()
     })
     .await
 }
@@ -148,15 +145,12 @@ fn describe(relocation: &Relocation) -> String {
         || "unknown size".to_owned(),
         |bytes| human_size(bytes).to_string(),
     );
-    let method = match relocation.mode {
-        TransferMode::Logical => {
-            "by logical replication; reads and writes continue, and writes wait briefly at the end, usually for less \
-             than a second"
-        }
-        TransferMode::BlockWrites => {
-            "by a copy, because wal_level is not logical on every node or a table has no replica identity; reads \
-             continue, and writes wait until the copy is done, usually a few seconds per 100 MiB"
-        }
+    let method = if relocation.blocks_writes {
+        "by a copy, because wal_level is not logical on every node or a table has no replica identity; reads \
+         continue, and writes wait until the copy is done, usually a few seconds per 100 MiB"
+    } else {
+        "by logical replication; reads and writes continue, and writes wait briefly at the end, usually for less \
+         than a second"
     };
     format!(
         "{} ({size}) moves from {} to {} {method}",

@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::CommandError;
 use super::database::with_readonly_admin_database;
-use super::fleet::RunSummary;
 use super::output::{self, QueryOutput};
+use super::summary::RunSummary;
 use crate::admin::runner::{RunEvent, RunOptions, TenantRun};
 use crate::admin::tenants::{self, QueryTenant};
 use crate::config::{self, DatabaseSettings, RoleSettings};
@@ -44,7 +44,7 @@ pub(super) async fn query(arguments: QueryArguments, signals: &StopSignals) -> R
         let database = database.with_roles(&arguments.roles);
         let only = database.schema_names(&arguments.tenants).await?;
         let tenants = tenants::queried_tenants(&database, &only).await?;
-        let mut summary = RunSummary::new(tenants.len(), tenants.len());
+        let mut summary = RunSummary::new(tenants.len());
         let mut output = QueryOutput::new(arguments.json);
         let job = QueryTenant {
             sql: arguments.sql,

@@ -8,9 +8,9 @@ use indicatif::HumanBytes;
 
 use crate::admin::drift::{CheckedTenant, Difference, DifferenceKind};
 use crate::admin::migrations::Hazard;
+use crate::admin::tenants::ListedTenant;
 use crate::admin::tenants::drop::TenantContents;
 use crate::admin::tenants::roles::RoleRemoval;
-use crate::admin::tenants::{ListedTenant, TenantState};
 
 /// Maximum number of names in a list.
 const MAX_NAMES: usize = 5;
@@ -132,7 +132,7 @@ fn cells(tenant: &ListedTenant) -> [String; 6] {
         escape(&tenant.name),
         tenant.users.to_string(),
         or_dash(tenant.version),
-        describe_state(tenant.state).to_owned(),
+        tenant.state.to_string(),
         or_dash(tenant.size_bytes.map(human_size)),
         or_dash(tenant.node.as_deref().map(escape)),
     ]
@@ -140,19 +140,6 @@ fn cells(tenant: &ListedTenant) -> [String; 6] {
 
 fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
-}
-
-fn describe_state(state: TenantState) -> &'static str {
-    match state {
-        TenantState::Current => "current",
-        TenantState::Behind => "behind",
-        TenantState::Interrupted => "interrupted",
-        TenantState::Ahead => "ahead",
-        TenantState::Unadopted => "unadopted",
-        TenantState::Broken => "broken",
-        TenantState::Missing => "missing",
-        TenantState::Misnamed => "misnamed",
-    }
 }
 
 /// Describes the contents of a tenant that is dropped.
@@ -238,26 +225,20 @@ fn describe_group(text: &str, tenants: &[&CheckedTenant]) -> String {
 /// Describes a difference on one line.
 fn describe_difference(difference: &Difference) -> String {
     let kind = match difference.kind {
-        DifferenceKind::Schema => "schema",
-        DifferenceKind::Users => "users",
-        DifferenceKind::History => "migration history",
-        DifferenceKind::Table => "table",
-        DifferenceKind::Column => "column",
-        DifferenceKind::Type | DifferenceKind::SupportedType => "type of",
-        DifferenceKind::Nullability => "nullability of",
-        DifferenceKind::Default => "default of",
-        DifferenceKind::Constraint => "constraint",
-        DifferenceKind::Index => "index",
-        DifferenceKind::Function => "function",
-        DifferenceKind::Trigger => "trigger",
-        DifferenceKind::Sequence => "sequence",
-        DifferenceKind::Policy => "policy",
-        DifferenceKind::Grant => "grant on",
-        DifferenceKind::Owner => "owner of",
+        DifferenceKind::History => "migration history".to_owned(),
+        DifferenceKind::SupportedType => "type of".to_owned(),
+        kind @ (DifferenceKind::Type
+        | DifferenceKind::Nullability
+        | DifferenceKind::Default
+        | DifferenceKind::Owner) => {
+            format!("{} of", kind.name())
+        }
+        DifferenceKind::Grant => "grant on".to_owned(),
         DifferenceKind::Service => {
             let reason = difference.found.as_deref().unwrap_or_default();
             return format!("  cannot be served: {}\n", escape(reason));
         }
+        kind => kind.name(),
     };
     let object = escape(&difference.object);
     let [expected, found] = [&difference.expected, &difference.found].map(|text| text.as_deref().map(escape));

@@ -1,6 +1,7 @@
 //! Tests of tables of tenants.
 
 use super::*;
+use crate::admin::tenants::TenantState;
 
 fn tenant(name: &str, users: i64) -> ListedTenant {
     ListedTenant {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::CommandError;
 use super::database::unless_stopped;
-use super::fleet::{self, RunSummary};
+use super::fleet;
 use super::output::FleetOutput;
 use crate::admin::AdminDatabase;
 use crate::admin::drift::{self, Difference, DifferenceKind};
@@ -54,17 +54,13 @@ impl Canaries {
     fn split(&self, tenants: Vec<SchemaName>) -> (Vec<SchemaName>, Vec<SchemaName>) {
         let percent = self.percent.map_or(0, usize::from);
         let share = (tenants.len() * percent).div_ceil(100);
-        let position = |index: usize| index * share / tenants.len();
-        let is_canary = |index, tenant| position(index) < position(index + 1) || self.names.contains(tenant);
-        let chosen: Vec<bool> = tenants
-            .iter()
-            .enumerate()
-            .map(|(index, tenant)| is_canary(index, tenant))
-            .collect();
-        let mut chosen = chosen.into_iter();
-        tenants
-            .into_iter()
-            .partition(|_| chosen.next().unwrap_or_default())
+        let count = tenants.len();
+        let position = |index: usize| index * share / count;
+        let mut indexes = 0..count;
+        tenants.into_iter().partition(|tenant| {
+            let index = indexes.next().unwrap_or_default();
+            position(index) < position(index + 1) || self.names.contains(tenant)
+        })
     }
 
     /// Returns whether one of these tenants, which have all migrations, is a canary. With a percentage, any of them
@@ -79,19 +75,20 @@ impl Canaries {
     }
 }
 
-/// Migrates the shared schema and all tenants of the embedded database.
+/// Migrates the shared schema and all tenants of the embedded database. A tenant that fails is only reported.
 pub(super) async fn migrate_embedded(
     database: &AdminDatabase,
-    output: &mut FleetOutput,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
     let rollout = Rollout::default();
+    let mut output = FleetOutput::for_migration(false, false);
     let plan = unless_stopped(signals, async {
         output.print_shared(&migrations::migrate_shared(database, rollout.options.retry).await?);
         Ok(migrations::plan(database, &[]).await?)
     })
     .await?;
-    migrate_tenants(database, &rollout, plan, output, signals).await?;
+    migrate_tenants(database, &rollout, plan, &mut output, signals).await?;
+    let _ = output.end();
     Ok(())
 }
 
@@ -102,25 +99,27 @@ pub(super) async fn migrate_tenants(
     plan: MigrationPlan,
     output: &mut FleetOutput,
     signals: &StopSignals,
-) -> Result<RunSummary, CommandError> {
-    let Rollout {
-        job,
-        options,
-        canaries,
-        refuse_drift: refuses_drift,
-    } = rollout;
-    let all = plan.current.len() + plan.pending.len();
-    let mut summary = RunSummary::new(all, all);
-    let current = report_current(database, &plan.current, &mut summary, output);
+) -> Result<(), CommandError> {
+    let canaries = &rollout.canaries;
+    output.expect(plan.current.len() + plan.pending.len(), 0);
+    let current = report_current(database, &plan.current, output);
     let unservable = unless_stopped(signals, current).await?;
     let mut tenants = plan.pending;
-    if *refuses_drift {
-        tenants = unless_stopped(signals, refuse_drift(database, tenants, &mut summary, output)).await?;
+    if rollout.refuse_drift {
+        tenants = unless_stopped(signals, refuse_drift(database, tenants, output)).await?;
     }
     let tenants = tenants.into_iter().map(|pending| pending.tenant.schema);
     let (first, others) = canaries.split(tenants.collect());
-    let migrate = async |tenants, summary: &mut RunSummary, output: &mut FleetOutput| {
-        fleet::run(database, tenants, job.clone(), *options, summary, output, signals).await
+    let migrate = async |tenants, output: &mut FleetOutput| {
+        fleet::run(
+            database,
+            tenants,
+            rollout.job.clone(),
+            rollout.options,
+            output,
+            signals,
+        )
+        .await
     };
     let is_left = |name| first.contains(name) || plan.current.iter().any(|(current, _)| current == name);
     let may_continue = if canaries.is_empty() {
@@ -128,30 +127,27 @@ pub(super) async fn migrate_tenants(
     } else if canaries.contains_any(&unservable) || !canaries.names.iter().all(is_left) {
         false
     } else {
-        let failed = summary.failures();
-        migrate(first, &mut summary, output).await?;
-        summary.failures() == failed && summary.left() <= others.len()
+        let failed = output.summary.failed.len();
+        migrate(first, output).await?;
+        output.summary.failed.len() == failed && output.summary.left <= others.len()
     };
     if may_continue {
-        migrate(others, &mut summary, output).await?;
+        migrate(others, output).await?;
     } else {
         output.canaries_failed();
     }
-    output.end();
-    Ok(summary)
+    Ok(())
 }
 
 /// Reports the tenants that have all migrations. Returns those that the service cannot read, which have failed.
 pub(super) async fn report_current(
     database: &AdminDatabase,
     current: &[(SchemaName, i64)],
-    summary: &mut RunSummary,
     output: &mut FleetOutput,
 ) -> Result<Vec<SchemaName>, CommandError> {
     let mut unservable = Vec::new();
     for report in migrations::verify_current(database, current).await? {
         output.report(&report);
-        summary.add(&report);
         if report.error.is_some() {
             unservable.push(report.tenant);
         }
@@ -163,7 +159,6 @@ pub(super) async fn report_current(
 pub(super) async fn refuse_drift(
     database: &AdminDatabase,
     tenants: Vec<PendingTenant>,
-    summary: &mut RunSummary,
     output: &mut FleetOutput,
 ) -> Result<Vec<PendingTenant>, CommandError> {
     let names: Vec<_> = tenants
@@ -177,29 +172,29 @@ pub(super) async fn refuse_drift(
     // A tenant that cannot be served may need the migration for just that.
     let is_drift =
         |difference: &&Difference| difference.is_drift() && difference.kind != DifferenceKind::Service;
-    let differences: HashMap<_, _> = checked
-        .iter()
-        .filter(|tenant| tenant.version.is_some())
+    let comparable = checked.iter().filter(|tenant| tenant.version.is_some());
+    let differences: HashMap<_, _> = comparable
         .map(|tenant| {
-            let differences = tenant.differences.iter().filter(is_drift).count();
-            (tenant.tenant.as_str(), differences)
+            (
+                tenant.tenant.as_str(),
+                tenant.differences.iter().filter(is_drift).count(),
+            )
         })
-        .filter(|(_, differences)| *differences > 0)
         .collect();
     let mut others = Vec::with_capacity(tenants.len());
     for pending in tenants {
-        let Some(&differences) = differences.get(pending.tenant.schema.as_str()) else {
+        let name = pending.tenant.schema.as_str();
+        let differences = differences.get(name).copied().unwrap_or_default();
+        if differences == 0 {
             others.push(pending);
             continue;
-        };
-        let report = TenantReport {
+        }
+        output.report(&TenantReport {
             tenant: pending.tenant.schema,
             outcome: MigrationOutcome::default(),
             duration: Duration::ZERO,
             error: Some(MigrationError::Drifted { differences }.into()),
-        };
-        output.report(&report);
-        summary.add(&report);
+        });
     }
     Ok(others)
 }

@@ -6,7 +6,6 @@ use backon::{ExponentialBuilder, Retryable};
 use tokio::net::{TcpListener, lookup_host};
 
 use super::database::{unless_stopped, with_database};
-use super::output::FleetOutput;
 use super::rollout::migrate_embedded;
 use super::{CommandError, output};
 use crate::admin::AdminDatabase;
@@ -140,8 +139,7 @@ async fn prepare_demo(
     users: &UserDirectory,
     signals: &StopSignals,
 ) -> Result<(), CommandError> {
-    let mut output = FleetOutput::new(["migrated", "up to date"]);
-    migrate_embedded(admin_database, &mut output, signals).await?;
+    migrate_embedded(admin_database, signals).await?;
     if users.is_empty().await.map_err(AdminError::from)? {
         seed::demo(admin_database).await?;
     }

@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use super::{Cli, CommandError, output};
+use super::{Cli, CommandError, Failure, output};
 use crate::config;
 
 impl Cli {
@@ -34,7 +34,7 @@ fn exit(error: &Error) -> ! {
     let printed = error.print().and_then(|()| io::stdout().flush());
     match printed {
         Err(cause) if !error.use_stderr() && cause.kind() != io::ErrorKind::BrokenPipe => {
-            output::print_error(&output::describe_error(&CommandError::Output(cause)));
+            output::print_error(&Failure::from(CommandError::Output(cause)).message);
             process::exit(1)
         }
         _ => process::exit(error.exit_code()),

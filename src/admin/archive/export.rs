@@ -1,18 +1,19 @@
 //! Writing a tenant to an archive.
 
+use data_encoding::HEXLOWER;
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, raw_sql};
 use tokio::io::AsyncWrite;
 
 use super::format::{
-    ArchiveContents, CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest, RowDigest,
-    RowsSummary, SUMMARY_FILE, Summary, TABLES_FILE, USERS_FOLDER, checksum_line, rows_file,
+    ArchiveContents, ArchivedMigration, CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest,
+    RowDigest, RowsSummary, SUMMARY_FILE, Summary, TABLES_FILE, USERS_FOLDER, checksum_line, rows_file,
 };
-use super::session::configure_session;
 use super::tar_stream::TarWriter;
 use super::{ArchiveError, definition, grants, users};
-use crate::admin::migrations::source::Migrations;
+use crate::admin::migrations::history::{self, MigratedSchema};
+use crate::admin::migrations::source::{AppliedMigration, Migrations};
 use crate::admin::{AdminError, advisory_lock, database::AdminDatabase, generated_sql::GeneratedSql, schema};
 use crate::tenancy::SchemaName;
 
@@ -48,7 +49,10 @@ pub async fn export(
         return Err(AdminError::NoSuchSchema.into());
     }
     schema::set_search_path(&mut connection, tenant).await?;
-    configure_session(&mut connection).await?;
+    // Rows are archived in the order in which they are stored.
+    raw_sql("SET synchronize_seqscans TO off")
+        .execute(&mut connection)
+        .await?;
     let locks = lock_statements(&mut connection, tenant).await?;
     // The first query takes the snapshot, not BEGIN or LOCK. It must follow the locks: a table that is rewritten
     // after the snapshot appears empty in it (PostgreSQL manual, section 13.6).
@@ -71,7 +75,8 @@ async fn lock_statements(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Vec<GeneratedSql>, ArchiveError> {
-    Ok(GeneratedSql::fetch(connection, sqlx::query(LOCK_STATEMENTS).bind(tenant.as_str())).await?)
+    let statements = sqlx::query_scalar(LOCK_STATEMENTS).bind(tenant.as_str());
+    Ok(statements.fetch_all(connection).await?)
 }
 
 async fn write_archive(
@@ -80,7 +85,7 @@ async fn write_archive(
     known: &Migrations,
     to: impl AsyncWrite + Unpin + Send,
 ) -> Result<ArchiveContents, ArchiveError> {
-    let unsupported = definition::unsupported_objects(snapshot, tenant).await?;
+    let unsupported = definition::read_texts(snapshot, definition::UNSUPPORTED, tenant).await?;
     if !unsupported.is_empty() {
         return Err(ArchiveError::Unsupported(unsupported));
     }
@@ -100,13 +105,14 @@ async fn write_archive(
     let users = write_rows(snapshot, &statement, USERS_FOLDER, &mut tar).await?;
     let mut tables = Vec::with_capacity(manifest.tables.len());
     for table in &manifest.tables {
-        let statement =
-            GeneratedSql::fetch_one(snapshot, sqlx::query(COPY_STATEMENT).bind(&table.name)).await?;
+        let statement = sqlx::query_scalar(COPY_STATEMENT).bind(&table.name);
+        let statement = statement.fetch_one(&mut *snapshot).await?;
         tables.push(write_rows(snapshot, &statement, &table.folder, &mut tar).await?);
     }
     let summary = Summary { users, tables };
-    append(&mut tar, SUMMARY_FILE, &json(serde_json::to_vec(&summary))?).await?;
-    let bytes = tar.finish().await.map_err(ArchiveError::Write)?;
+    tar.append(SUMMARY_FILE, &json(serde_json::to_vec(&summary))?)
+        .await?;
+    let bytes = tar.finish().await?;
     Ok(ArchiveContents::new(tenant, manifest, &summary, bytes))
 }
 
@@ -118,17 +124,22 @@ async fn create_manifest(
     let postgresql = sqlx::query_scalar("SELECT current_setting('server_version')")
         .fetch_one(&mut *snapshot)
         .await?;
+    let history = history::read(snapshot, MigratedSchema::Tenant(tenant)).await?;
+    let archived = |applied: &AppliedMigration| ArchivedMigration {
+        version: applied.version,
+        checksum: HEXLOWER.encode(&applied.checksum),
+    };
     Ok(Manifest {
         format: FORMAT_VERSION,
         program: concat!("tenant-orders ", env!("CARGO_PKG_VERSION")).to_owned(),
         exported_at: now.to_string(),
         postgresql,
         tenant: tenant.as_str().to_owned(),
-        migrations: definition::read_migrations(snapshot, tenant).await?,
+        migrations: history.map(|history| history.applied.iter().map(archived).collect()),
         users: definition::read_columns(snapshot, "public", "users").await?,
         tables: definition::read_tables(snapshot, tenant).await?,
         grants: grants::read_grants(snapshot, tenant).await?,
-        left_out: definition::left_out_objects(snapshot, tenant).await?,
+        left_out: definition::read_texts(snapshot, definition::LEFT_OUT, tenant).await?,
     })
 }
 
@@ -149,9 +160,9 @@ async fn write_preamble(
         .iter()
         .map(|(path, content)| checksum_line(path, content))
         .collect();
-    append(tar, CHECKSUMS_FILE, checksums.as_bytes()).await?;
+    tar.append(CHECKSUMS_FILE, checksums.as_bytes()).await?;
     for (path, content) in &files {
-        append(tar, path, content).await?;
+        tar.append(path, content).await?;
     }
     Ok(())
 }
@@ -172,7 +183,7 @@ async fn write_rows(
         content.extend_from_slice(row.as_deref().unwrap_or_default());
         if content.len() >= ROWS_FILE_BYTES || (row.is_none() && !content.is_empty()) {
             digest.update(&content);
-            append(tar, &rows_file(folder, number), &content).await?;
+            tar.append(&rows_file(folder, number), &content).await?;
             number += 1;
             content.clear();
         }
@@ -180,14 +191,6 @@ async fn write_rows(
             return Ok(digest.finish());
         }
     }
-}
-
-async fn append(
-    tar: &mut TarWriter<impl AsyncWrite + Unpin>,
-    path: &str,
-    content: &[u8],
-) -> Result<(), ArchiveError> {
-    tar.append(path, content).await.map_err(ArchiveError::Write)
 }
 
 fn json(serialized: serde_json::Result<Vec<u8>>) -> Result<Vec<u8>, ArchiveError> {

@@ -4,6 +4,7 @@ use data_encoding::HEXLOWER;
 use memchr::memchr_iter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sqlx::FromRow;
 
 use super::ArchiveError;
 use crate::admin::AdminError;
@@ -56,14 +57,14 @@ pub(super) struct ArchivedTable {
     pub(super) columns: Vec<ArchivedColumn>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, FromRow, Serialize, Deserialize)]
 pub(super) struct ArchivedColumn {
     pub(super) name: String,
     #[serde(rename = "type")]
     pub(super) data_type: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, FromRow, Serialize, Deserialize)]
 pub(super) struct Grant {
     pub(super) kind: String,
     /// `None` for the schema itself.
@@ -142,9 +143,16 @@ impl Manifest {
     /// Checks that an import accepts the migration history: all its migrations are `known`. Failed migrations are
     /// accepted, and restored as failed.
     pub(super) fn check_migrations(&self, known: &Migrations) -> Result<(), ArchiveError> {
-        let migrations = self.migrations.iter().flatten();
-        let history: Result<Vec<_>, _> = migrations.map(AppliedMigration::try_from).collect();
-        known.pending(&modernize(history?)).map_err(AdminError::from)?;
+        let mut history = Vec::new();
+        for ArchivedMigration { version, checksum } in self.migrations.iter().flatten() {
+            let checksum = HEXLOWER.decode(checksum.as_bytes());
+            history.push(AppliedMigration {
+                version: *version,
+                checksum: checksum.map_err(|error| ArchiveError::malformed(MANIFEST_FILE, &error))?,
+                success: true,
+            });
+        }
+        known.pending(&modernize(history)).map_err(AdminError::from)?;
         Ok(())
     }
 
@@ -152,28 +160,6 @@ impl Manifest {
     pub(super) fn version(&self) -> Option<i64> {
         let versions = self.migrations.iter().flatten();
         versions.map(|migration| migration.version).max()
-    }
-}
-
-impl From<&AppliedMigration> for ArchivedMigration {
-    fn from(applied: &AppliedMigration) -> Self {
-        Self {
-            version: applied.version,
-            checksum: HEXLOWER.encode(&applied.checksum),
-        }
-    }
-}
-
-impl TryFrom<&ArchivedMigration> for AppliedMigration {
-    type Error = ArchiveError;
-
-    fn try_from(migration: &ArchivedMigration) -> Result<Self, ArchiveError> {
-        let checksum = HEXLOWER.decode(migration.checksum.as_bytes());
-        Ok(Self {
-            version: migration.version,
-            checksum: checksum.map_err(|error| ArchiveError::malformed(MANIFEST_FILE, &error))?,
-            success: true,
-        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Privileges of other roles on a tenant's schema.
 
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 
 use super::ArchiveError;
 use super::format::{Grant, Manifest};
@@ -15,20 +15,8 @@ pub(super) async fn read_grants(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Vec<Grant>, ArchiveError> {
-    let rows = sqlx::query(include_str!("grants.sql"))
-        .bind(tenant.as_str())
-        .fetch_all(connection)
-        .await?;
-    let grants = rows.iter().map(|row| {
-        Ok(Grant {
-            kind: row.try_get(0)?,
-            name: row.try_get(1)?,
-            grantee: row.try_get(2)?,
-            privileges: row.try_get(3)?,
-            grantable: row.try_get(4)?,
-        })
-    });
-    grants.collect()
+    let grants = sqlx::query_as(include_str!("grants.sql")).bind(tenant.as_str());
+    Ok(grants.fetch_all(connection).await?)
 }
 
 /// Grants the archived privileges on `tenant`. Returns descriptions of the grants to roles that do not exist in
@@ -65,7 +53,7 @@ pub(super) async fn restore_grants(
             continue;
         }
         let privileges = privileges.join(", ");
-        let generator = sqlx::query(
+        let statements: Vec<GeneratedSql> = sqlx::query_scalar(
             "SELECT format('GRANT %s ON %s %I TO %s%s', $1, $2, $3, COALESCE(quote_ident($4), 'PUBLIC'),
                            CASE WHEN $5 THEN ' WITH GRANT OPTION' END)
              WHERE $4 IS NULL OR EXISTS (SELECT FROM pg_roles WHERE rolname = $4)",
@@ -74,8 +62,9 @@ pub(super) async fn restore_grants(
         .bind(&grant.kind)
         .bind(object)
         .bind(grantee)
-        .bind(grant.grantable);
-        let statements = GeneratedSql::fetch(connection, generator).await?;
+        .bind(grant.grantable)
+        .fetch_all(&mut *connection)
+        .await?;
         if statements.is_empty() {
             not_granted.push(describe(&privileges, "which does not exist"));
         }

@@ -8,8 +8,8 @@ WITH grants AS (
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
     WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'S')
 )
-SELECT g.kind, g.name::text, r.rolname::text, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type),
-       g.is_grantable
+SELECT g.kind, g.name::text, r.rolname::text AS grantee,
+       string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type) AS privileges, g.is_grantable AS grantable
 FROM grants g LEFT JOIN pg_roles r ON r.oid = g.grantee
 WHERE g.grantee <> g.owner AND (g.grantee = 0 OR r.oid IS NOT NULL)
 GROUP BY g.kind, g.name, r.rolname, g.is_grantable

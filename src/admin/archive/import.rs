@@ -1,19 +1,19 @@
 //! Creating a tenant from an archive.
 
+use serde::Deserialize;
 use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncRead;
 
 use super::format::{
-    ArchiveContents, Manifest, RowDigest, RowsSummary, SUMMARY_FILE, Summary, USERS_FOLDER, rows_file,
+    ArchiveContents, ArchivedTable, CHECKSUMS_FILE, FORMAT_VERSION, KEYS_FILE, MANIFEST_FILE, Manifest,
+    RowDigest, RowsSummary, SUMMARY_FILE, Summary, TABLES_FILE, USERS_FOLDER, checksum_line, rows_file,
 };
-use super::preamble::{Preamble, parse_json};
-use super::session::configure_session;
 use super::tar_stream::TarReader;
 use super::{ArchiveError, grants, users};
+use crate::admin::migrations::source::Migrations;
 use crate::admin::{
     advisory_lock, citus, database::AdminDatabase, generated_sql::GeneratedSql, schema, tenants::roles,
 };
-use crate::config::RoleSettings;
 use crate::tenancy::{DatabaseError, SchemaName};
 
 const COPY_STATEMENT: &str = "SELECT format('COPY %I FROM STDIN', $1)";
@@ -54,16 +54,7 @@ pub async fn import(
     let mut transaction = connection.begin().await?;
     citus::create_schema(&mut transaction, &tenant).await?;
     schema::set_search_path(&mut transaction, &tenant).await?;
-    configure_session(&mut transaction).await?;
-    let contents = restore(
-        &mut transaction,
-        &tenant,
-        preamble,
-        tar,
-        options,
-        database.roles(),
-    )
-    .await?;
+    let contents = restore(&mut transaction, database, &tenant, preamble, tar, options).await?;
     transaction.commit().await?;
     connection.close().await?;
     Ok(contents)
@@ -72,11 +63,11 @@ pub async fn import(
 /// Restores tables, rows, users, keys and grants into the new schema, which is first in the search path.
 async fn restore(
     transaction: &mut PgConnection,
+    database: &AdminDatabase,
     tenant: &SchemaName,
     preamble: Preamble,
     tar: TarReader<impl AsyncRead + Unpin + Send>,
     options: &ImportOptions,
-    role_settings: &RoleSettings,
 ) -> Result<ArchiveContents, ArchiveError> {
     let Preamble {
         manifest,
@@ -84,9 +75,8 @@ async fn restore(
         keys,
     } = preamble;
     let is_citus = citus::is_installed(transaction).await?;
-    execute(transaction, tables, is_citus)
-        .await
-        .map_err(ArchiveError::Tables)?;
+    let created = tables.run_on(transaction, is_citus).await;
+    created.map_err(|error| ArchiveError::Tables(error.into()))?;
     if !options.without_users {
         users::create_staging_table(transaction, tenant, &manifest.users).await?;
     }
@@ -100,16 +90,11 @@ async fn restore(
         // After a failed COPY the transaction is aborted: the rest of the archive is only verified.
         let copy = match loader.failure {
             Some(_) => None,
-            None => Some(
-                GeneratedSql::fetch_one(transaction, sqlx::query(COPY_STATEMENT).bind(&table.name)).await?,
-            ),
+            None => Some(generate(transaction, COPY_STATEMENT, table).await?),
         };
-        let summary = loader.load(
-            transaction,
-            &table.folder,
-            copy.as_ref().map(GeneratedSql::as_str),
-        );
-        found.tables.push(summary.await?);
+        let copy = copy.as_ref().map(GeneratedSql::as_str);
+        let summary = loader.load(transaction, &table.folder, copy).await?;
+        found.tables.push(summary);
     }
     let bytes = loader.finish(&manifest, &found).await?;
     if options.without_users {
@@ -117,35 +102,29 @@ async fn restore(
     } else {
         users::insert_staged(transaction, tenant, &manifest.users).await?;
     }
-    execute(transaction, keys, is_citus)
-        .await
-        .map_err(ArchiveError::Keys)?;
-    if role_settings.is_enabled() {
-        roles::ensure(transaction, tenant, role_settings).await?;
+    let created = keys.run_on(transaction, is_citus).await;
+    created.map_err(|error| ArchiveError::Keys(error.into()))?;
+    if database.roles().is_enabled() {
+        roles::ensure(transaction, tenant, database.roles()).await?;
     }
     let not_granted = grants::restore_grants(transaction, tenant, &manifest).await?;
     for table in &manifest.tables {
-        let analyze = sqlx::query(ANALYZE_STATEMENT).bind(&table.name);
-        GeneratedSql::fetch_one(transaction, analyze)
-            .await?
-            .run(transaction)
-            .await?;
+        let analyze = generate(transaction, ANALYZE_STATEMENT, table).await?;
+        analyze.run(transaction).await?;
     }
     let mut contents = ArchiveContents::new(tenant, manifest, &found, bytes);
     contents.left_out.extend(not_granted);
     Ok(contents)
 }
 
-async fn execute(
+/// Returns the statement that `query` generates for a table.
+async fn generate(
     transaction: &mut PgConnection,
-    statements: GeneratedSql,
-    is_citus: bool,
-) -> Result<(), DatabaseError> {
-    if is_citus {
-        citus::run_separately(transaction, statements).await
-    } else {
-        statements.run(transaction).await
-    }
+    query: &'static str,
+    table: &ArchivedTable,
+) -> Result<GeneratedSql, ArchiveError> {
+    let query = sqlx::query_scalar(query).bind(&table.name);
+    Ok(query.fetch_one(transaction).await?)
 }
 
 /// Loads rows from the archive into tables.
@@ -224,4 +203,58 @@ impl RowsSummary {
         }
         Ok(())
     }
+}
+
+/// Files before the rows, with verified checksums.
+struct Preamble {
+    manifest: Manifest,
+    tables: GeneratedSql,
+    keys: GeneratedSql,
+}
+
+#[derive(Deserialize)]
+struct FormatVersion {
+    format: u64,
+}
+
+impl Preamble {
+    /// Reads the files, and fails if a checksum does not match, or if the format is unknown or a migration is
+    /// not among the `known` ones.
+    async fn read(
+        tar: &mut TarReader<impl AsyncRead + Unpin>,
+        known: &Migrations,
+    ) -> Result<Self, ArchiveError> {
+        if tar.path() != Some(CHECKSUMS_FILE) {
+            return Err(ArchiveError::NotAnArchive);
+        }
+        let checksums = tar.read_text(CHECKSUMS_FILE).await?;
+        let manifest = read_verified(tar, MANIFEST_FILE, &checksums).await?;
+        let FormatVersion { format } = parse_json(MANIFEST_FILE, &manifest)?;
+        if format > FORMAT_VERSION.into() {
+            return Err(ArchiveError::NewerFormat(format));
+        }
+        let preamble = Self {
+            manifest: parse_json(MANIFEST_FILE, &manifest)?,
+            tables: GeneratedSql::from_archive(read_verified(tar, TABLES_FILE, &checksums).await?),
+            keys: GeneratedSql::from_archive(read_verified(tar, KEYS_FILE, &checksums).await?),
+        };
+        preamble.manifest.check_migrations(known)?;
+        Ok(preamble)
+    }
+}
+
+async fn read_verified(
+    tar: &mut TarReader<impl AsyncRead + Unpin>,
+    path: &str,
+    checksums: &str,
+) -> Result<String, ArchiveError> {
+    let content = tar.read_text(path).await?;
+    if !checksums.contains(&checksum_line(path, content.as_bytes())) {
+        return Err(ArchiveError::wrong_checksum(path));
+    }
+    Ok(content)
+}
+
+fn parse_json<'de, T: Deserialize<'de>>(path: &str, json: &'de str) -> Result<T, ArchiveError> {
+    serde_json::from_str(json).map_err(|error| ArchiveError::malformed(path, &error))
 }

@@ -13,8 +13,6 @@ mod export;
 mod format;
 mod grants;
 mod import;
-mod preamble;
-mod session;
 mod tar_stream;
 mod users;
 

@@ -32,9 +32,9 @@ impl<W: AsyncWrite + Unpin> TarWriter<W> {
         }
     }
 
-    pub(super) async fn append(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
+    pub(super) async fn append(&mut self, path: &str, content: &[u8]) -> Result<(), ArchiveError> {
         let length = content.len() as u64;
-        let header = create_header(path, length, self.modified)?;
+        let header = create_header(path, length, self.modified).map_err(ArchiveError::Write)?;
         self.write(header.as_bytes()).await?;
         self.write(content).await?;
         let padding = ZERO_BLOCK.get(..padding(length)).unwrap_or_default();
@@ -42,16 +42,16 @@ impl<W: AsyncWrite + Unpin> TarWriter<W> {
     }
 
     /// Ends the archive, and returns its length in bytes.
-    pub(super) async fn finish(mut self) -> io::Result<u64> {
+    pub(super) async fn finish(mut self) -> Result<u64, ArchiveError> {
         self.write(&ZERO_BLOCK).await?;
         self.write(&ZERO_BLOCK).await?;
-        self.inner.flush().await?;
+        self.inner.flush().await.map_err(ArchiveError::Write)?;
         Ok(self.bytes)
     }
 
-    async fn write(&mut self, data: &[u8]) -> io::Result<()> {
+    async fn write(&mut self, data: &[u8]) -> Result<(), ArchiveError> {
         self.bytes += data.len() as u64;
-        self.inner.write_all(data).await
+        self.inner.write_all(data).await.map_err(ArchiveError::Write)
     }
 }
 

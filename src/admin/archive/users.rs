@@ -1,6 +1,6 @@
 //! A tenant's users: rows of `public.users`, which all tenants share.
 
-use sqlx::{PgConnection, Row, raw_sql};
+use sqlx::{PgConnection, raw_sql};
 
 use super::ArchiveError;
 use super::format::ArchivedColumn;
@@ -27,10 +27,14 @@ pub(super) async fn other_users(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Vec<String>, DatabaseError> {
-    let generator = sqlx::query(include_str!("other_users.sql")).bind(tenant.as_str());
+    let counts: Vec<GeneratedSql> = sqlx::query_scalar(include_str!("other_users.sql"))
+        .bind(tenant.as_str())
+        .fetch_all(&mut *connection)
+        .await?;
     let mut descriptions = Vec::new();
-    for count in GeneratedSql::fetch(connection, generator).await? {
-        descriptions.extend(count.fetch_texts(connection).await?);
+    for count in counts {
+        let rows: Vec<(String,)> = count.fetch_all(connection).await?;
+        descriptions.extend(rows.into_iter().map(|(description,)| description));
     }
     Ok(descriptions)
 }
@@ -44,7 +48,7 @@ pub(super) async fn create_staging_table(
 ) -> Result<(), DatabaseError> {
     let template = "CREATE TABLE _archived_users AS SELECT %1$s FROM public.users WITH NO DATA";
     let statement = format_statement(connection, template, columns, tenant).await?;
-    statement.run(connection).await
+    Ok(statement.run(connection).await?)
 }
 
 /// Inserts the staged users as users of `tenant`. Identical users can exist already.
@@ -77,17 +81,17 @@ async fn format_statement(
     tenant: &SchemaName,
 ) -> Result<GeneratedSql, DatabaseError> {
     let names: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
-    let generator = sqlx::query(
+    let generator = sqlx::query_scalar(
         "SELECT format($1, string_agg(quote_ident(name), ', ' ORDER BY number), $3)
          FROM unnest($2) WITH ORDINALITY AS columns (name, number)",
     );
     let generator = generator.bind(template).bind(names).bind(tenant.as_str());
-    GeneratedSql::fetch_one(connection, generator).await
+    Ok(generator.fetch_one(connection).await?)
 }
 
 /// Fails if another user has the id of a staged one. Columns that the archive lacks are not compared.
 async fn refuse_conflicts(connection: &mut PgConnection) -> Result<(), ArchiveError> {
-    let conflicts = sqlx::query(
+    let conflicts: Vec<(String, i64)> = sqlx::query_as(
         "SELECT u.id::text, count(*) OVER ()
          FROM _archived_users a JOIN public.users u ON u.id = a.id
          WHERE to_jsonb(a) <> (SELECT jsonb_object_agg(key, value) FROM jsonb_each(to_jsonb(u))
@@ -96,10 +100,9 @@ async fn refuse_conflicts(connection: &mut PgConnection) -> Result<(), ArchiveEr
     )
     .fetch_all(connection)
     .await?;
-    let Some(first) = conflicts.first() else {
-        return Ok(());
-    };
-    let count: i64 = first.try_get(1)?;
-    let ids: Result<_, sqlx::Error> = conflicts.iter().map(|row| row.try_get(0)).collect();
-    Err(ArchiveError::UserConflicts { count, ids: ids? })
+    let (ids, counts): (Vec<_>, Vec<_>) = conflicts.into_iter().unzip();
+    match counts.first() {
+        Some(&count) => Err(ArchiveError::UserConflicts { count, ids }),
+        None => Ok(()),
+    }
 }

@@ -22,23 +22,28 @@ const LOCK_STATEMENT: &str = "
     FROM pg_catalog.pg_class c
     WHERE c.relkind IN ('r', 'p') AND c.relnamespace = pg_catalog.quote_ident($1)::regnamespace";
 
+const DISTRIBUTE: &str =
+    "SELECT pg_catalog.citus_schema_distribute(pg_catalog.quote_ident($1)::regnamespace)";
+
+/// Citus leaves the original rows in the coordinator's tables, where no query reads them.
+const TRUNCATE: &str = "
+    SELECT pg_catalog.truncate_local_data_after_distributing_table(c.oid)
+    FROM pg_catalog.pg_class c
+    WHERE c.relkind = 'r' AND c.relnamespace = pg_catalog.quote_ident($1)::regnamespace";
+
 /// Tenants to distribute.
 #[derive(Debug)]
-pub struct DistributionPlan {
-    /// Number of tenants that are distributed already.
-    pub distributed: usize,
-    /// Tenants that are not distributed.
-    pub pending: Vec<SchemaName>,
+pub(crate) struct DistributionPlan {
+    /// Number of tenants that need no work.
+    pub(crate) distributed: usize,
+    pub(crate) pending: Vec<SchemaName>,
 }
 
 /// Finds the tenants that are not distributed, among those in `only`, or all if it is empty. Writes nothing.
-///
-/// # Errors
-///
-/// [`CitusError`](super::CitusError) if the database is not the coordinator of a
-/// Citus cluster, and [`AdminError`] if the catalog
-/// cannot be read.
-pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<DistributionPlan, AdminError> {
+pub(crate) async fn plan(
+    database: &AdminDatabase,
+    only: &[SchemaName],
+) -> Result<DistributionPlan, AdminError> {
     let mut connection = database.connect().await?;
     require_coordinator(&mut connection).await?;
     let distributed: Vec<String> = sqlx::query_scalar(
@@ -48,26 +53,26 @@ pub async fn plan(database: &AdminDatabase, only: &[SchemaName]) -> Result<Distr
     .fetch_all(&mut connection)
     .await?;
     connection.close().await?;
-    let placed: HashSet<_> = distributed.into_iter().collect();
+    let distributed = HashSet::<String>::from_iter(distributed);
     let tenants = inventory::read_certain(database, only).await?;
     let tenants = tenants.into_iter().map(|tenant| tenant.schema);
     let (distributed, pending): (Vec<_>, Vec<_>) =
-        tenants.partition(|schema| placed.contains(schema.as_str()));
+        tenants.partition(|schema| distributed.contains(schema.as_str()));
     Ok(DistributionPlan {
         distributed: distributed.len(),
         pending,
     })
 }
 
-/// Distributes a tenant to a node.
+/// Distributes a tenant to a node, in one transaction. Meanwhile, reads and writes of the tenant and of the users wait.
 #[derive(Debug, Clone, Copy)]
-pub struct DistributeTenant;
+pub(crate) struct DistributeTenant;
 
 /// The change to one tenant.
 #[derive(Debug, Default)]
-pub struct DistributionOutcome {
+pub(crate) struct DistributionOutcome {
     /// The node as `host:port`; `None` if the tenant was on a node before.
-    pub node: Option<String>,
+    pub(crate) node: Option<String>,
 }
 
 impl TenantJob for DistributeTenant {
@@ -81,52 +86,33 @@ impl TenantJob for DistributeTenant {
         lock_timeout: Duration,
         outcome: &mut DistributionOutcome,
     ) -> Result<(), AdminError> {
-        outcome.node = attempt(connection, tenant, lock_timeout).await?;
+        if !schema::exists(connection, tenant).await? {
+            return Err(AdminError::NoSuchSchema);
+        }
+        if find_node(connection, tenant).await?.is_some() {
+            return Ok(());
+        }
+        let mut transaction = connection.begin().await?;
+        history::enter_schema(&mut transaction, MigratedSchema::Tenant(tenant), lock_timeout).await?;
+        raw_sql("SET LOCAL client_min_messages TO warning")
+            .execute(&mut *transaction)
+            .await?;
+        let lock: GeneratedSql = sqlx::query_scalar(LOCK_STATEMENT)
+            .bind(tenant.as_str())
+            .fetch_one(&mut *transaction)
+            .await?;
+        lock.run(&mut transaction).await?;
+        for statement in [DISTRIBUTE, TRUNCATE] {
+            sqlx::query(statement)
+                .bind(tenant.as_str())
+                .execute(&mut *transaction)
+                .await
+                .map_err(rejection)?;
+        }
+        outcome.node = find_node(&mut transaction, tenant).await?;
+        transaction.commit().await?;
         Ok(())
     }
-}
-
-/// Tries once to distribute a tenant in one transaction, on a connection that holds its advisory lock. Meanwhile,
-/// reads and writes of the tenant and of the users wait. Returns its node, or `None` if it was distributed before.
-///
-/// # Errors
-///
-/// [`CitusError::Rejected`](super::CitusError::Rejected) if the tenant has objects that cannot be
-/// distributed, and other [`AdminError`]s.
-async fn attempt(
-    connection: &mut PgConnection,
-    schema: &SchemaName,
-    lock_timeout: Duration,
-) -> Result<Option<String>, AdminError> {
-    if !schema::exists(connection, schema).await? {
-        return Err(AdminError::NoSuchSchema);
-    }
-    if find_node(connection, schema).await?.is_some() {
-        return Ok(None);
-    }
-    let mut transaction = connection.begin().await?;
-    history::enter_schema(&mut transaction, MigratedSchema::Tenant(schema), lock_timeout).await?;
-    raw_sql("SET LOCAL client_min_messages TO warning")
-        .execute(&mut *transaction)
-        .await?;
-    let lock = sqlx::query(LOCK_STATEMENT).bind(schema.as_str());
-    let lock = GeneratedSql::fetch_one(&mut transaction, lock).await?;
-    lock.run(&mut transaction).await?;
-    let distribute = "SELECT pg_catalog.citus_schema_distribute(pg_catalog.quote_ident($1)::regnamespace)";
-    // Citus leaves the original rows in the coordinator's tables, where no query reads them.
-    let truncate = "SELECT pg_catalog.truncate_local_data_after_distributing_table(c.oid)
-                 FROM pg_catalog.pg_class c WHERE c.relkind = 'r'
-                 AND c.relnamespace = pg_catalog.quote_ident($1)::regnamespace";
-    for statement in [distribute, truncate] {
-        sqlx::query(statement)
-            .bind(schema.as_str())
-            .execute(&mut *transaction)
-            .await
-            .map_err(rejection)?;
-    }
-    let node = find_node(&mut transaction, schema).await?;
-    transaction.commit().await?;
-    Ok(node)
 }
 
 /// Returns the node of a tenant, or `None` if it is not distributed. The name is empty if the tenant has no tables,

@@ -4,19 +4,17 @@
 //! over a tenant runs on its node alone (Citus manual, "Schema-based sharding"). On plain PostgreSQL the only cost
 //! is a query for the extension.
 
-pub mod distribution;
+pub(crate) mod distribution;
 pub(super) mod error;
-pub mod relocation;
-
-use std::collections::HashMap;
+pub(crate) mod relocation;
 
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{Connection, PgConnection, raw_sql};
+use sqlx::{Connection, FromRow, PgConnection, raw_sql};
 
 use super::AdminError;
-use crate::admin::{generated_sql::GeneratedSql, schema};
-use crate::tenancy::{DatabaseError, SchemaName};
-pub use error::CitusError;
+use crate::admin::schema;
+use crate::tenancy::SchemaName;
+pub(crate) use error::CitusError;
 
 /// First major version that distributes schemas.
 const MIN_MAJOR_VERSION: u32 = 12;
@@ -38,19 +36,16 @@ fn rejection(error: sqlx::Error) -> AdminError {
 }
 
 /// Node and size of a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, FromRow)]
 pub(super) struct Placement {
+    pub(super) tenant: String,
     /// Node as `host:port`.
     pub(super) node: String,
     /// Bytes of the tables with their indexes; `None` if the node does not report them.
     pub(super) size_bytes: Option<i64>,
 }
 
-/// Returns `true` if the database is part of a Citus cluster.
-///
-/// # Errors
-///
-/// [`CitusError::TooOld`].
+/// Returns `true` if the database is part of a Citus cluster. Fails if Citus is too old.
 pub(super) async fn is_installed(connection: &mut PgConnection) -> Result<bool, AdminError> {
     let version: Option<String> =
         sqlx::query_scalar("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'citus'")
@@ -65,11 +60,8 @@ pub(super) async fn is_installed(connection: &mut PgConnection) -> Result<bool, 
     }
 }
 
-/// Returns `true` if the database is the coordinator of a Citus cluster, and `false` on plain PostgreSQL.
-///
-/// # Errors
-///
-/// [`CitusError::NotCoordinator`] if the database is a worker, and the errors of [`is_installed`].
+/// Returns `true` if the database is the coordinator of a Citus cluster, and `false` on plain PostgreSQL. Fails if it
+/// is a worker.
 async fn is_coordinator(connection: &mut PgConnection) -> Result<bool, AdminError> {
     if !is_installed(connection).await? {
         return Ok(false);
@@ -127,10 +119,6 @@ pub(super) async fn distribute_users(connection: &mut PgConnection) -> Result<()
 }
 
 /// Creates `schema`, which must not exist, in the current transaction. In a Citus cluster, Citus chooses a node.
-///
-/// # Errors
-///
-/// [`AdminError`].
 pub(super) async fn create_schema(
     transaction: &mut PgConnection,
     schema: &SchemaName,
@@ -146,32 +134,19 @@ pub(super) async fn create_schema(
     Ok(schema::create(transaction, schema).await?)
 }
 
-/// Executes each statement as a separate message, since Citus forwards the whole message text to a node.
-pub(super) async fn run_separately(
-    connection: &mut PgConnection,
-    statements: GeneratedSql,
-) -> Result<(), DatabaseError> {
-    for statement in statements.split() {
-        statement.run(connection).await?;
-    }
-    Ok(())
-}
-
 /// Returns the placements of distributed tenants that have tables. Empty on plain PostgreSQL.
-pub(super) async fn placements(
-    connection: &mut PgConnection,
-) -> Result<HashMap<String, Placement>, AdminError> {
+pub(super) async fn placements(connection: &mut PgConnection) -> Result<Vec<Placement>, AdminError> {
     if !is_installed(connection).await? {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
-    let placements: Vec<(String, String, Option<i64>)> = sqlx::query_as(
-        "SELECT n.nspname::text, pg_catalog.format('%s:%s', s.nodename, s.nodeport), sum(s.shard_size)::bigint
+    let placements = sqlx::query_as(
+        "SELECT n.nspname::text AS tenant, pg_catalog.format('%s:%s', s.nodename, s.nodeport) AS node,
+                sum(s.shard_size)::bigint AS size_bytes
          FROM pg_catalog.citus_shards s JOIN pg_catalog.pg_class c ON c.oid = s.table_name
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE s.citus_table_type = 'schema' GROUP BY 1, 2",
     )
     .fetch_all(connection)
     .await?;
-    let placement = |(tenant, node, size_bytes)| (tenant, Placement { node, size_bytes });
-    Ok(placements.into_iter().map(placement).collect())
+    Ok(placements)
 }

@@ -10,60 +10,45 @@ use crate::admin::{advisory_lock, database::AdminDatabase, schema};
 use crate::tenancy::SchemaName;
 
 /// A planned move of a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relocation {
-    /// The tenant.
-    pub tenant: SchemaName,
+#[derive(Debug)]
+pub(crate) struct Relocation {
+    pub(crate) tenant: SchemaName,
     /// Current node, as `host:port`.
-    pub from: String,
-    /// Target node.
-    pub to: Node,
-    /// Method of transfer.
-    pub mode: TransferMode,
+    pub(crate) from: String,
+    pub(crate) to: Node,
+    /// `true` if the rows are copied, during which writes wait: `wal_level` of a node is not `logical`, or a table has no
+    /// replica identity. Otherwise logical replication transfers them, and writes wait only at the end (Citus manual,
+    /// `citus_schema_move`). Reads continue with either.
+    pub(crate) blocks_writes: bool,
     /// Bytes of the tables with their indexes; `None` if the node does not report them.
-    pub size_bytes: Option<i64>,
+    pub(crate) size_bytes: Option<i64>,
 }
 
 /// A node that can hold tenants.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct Node {
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct Node {
     host: String,
     port: i32,
 }
 
 impl Node {
     /// Returns the name, `host:port`.
-    #[must_use]
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }
 
-/// Method of transferring rows between nodes (Citus manual, `citus_schema_move`). Reads continue with either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransferMode {
-    /// Logical replication. Writes wait only at the end.
-    Logical,
-    /// A copy, during which writes wait. Used if `wal_level` of a node is not `logical`, or if a table has no replica
-    /// identity.
-    BlockWrites,
-}
-
 /// Progress of a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
-pub struct MoveProgress {
+#[derive(Debug, FromRow)]
+pub(crate) struct MoveProgress {
     /// Bytes on the target node.
-    pub moved_bytes: i64,
+    pub(crate) moved_bytes: i64,
     /// Bytes on the source node.
-    pub total_bytes: i64,
+    pub(crate) total_bytes: i64,
 }
 
 /// Plans the move of the tenant to `node`, a host or `host:port`. Writes nothing.
-///
-/// # Errors
-///
-/// [`CitusError`] if the tenant cannot be moved there.
-pub async fn plan(
+pub(crate) async fn plan(
     database: &AdminDatabase,
     tenant: &SchemaName,
     node: &str,
@@ -73,19 +58,20 @@ pub async fn plan(
     if !schema::exists(&mut connection, tenant).await? {
         return Err(AdminError::NoSuchSchema);
     }
-    let placement = placements(&mut connection).await?.remove(tenant.as_str());
+    let mut placements = placements(&mut connection).await?.into_iter();
+    let placement = placements.find(|placement| placement.tenant == tenant.as_str());
     let placement = placement.ok_or(CitusError::NotDistributed)?;
     let to = find_node(&mut connection, node).await?;
     if to.name() == placement.node {
         return Err(CitusError::SameNode.into());
     }
-    let mode = transfer_mode(&mut connection, tenant).await?;
+    let blocks_writes = !can_replicate(&mut connection, tenant).await?;
     connection.close().await?;
     Ok(Relocation {
         tenant: tenant.clone(),
         from: placement.node,
         to,
-        mode,
+        blocks_writes,
         size_bytes: placement.size_bytes,
     })
 }
@@ -110,11 +96,9 @@ async fn find_node(connection: &mut PgConnection, requested: &str) -> Result<Nod
     }
 }
 
-async fn transfer_mode(
-    connection: &mut PgConnection,
-    tenant: &SchemaName,
-) -> Result<TransferMode, AdminError> {
-    let can_replicate: bool = sqlx::query_scalar(
+/// Returns whether logical replication can transfer the tenant.
+async fn can_replicate(connection: &mut PgConnection, tenant: &SchemaName) -> Result<bool, AdminError> {
+    let can_replicate = sqlx::query_scalar(
         "SELECT (SELECT bool_and(success AND result = 'logical')
                  FROM pg_catalog.run_command_on_all_nodes('SHOW wal_level'))
          AND NOT EXISTS (
@@ -126,27 +110,19 @@ async fn transfer_mode(
     .bind(tenant.as_str())
     .fetch_one(connection)
     .await?;
-    Ok(if can_replicate {
-        TransferMode::Logical
-    } else {
-        TransferMode::BlockWrites
-    })
+    Ok(can_replicate)
 }
 
-/// Moves the tenant, and returns the duration. Its migrations wait meanwhile.
-///
-/// If the future is dropped, the move continues on the server.
-///
-/// # Errors
-///
-/// [`AdminError`] if the move failed. The tenant is then still on its old node.
-pub async fn run(database: &AdminDatabase, relocation: &Relocation) -> Result<Duration, AdminError> {
+/// Moves the tenant, and returns the duration. Its migrations wait meanwhile. If it fails, the tenant is still on its
+/// old node. If the future is dropped, the move continues on the server.
+pub(crate) async fn run(database: &AdminDatabase, relocation: &Relocation) -> Result<Duration, AdminError> {
     let mut connection = database.connect().await?;
     advisory_lock::lock(&mut connection, relocation.tenant.as_str()).await?;
     let begin = Instant::now();
-    let mode = match relocation.mode {
-        TransferMode::Logical => "auto",
-        TransferMode::BlockWrites => "block_writes",
+    let mode = if relocation.blocks_writes {
+        "block_writes"
+    } else {
+        "auto"
     };
     sqlx::query(
         "SELECT pg_catalog.citus_schema_move(pg_catalog.quote_ident($1)::regnamespace, $2, $3,
@@ -165,11 +141,7 @@ pub async fn run(database: &AdminDatabase, relocation: &Relocation) -> Result<Du
 }
 
 /// Returns the progress of a running move of the tenant, or `None` if no move is copying rows.
-///
-/// # Errors
-///
-/// [`AdminError`].
-pub async fn progress(
+pub(crate) async fn progress(
     database: &AdminDatabase,
     tenant: &SchemaName,
 ) -> Result<Option<MoveProgress>, AdminError> {

@@ -2,11 +2,12 @@
 
 use data_encoding::HEXLOWER;
 use serde::Serialize;
+use sqlx::migrate::Migration;
 use sqlx::{Connection, PgConnection};
 
 use super::diff::diff;
 use super::difference::{Difference, DifferenceKind};
-use super::expected::ExpectedSchemas;
+use super::expected::{self, ExpectedSchemas};
 use super::tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};
 use super::{inventory, snapshot};
 use crate::admin::database::AdminDatabase;
@@ -23,19 +24,17 @@ const MAX_SNAPSHOTS_PER_CONNECTION: usize = 100;
 
 /// The differences of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CheckedTenant {
+pub(crate) struct CheckedTenant {
     /// Name of its schema, or a value of `organization_id` that cannot be one.
-    pub tenant: String,
+    pub(crate) tenant: String,
     /// Version in its history, which it was compared with; `None` if there is no readable history.
-    pub version: Option<i64>,
-    /// The differences.
-    pub differences: Vec<Difference>,
+    pub(crate) version: Option<i64>,
+    pub(crate) differences: Vec<Difference>,
 }
 
 impl CheckedTenant {
     /// Returns whether the tenant has drifted.
-    #[must_use]
-    pub fn has_drifted(&self) -> bool {
+    pub(crate) fn has_drifted(&self) -> bool {
         self.differences.iter().any(Difference::is_drift)
     }
 }
@@ -47,11 +46,7 @@ impl CheckedTenant {
 ///
 /// The number of statements is fixed, apart from a few for each hundred tenants. Nothing is written; the
 /// expected schema is created in a transaction that is rolled back. Cancel-safe.
-///
-/// # Errors
-///
-/// [`AdminError`] if the catalog or `public.users` cannot be read, or the expected schema cannot be created.
-pub async fn check(
+pub(crate) async fn check(
     database: &AdminDatabase,
     only: &[SchemaName],
     kinds: Option<&[DifferenceKind]>,
@@ -59,13 +54,9 @@ pub async fn check(
     let inventory = inventory::read(database, only).await?;
     let mut checked = check_tenants(database, &inventory.tenants, kinds).await?;
     // A migration may have run between the reads of the history and of the tables.
-    let drifted: Vec<_> = inventory
-        .tenants
-        .iter()
-        .zip(&checked)
-        .filter(|(_, checked)| checked.has_drifted())
-        .map(|(tenant, _)| tenant.schema.clone())
-        .collect();
+    let drifted = inventory.tenants.iter().zip(&checked);
+    let drifted = drifted.filter(|(_, checked)| checked.has_drifted());
+    let drifted: Vec<_> = drifted.map(|(tenant, _)| tenant.schema.clone()).collect();
     if !drifted.is_empty() {
         let drifted = inventory::read(database, &drifted).await?.tenants;
         let rechecked = check_tenants(database, &drifted, kinds).await?;
@@ -93,19 +84,28 @@ async fn check_tenants(
         .iter()
         .filter_map(|tenant| comparable_version(tenant, migrations));
     let mut connection = database.connect().await?;
-    let expected = ExpectedSchemas::build(&mut connection, migrations, &versions.collect()).await?;
+    let expected = expected::build(&mut connection, migrations, &versions.collect()).await?;
     connection.close().await?;
     let compare = async |connection: &mut PgConnection, chunk: &[TenantEntry]| {
         compare(connection, migrations, &expected, chunk).await
     };
     let compared = database.map_chunks(tenants, MAX_SNAPSHOTS_PER_CONNECTION, compare);
     let mut checked = compared.await?.concat();
-    add_obstacles(database, tenants, &mut checked).await?;
+    let existing = tenants.iter().filter(|tenant| tenant.exists());
+    let existing: Vec<_> = existing.map(|tenant| tenant.schema.clone()).collect();
+    let mut obstacles = servable::check(database, &existing).await?;
     let is_selected = |difference: &Difference| match kinds {
         Some(kinds) => kinds.contains(&difference.kind),
         None => !difference.kind.is_access() || database.roles().is_enabled(),
     };
     for tenant in &mut checked {
+        let reasons = obstacles.remove(&tenant.tenant).unwrap_or_default();
+        tenant
+            .differences
+            .extend(reasons.into_iter().map(|reason| Difference {
+                found: Some(reason),
+                ..Difference::missing(DifferenceKind::Service, "orders", "readable")
+            }));
         tenant.differences.retain(is_selected);
     }
     Ok(checked)
@@ -122,13 +122,12 @@ async fn compare(
     let checked = tenants.iter().map(|tenant| {
         let name = tenant.schema.as_str();
         let mut differences = compare_history(tenant, migrations);
-        if tenant.users == 0 && tenant.history != HistoryState::NoSchema {
-            let expected = Some("at least one user");
+        if tenant.users == 0 && tenant.exists() {
             let kind = DifferenceKind::Users;
-            differences.push(Difference::without_fix(kind, "public.users", expected, None));
+            differences.push(Difference::missing(kind, "public.users", "at least one user"));
         }
         let version = comparable_version(tenant, migrations);
-        if let Some(expected) = version.and_then(|version| expected.get(version)) {
+        if let Some(expected) = version.and_then(|version| expected.get(&version)) {
             let snapshot = snapshots.remove(name).unwrap_or_default();
             differences.extend(diff(expected, &snapshot, &tenant.schema));
             if migrations.has_compiled_in_baseline() {
@@ -154,25 +153,6 @@ fn accept_type(difference: &mut Difference) {
     }
 }
 
-/// Adds the reasons why tenants cannot be served.
-async fn add_obstacles(
-    database: &AdminDatabase,
-    tenants: &[TenantEntry],
-    checked: &mut [CheckedTenant],
-) -> Result<(), AdminError> {
-    let existing = tenants
-        .iter()
-        .filter(|tenant| tenant.history != HistoryState::NoSchema);
-    let existing: Vec<_> = existing.map(|tenant| tenant.schema.clone()).collect();
-    let mut obstacles = servable::check(database, &existing).await?;
-    for tenant in checked {
-        let reasons = obstacles.remove(&tenant.tenant).unwrap_or_default();
-        let differences = reasons.iter().map(|reason| Difference::not_servable(reason));
-        tenant.differences.extend(differences);
-    }
-    Ok(())
-}
-
 /// Returns the version at which the tenant's tables can be compared, or `None` if its history is missing,
 /// unreadable, or contains unknown or unfinished migrations.
 fn comparable_version(tenant: &TenantEntry, migrations: &Migrations) -> Option<i64> {
@@ -188,33 +168,32 @@ fn comparable_version(tenant: &TenantEntry, migrations: &Migrations) -> Option<i
 }
 
 fn compare_history(tenant: &TenantEntry, migrations: &Migrations) -> Vec<Difference> {
-    let no_history = |reason: Option<&str>| {
-        let expected = Some("a migration history");
-        vec![Difference::without_fix(
-            DifferenceKind::History,
-            history::TABLE,
-            expected,
-            reason,
-        )]
-    };
+    let no_history = Difference::missing(DifferenceKind::History, history::TABLE, "a migration history");
     match &tenant.history {
         HistoryState::Empty => Vec::new(),
         HistoryState::Applied(history) => compare_applied(history, migrations),
         HistoryState::NoSchema => {
-            let (kind, name) = (DifferenceKind::Schema, tenant.schema.as_str());
-            vec![Difference::without_fix(kind, name, Some("a schema"), None)]
+            let kind = DifferenceKind::Schema;
+            vec![Difference::missing(kind, tenant.schema.as_str(), "a schema")]
         }
-        HistoryState::None => no_history(None),
-        HistoryState::Unreadable(reason) => no_history(Some(reason)),
+        HistoryState::None => vec![no_history],
+        HistoryState::Unreadable(reason) => vec![Difference {
+            found: Some(reason.clone()),
+            ..no_history
+        }],
     }
 }
 
 fn compare_applied(history: &[AppliedMigration], migrations: &Migrations) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut add = |version: i64, expected: Option<&str>, found: Option<&str>| {
-        let object = format!("migration {version}");
-        let kind = DifferenceKind::History;
-        differences.push(Difference::without_fix(kind, &object, expected, found));
+        differences.push(Difference {
+            kind: DifferenceKind::History,
+            object: format!("migration {version}"),
+            expected: expected.map(str::to_owned),
+            found: found.map(str::to_owned),
+            fix: None,
+        });
     };
     for applied in history {
         match migrations.get(applied.version) {
@@ -229,20 +208,20 @@ fn compare_applied(history: &[AppliedMigration], migrations: &Migrations) -> Vec
         }
     }
     let last = history.iter().map(|applied| applied.version).max();
-    for migration in migrations.iter() {
-        let version = migration.version;
-        let is_recorded = history.iter().any(|applied| applied.version == version);
-        if Some(version) < last && !is_recorded {
-            add(version, Some("applied"), None);
+    for Migration { version, .. } in migrations.iter() {
+        let is_recorded = history.iter().any(|applied| applied.version == *version);
+        if Some(*version) < last && !is_recorded {
+            add(*version, Some("applied"), None);
         }
     }
     differences
 }
 
 fn check_misnamed(misnamed: MisnamedTenant) -> CheckedTenant {
-    let (expected, reason) = (Some("a tenant's schema"), misnamed.reason.to_string());
-    let kind = DifferenceKind::Schema;
-    let difference = Difference::without_fix(kind, &misnamed.name, expected, Some(&reason));
+    let difference = Difference {
+        found: Some(misnamed.reason.to_string()),
+        ..Difference::missing(DifferenceKind::Schema, &misnamed.name, "a tenant's schema")
+    };
     CheckedTenant {
         differences: vec![difference],
         tenant: misnamed.name,

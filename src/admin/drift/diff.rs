@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::definition::Definition;
 use super::difference::{Difference, DifferenceKind};
 use super::fixes::{ColumnFixes, TablePart};
-use super::objects::Objects;
-use super::snapshot::{ColumnSnapshot, SchemaSnapshot, TableSnapshot};
+use super::snapshot::{ColumnSnapshot, Objects, SchemaSnapshot, TableSnapshot};
 use crate::tenancy::SchemaName;
 
 /// Returns the differences between `expected` and `found`, the snapshot of `schema`.
@@ -57,8 +56,13 @@ impl Diff<'_> {
         found: Option<&str>,
         fix: Option<String>,
     ) {
-        let difference = Difference::without_fix(kind, object, expected, found).with_fix(fix);
-        self.differences.push(difference);
+        self.differences.push(Difference {
+            kind,
+            object: object.to_owned(),
+            expected: expected.map(str::to_owned),
+            found: found.map(str::to_owned),
+            fix,
+        });
     }
 
     fn compare_objects(&mut self, expected: &Objects, found: &Objects) {

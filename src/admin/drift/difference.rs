@@ -5,24 +5,23 @@ use serde::Serialize;
 
 /// A difference between a tenant and what the migrations create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    /// Kind of the difference.
-    pub kind: DifferenceKind,
+pub(crate) struct Difference {
+    pub(crate) kind: DifferenceKind,
     /// Name of the object inside its schema.
-    pub object: String,
+    pub(crate) object: String,
     /// State that the migrations create; `None` if the object is unexpected.
-    pub expected: Option<String>,
+    pub(crate) expected: Option<String>,
     /// Actual state; `None` if the object is missing.
-    pub found: Option<String>,
+    pub(crate) found: Option<String>,
     /// SQL that removes the difference, or fails and changes nothing. `None` if this needs a decision, because
     /// data could be lost or responses could become wrong.
-    pub fix: Option<String>,
+    pub(crate) fix: Option<String>,
 }
 
 /// Kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum DifferenceKind {
+pub(crate) enum DifferenceKind {
     /// Users belong to a schema that does not exist or cannot be a tenant.
     Schema,
     /// No users belong to the tenant. A tenant may be created before its users.
@@ -62,38 +61,28 @@ pub enum DifferenceKind {
 }
 
 impl DifferenceKind {
+    /// Returns the name of the kind, as in `--only`.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// Returns whether this is a difference in access, which matters for isolation if tenants have roles.
-    #[must_use]
-    pub fn is_access(self) -> bool {
+    pub(crate) fn is_access(self) -> bool {
         matches!(self, Self::Grant | Self::Owner)
     }
 }
 
 impl Difference {
-    /// Returns a difference that needs a decision.
-    pub(super) fn without_fix(
-        kind: DifferenceKind,
-        object: &str,
-        expected: Option<&str>,
-        found: Option<&str>,
-    ) -> Self {
+    /// Returns the difference of a missing object, which needs a decision.
+    pub(super) fn missing(kind: DifferenceKind, object: &str, expected: &str) -> Self {
         Self {
             kind,
             object: object.to_owned(),
-            expected: expected.map(str::to_owned),
-            found: found.map(str::to_owned),
+            expected: Some(expected.to_owned()),
+            found: None,
             fix: None,
         }
-    }
-
-    /// Returns the difference of a tenant that cannot be served, for this reason.
-    pub(super) fn not_servable(reason: &str) -> Self {
-        Self::without_fix(DifferenceKind::Service, "orders", Some("readable"), Some(reason))
-    }
-
-    /// Returns the difference with SQL that removes it.
-    pub(super) fn with_fix(self, fix: Option<String>) -> Self {
-        Self { fix, ..self }
     }
 
     /// Describes an object that the migrations do not create.
@@ -102,12 +91,7 @@ impl Difference {
         match self.kind {
             DifferenceKind::Table => format!("{found} {}", self.object),
             DifferenceKind::Column => format!("column {} {found}", self.object),
-            DifferenceKind::Index => format!("index {}", self.object),
-            DifferenceKind::Function => format!("function {}", self.object),
-            DifferenceKind::Trigger => format!("trigger {}", self.object),
-            DifferenceKind::Sequence => format!("sequence {}", self.object),
-            DifferenceKind::Policy => format!("policy {}", self.object),
-            _ => format!("constraint {}", self.object),
+            kind => format!("{} {}", kind.name(), self.object),
         }
     }
 
@@ -122,25 +106,16 @@ impl Difference {
     }
 
     /// Returns `false` for a remark.
-    #[must_use]
-    pub fn is_drift(&self) -> bool {
+    pub(crate) fn is_drift(&self) -> bool {
         !matches!(self.kind, DifferenceKind::Users | DifferenceKind::SupportedType)
     }
 
     /// Returns whether the tenant has an object that the migrations do not create.
-    #[must_use]
-    pub fn is_extra(&self) -> bool {
-        self.expected.is_none()
-            && matches!(
-                self.kind,
-                DifferenceKind::Table
-                    | DifferenceKind::Column
-                    | DifferenceKind::Constraint
-                    | DifferenceKind::Index
-                    | DifferenceKind::Function
-                    | DifferenceKind::Trigger
-                    | DifferenceKind::Sequence
-                    | DifferenceKind::Policy
-            )
+    pub(crate) fn is_extra(&self) -> bool {
+        let is_property = matches!(
+            self.kind,
+            DifferenceKind::History | DifferenceKind::Default | DifferenceKind::Grant | DifferenceKind::Owner
+        );
+        self.expected.is_none() && !is_property
     }
 }

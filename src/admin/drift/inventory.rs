@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sqlx::{PgConnection, Row};
+use sqlx::{FromRow, PgConnection, Row};
 
 use super::histories;
 use super::tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};
@@ -13,23 +13,22 @@ use crate::admin::migrations::history;
 use crate::tenancy::{InvalidSchemaName, SchemaName};
 
 /// The tenants of a database, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TenantInventory {
+#[derive(Debug)]
+pub(crate) struct TenantInventory {
     /// Schemas that are tenants or look like one, and missing schemas that users belong to.
-    pub tenants: Vec<TenantEntry>,
+    pub(crate) tenants: Vec<TenantEntry>,
     /// Values of `organization_id` that cannot be names of schemas.
-    pub misnamed: Vec<MisnamedTenant>,
+    pub(crate) misnamed: Vec<MisnamedTenant>,
 }
 
 /// Reads the inventory of all tenants, or of the schemas in `only`, which need not be tenants.
 ///
 /// The number of statements is fixed, apart from one for each few hundred histories. A schema that is dropped
 /// meanwhile and a history that cannot be read are returned as such. Cancel-safe.
-///
-/// # Errors
-///
-/// [`AdminError`] if the catalog or `public.users` cannot be read.
-pub async fn read(database: &AdminDatabase, only: &[SchemaName]) -> Result<TenantInventory, AdminError> {
+pub(crate) async fn read(
+    database: &AdminDatabase,
+    only: &[SchemaName],
+) -> Result<TenantInventory, AdminError> {
     let names: Vec<_> = only.iter().map(SchemaName::as_str).collect();
     let names = (!names.is_empty()).then_some(names);
     let mut connection = histories::connect(database).await?;
@@ -42,25 +41,18 @@ pub async fn read(database: &AdminDatabase, only: &[SchemaName]) -> Result<Tenan
     let migrations = &database.migrations().tenant;
     inventory
         .tenants
-        .retain(|tenant| !only.is_empty() || tenant.is_certain(migrations) || tenant.has_tables());
+        .retain(|tenant| !only.is_empty() || tenant.is_certain(migrations) || tenant.has_tables);
     Ok(inventory)
 }
 
 /// Reads the tenants that a run works on: those in `only`, or all existing schemas that certainly are tenants.
-///
-/// # Errors
-///
-/// As [`read`].
 pub(in crate::admin) async fn read_certain(
     database: &AdminDatabase,
     only: &[SchemaName],
 ) -> Result<Vec<TenantEntry>, AdminError> {
     let mut tenants = read(database, only).await?.tenants;
     let migrations = &database.migrations().tenant;
-    tenants.retain(|tenant| {
-        let exists = tenant.history != HistoryState::NoSchema;
-        !only.is_empty() || (exists && tenant.is_certain(migrations))
-    });
+    tenants.retain(|tenant| !only.is_empty() || (tenant.exists() && tenant.is_certain(migrations)));
     Ok(tenants)
 }
 
@@ -77,7 +69,7 @@ macro_rules! select_bytes {
 }
 
 /// The users of an organization.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, FromRow)]
 struct OrganizationUsers {
     count: i64,
     /// Length of the organization's name in the encoding of the database.
@@ -106,15 +98,10 @@ async fn count_users(
     .bind(names)
     .fetch_all(connection)
     .await?;
-    let mut users = BTreeMap::new();
-    for row in rows {
-        let of_organization = OrganizationUsers {
-            count: row.try_get(1)?,
-            octet_length: row.try_get(2)?,
-        };
-        users.insert(row.try_get(0)?, of_organization);
-    }
-    Ok(users)
+    let users = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, OrganizationUsers::from_row(row)?)));
+    users.collect()
 }
 
 /// Parses a name that has `octet_length` bytes in the server's encoding.
@@ -127,26 +114,29 @@ fn parse(name: &[u8], octet_length: i32) -> Result<SchemaName, InvalidSchemaName
     }
 }
 
+/// A schema's name with its length, and whether it is empty, has both tables, has a history, and has a history that can be
+/// read, with the current name or that of early versions.
+type SchemaRow = (Vec<u8>, i32, bool, bool, bool, bool, bool);
+
 /// Reads the schemas that may be tenants. Their histories are read later.
 async fn read_schemas(
     connection: &mut PgConnection,
     names: Option<&[&str]>,
     mut users: BTreeMap<Vec<u8>, OrganizationUsers>,
 ) -> Result<TenantInventory, AdminError> {
-    let rows = sqlx::query(concat!(
+    let rows: Vec<SchemaRow> = sqlx::query_as(concat!(
         "SELECT ",
         select_bytes!("n.nspname::text"),
-        ", count(c.oid) = 0,
-                COALESCE(bool_or(c.relname = 'items' AND c.relkind IN ('r', 'p', 'f', 'v', 'm')), false),
-                COALESCE(bool_or(c.relname = 'orders' AND c.relkind IN ('r', 'p', 'f', 'v', 'm')), false),
+        ", octet_length(n.nspname::text), count(c.oid) = 0,
+                COALESCE(bool_or(c.relname = 'items' AND c.relkind IN ('r', 'p', 'f', 'v', 'm'))
+                         AND bool_or(c.relname = 'orders' AND c.relkind IN ('r', 'p', 'f', 'v', 'm')), false),
                 COALESCE(bool_or(c.relname = $2), false),
                 COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
                          AND bool_or(CASE WHEN c.relname = $2
                                      THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false),
                 COALESCE(pg_catalog.has_schema_privilege(n.oid, 'USAGE')
                          AND bool_or(CASE WHEN c.relname = $3
-                                     THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false),
-                octet_length(n.nspname::text)
+                                     THEN pg_catalog.has_table_privilege(c.oid, 'SELECT') END), false)
          FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
          WHERE $1::text[] IS NULL OR n.nspname::text = ANY ($1)
          GROUP BY n.oid, n.nspname"
@@ -157,24 +147,20 @@ async fn read_schemas(
     .fetch_all(connection)
     .await?;
     let mut tenants = Vec::new();
-    for row in rows {
-        let name: &[u8] = row.try_get(0)?;
-        let Ok(schema) = parse(name, row.try_get(7)?) else {
+    for (name, octet_length, is_empty, has_tables, has_history, may_read, may_read_legacy) in rows {
+        let Ok(schema) = parse(&name, octet_length) else {
             continue;
         };
-        let users = users.remove(name);
-        let (has_items, has_orders) = (row.try_get(2)?, row.try_get(3)?);
-        let (has_history, may_read): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
-        let has_legacy_history = !has_history && row.try_get(6)?;
-        let has_any_history = has_history || has_legacy_history;
-        if users.is_none() && !has_any_history && !(has_items && has_orders) {
+        let users = users.remove(&name);
+        let has_legacy_history = !has_history && may_read_legacy;
+        if users.is_none() && !has_history && !has_legacy_history && !has_tables {
             continue;
         }
         let history = if has_legacy_history || (has_history && may_read) {
             HistoryState::Applied(Arc::default())
         } else if has_history {
             HistoryState::Unreadable("permission denied".to_owned())
-        } else if row.try_get(1)? {
+        } else if is_empty {
             HistoryState::Empty
         } else {
             HistoryState::None
@@ -182,8 +168,7 @@ async fn read_schemas(
         tenants.push(TenantEntry {
             schema,
             users: users.unwrap_or_default().count,
-            has_items,
-            has_orders,
+            has_tables,
             history,
             has_legacy_history,
         });
@@ -196,8 +181,7 @@ async fn read_schemas(
             Ok(schema) => tenants.push(TenantEntry {
                 schema,
                 users,
-                has_items: false,
-                has_orders: false,
+                has_tables: false,
                 history: HistoryState::NoSchema,
                 has_legacy_history: false,
             }),

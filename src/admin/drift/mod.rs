@@ -1,17 +1,16 @@
 //! The state of tenants: their inventory, and drift from the schema that the migrations create.
 
-pub mod check;
+pub(crate) mod check;
 mod definition;
 pub(in crate::admin) mod diff;
 mod difference;
 pub(in crate::admin) mod expected;
 pub(in crate::admin) mod fixes;
 mod histories;
-pub mod inventory;
-mod objects;
+pub(crate) mod inventory;
 pub(in crate::admin) mod snapshot;
 mod tenant_entry;
 
-pub use check::{CheckedTenant, check};
-pub use difference::{Difference, DifferenceKind};
-pub use tenant_entry::{HistoryState, MisnamedTenant, TenantEntry};
+pub(crate) use check::{CheckedTenant, check};
+pub(crate) use difference::{Difference, DifferenceKind};
+pub(crate) use tenant_entry::TenantEntry;

@@ -4,14 +4,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use clap::ValueEnum;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row, raw_sql};
 
 use super::definition::Definition;
-use super::objects::{self, Objects};
+use super::difference::DifferenceKind;
 use crate::admin::migrations::history;
 use crate::admin::schema::is_relation_of_schema;
 use crate::tenancy::{DatabaseError, SchemaName};
+
+/// The definitions of functions, triggers, sequences, policies, grants and owners by kind and name. They are compared as
+/// a whole. An owner is included only if it is not the schema's owner.
+pub(super) type Objects = BTreeMap<(DifferenceKind, String), Definition>;
 
 /// The tables of one schema, without its migration history. All names are quoted if SQL requires it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -121,12 +126,8 @@ pub(in crate::admin) async fn read(
             table.indexes.insert(name, definition);
         }
     }
-    for (schema, object, definition) in objects::read(connection, &schemas).await? {
-        snapshots
-            .entry(schema)
-            .or_default()
-            .objects
-            .insert(object, definition);
+    for row in rows(connection, include_str!("objects.sql"), &schemas).await? {
+        add_object(&mut snapshots, &row)?;
     }
     Ok(snapshots)
 }
@@ -179,6 +180,17 @@ fn add_column(snapshots: &mut HashMap<String, SchemaSnapshot>, row: &PgRow) -> R
         default: default.map(|default| Definition::new(default, schema)),
     };
     table.columns.insert(name, column);
+    Ok(())
+}
+
+fn add_object(snapshots: &mut HashMap<String, SchemaSnapshot>, row: &PgRow) -> Result<(), sqlx::Error> {
+    let (schema, kind, name): (&str, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    // The definition is NULL if the object was dropped while the catalog was read.
+    if let (Ok(kind), Some(definition)) = (DifferenceKind::from_str(kind, false), row.try_get(3)?) {
+        let object = (kind, Definition::new(name, schema).unqualified());
+        let objects = &mut snapshots.entry(schema.to_owned()).or_default().objects;
+        objects.insert(object, Definition::new(definition, schema));
+    }
     Ok(())
 }
 

@@ -10,25 +10,20 @@ use crate::admin::migrations::source::{self, AppliedMigration, Migrations};
 use crate::tenancy::{InvalidSchemaName, SchemaName};
 
 /// A schema that is a tenant or looks like one, or that users belong to although it does not exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TenantEntry {
-    /// Name of the schema.
-    pub schema: SchemaName,
-    /// Number of users that belong to it.
-    pub users: i64,
-    /// `true` if there is a table or view `items`.
-    pub has_items: bool,
-    /// `true` if there is a table or view `orders`.
-    pub has_orders: bool,
-    /// State of its migration history.
-    pub history: HistoryState,
+#[derive(Debug)]
+pub(crate) struct TenantEntry {
+    pub(crate) schema: SchemaName,
+    pub(crate) users: i64,
+    /// `true` if there are tables or views `items` and `orders`.
+    pub(crate) has_tables: bool,
+    pub(crate) history: HistoryState,
     /// `true` if the migration history has the name of early versions, which `migrate` changes.
-    pub has_legacy_history: bool,
+    pub(crate) has_legacy_history: bool,
 }
 
 /// State of a migration history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HistoryState {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HistoryState {
     /// The schema does not exist.
     NoSchema,
     /// The schema is empty.
@@ -42,14 +37,11 @@ pub enum HistoryState {
 }
 
 /// A value of `organization_id` that cannot be the name of a tenant's schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MisnamedTenant {
-    /// The value.
-    pub name: String,
-    /// Number of users with it.
-    pub users: i64,
-    /// The reason why it is not a name.
-    pub reason: InvalidSchemaName,
+#[derive(Debug)]
+pub(crate) struct MisnamedTenant {
+    pub(crate) name: String,
+    pub(crate) users: i64,
+    pub(crate) reason: InvalidSchemaName,
 }
 
 impl TenantEntry {
@@ -57,35 +49,26 @@ impl TenantEntry {
     /// of ours. A schema that only has tables `items` and `orders` may belong to another program.
     pub(in crate::admin) fn is_certain(&self, migrations: &Migrations) -> bool {
         let is_ours = match self.history {
-            HistoryState::Applied(_) => self.has_tables() || self.has_known_migration(migrations),
-            HistoryState::Unreadable(_) => self.has_tables(),
+            HistoryState::Applied(_) => self.has_tables || self.has_known_migration(migrations),
+            HistoryState::Unreadable(_) => self.has_tables,
             HistoryState::NoSchema | HistoryState::Empty | HistoryState::None => false,
         };
         self.users > 0 || is_ours
     }
 
-    /// Returns whether both tables of a tenant exist.
-    pub(in crate::admin) fn has_tables(&self) -> bool {
-        self.has_items && self.has_orders
+    /// Returns whether the schema exists.
+    pub(in crate::admin) fn exists(&self) -> bool {
+        self.history != HistoryState::NoSchema
     }
 
     /// Returns whether the history contains one of `migrations`.
     pub(in crate::admin) fn has_known_migration(&self, migrations: &Migrations) -> bool {
-        self.applied().iter().any(|applied| migrations.contains(applied))
-    }
-
-    /// Returns whether a migration outside a transaction was begun and not finished.
-    pub(in crate::admin) fn is_interrupted(&self) -> bool {
-        self.applied().iter().any(|applied| !applied.success)
-    }
-
-    /// Returns whether the migration of this version was begun.
-    pub(in crate::admin) fn has_begun(&self, version: i64) -> bool {
-        self.applied().iter().any(|applied| applied.version == version)
+        let mut applied = self.applied().iter();
+        applied.any(|applied| migrations.contains(applied.version, &applied.checksum))
     }
 
     /// Returns the rows of the history; none if it cannot be read.
-    fn applied(&self) -> &[AppliedMigration] {
+    pub(in crate::admin) fn applied(&self) -> &[AppliedMigration] {
         match &self.history {
             HistoryState::Applied(history) => history,
             _ => &[],
@@ -94,8 +77,7 @@ impl TenantEntry {
 
     /// Returns the version by the history, 0 if no migration was applied, or `None` if there is no readable
     /// history.
-    #[must_use]
-    pub fn version(&self) -> Option<i64> {
+    pub(crate) fn version(&self) -> Option<i64> {
         match &self.history {
             HistoryState::Empty => Some(0),
             HistoryState::Applied(history) => Some(source::version(history)),
@@ -103,11 +85,7 @@ impl TenantEntry {
         }
     }
 
-    /// Returns the pending migrations.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError::NoSuchSchema`], or [`AdminError::Migration`] if no migration can be applied.
+    /// Returns the pending migrations. Fails if no migration can be applied.
     pub(in crate::admin) fn pending<'m>(
         &self,
         migrations: &'m Migrations,

@@ -1,20 +1,19 @@
 //! Adoption: a schema that this program did not create gets a migration history with a version as its
 //! baseline, and is migrated from there.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::migrate::{Migrate, MigrateError};
+use sqlx::migrate::{Migrate, MigrateError, Migration};
 use sqlx::{Connection, PgConnection};
-use tokio::sync::OnceCell;
 
 use super::baseline::{self, Adoption};
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
+use super::job::{Adopt, MigrateTenant};
 use crate::admin::database::AdminDatabase;
 use crate::admin::drift::Difference;
 use crate::admin::drift::diff::diff;
-use crate::admin::drift::expected::ExpectedSchemas;
+use crate::admin::drift::expected;
 use crate::admin::drift::snapshot::{self, SchemaSnapshot};
 use crate::admin::error::AdminError;
 use crate::admin::schema;
@@ -23,33 +22,7 @@ use crate::tenancy::SchemaName;
 /// Maximum number of schemas in one query for snapshots.
 const MAX_SNAPSHOTS: usize = 100;
 
-/// The version at which schemas of other programs are adopted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Adopt {
-    /// They are not adopted.
-    #[default]
-    No,
-    /// The newest version for which the schema has all tables. With the compiled-in migrations, this is version 1.
-    Newest,
-    /// This version, without a comparison.
-    At(i64),
-}
-
-/// The adoptions of one run. The expected schemas are built once, for the first adoption that needs them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Adopter {
-    pub(super) adopt: Adopt,
-    expected: Arc<OnceCell<ExpectedSchemas>>,
-}
-
-impl Adopter {
-    pub(super) fn new(adopt: Adopt) -> Self {
-        Self {
-            adopt,
-            expected: Arc::default(),
-        }
-    }
-
+impl MigrateTenant {
     /// Adopts `schema`, which the connection has locked, in one transaction: adds a migration history with the
     /// migrations up to a version, and changes nothing else. A dry run rolls the transaction back.
     ///
@@ -57,11 +30,7 @@ impl Adopter {
     /// Differences that the migrations and the service can work with are accepted: lengths, `citext`, numbers or
     /// `uuid` for ids, any numeric type for prices and quantities, NOT NULL, defaults, foreign keys. An index with
     /// the name of migration 3's index is renamed. With other migrations, everything that they create is required.
-    ///
-    /// # Errors
-    ///
-    /// [`MigrationError::NotAdoptable`] if something required is missing or different.
-    pub(super) async fn adopt(
+    pub(super) async fn adopt_schema(
         &self,
         database: &AdminDatabase,
         connection: &mut PgConnection,
@@ -91,10 +60,8 @@ impl Adopter {
         let table = MigratedSchema::Tenant(schema).history_table();
         let recorded = async {
             transaction.ensure_migrations_table(&table).await?;
-            for migration in migrations
-                .iter()
-                .filter(|migration| migration.version <= adoption.version)
-            {
+            let is_adopted = |migration: &&Migration| migration.version <= adoption.version;
+            for migration in migrations.iter().filter(is_adopted) {
                 transaction.skip(&table, migration).await?;
             }
             Ok::<_, MigrateError>(())
@@ -109,10 +76,6 @@ impl Adopter {
     }
 
     /// Returns the baselines of those of `schemas` that can be adopted. Nothing is written that remains.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`] if the catalog cannot be read, or the expected schemas cannot be created.
     pub(super) async fn baselines<'s>(
         &self,
         database: &AdminDatabase,
@@ -159,13 +122,13 @@ impl Adopter {
             let mut connection = database.connect().await?;
             let migrations = &database.migrations().tenant;
             let versions = migrations.iter().map(|migration| migration.version).collect();
-            let expected = ExpectedSchemas::build(&mut connection, migrations, &versions).await?;
+            let expected = expected::build(&mut connection, migrations, &versions).await?;
             connection.close().await?;
             Ok::<_, AdminError>(expected)
         };
         let expected = self.expected.get_or_try_init(build).await?;
         let mut obstacles = Vec::new();
-        for (version, expected) in expected.newest_first() {
+        for (&version, expected) in expected.range(1..).rev() {
             let mut differences = diff(expected, snapshot, schema);
             differences.retain(|difference| !difference.kind.is_access());
             let (extras, missing): (Vec<_>, Vec<_>) = differences.iter().partition(|found| found.is_extra());

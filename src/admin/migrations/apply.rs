@@ -8,35 +8,34 @@ use sqlx::{Connection, PgConnection};
 
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
-use super::source::{self, AppliedMigration, MigrationSource, Migrations};
-use super::{outside_transaction, statements};
+use super::outside_transaction::OutsideTransaction;
+use super::source::{MigrationSource, Migrations};
+use super::statements;
 use crate::admin::error::AdminError;
 use crate::admin::retry::RetryPolicy;
 use crate::admin::{citus, generated_sql::GeneratedSql};
 use crate::tenancy::SchemaName;
 
 /// The migrations that a run applied to one schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchemaUpgrade {
+#[derive(Debug)]
+pub(crate) struct SchemaUpgrade {
     /// Version before the run; 0 if no migration was applied.
-    pub from: i64,
+    pub(crate) from: i64,
     /// The applied migrations, or in a dry run the pending ones.
-    pub steps: Vec<MigrationStep>,
+    pub(crate) steps: Vec<MigrationStep>,
     /// `true` if the migration history had the name of early versions and was renamed.
-    pub history_moved: bool,
+    pub(crate) history_moved: bool,
 }
 
 /// One migration of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MigrationStep {
-    /// Version of the migration.
-    pub version: i64,
-    /// Its description.
-    pub description: String,
+#[derive(Debug)]
+pub(crate) struct MigrationStep {
+    pub(crate) version: i64,
+    pub(crate) description: String,
     /// Time that it took; zero in a dry run.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// `true` if an earlier run had begun it.
-    pub is_repeated: bool,
+    pub(crate) is_repeated: bool,
 }
 
 impl SchemaUpgrade {
@@ -49,23 +48,15 @@ impl SchemaUpgrade {
         }
     }
 
-    /// Returns an upgrade without steps of a schema with this history.
-    pub(super) fn from_history(history: &[AppliedMigration]) -> Self {
-        Self::from_version(source::version(history))
-    }
-
     /// Adds steps for migrations that a dry run does not apply.
-    pub(super) fn with_pending<'m>(mut self, pending: impl IntoIterator<Item = &'m Migration>) -> Self {
-        let steps = pending
-            .into_iter()
-            .map(|migration| step(migration, Duration::ZERO, false));
-        self.steps.extend(steps);
-        self
+    pub(super) fn add_pending(&mut self, pending: Vec<&Migration>) {
+        let pending = pending.into_iter();
+        self.steps
+            .extend(pending.map(|migration| step(migration, Duration::ZERO, false)));
     }
 
     /// Returns the version after the run.
-    #[must_use]
-    pub fn to(&self) -> i64 {
+    pub(crate) fn to(&self) -> i64 {
         let steps = self.steps.iter().map(|step| step.version);
         steps.fold(self.from, i64::max)
     }
@@ -91,7 +82,12 @@ pub(super) async fn apply_all(
     for migration in pending {
         let begin = Instant::now();
         let is_repeated = if migration.no_tx {
-            outside_transaction::apply(connection, schema, migration, lock_timeout).await?
+            let outside = OutsideTransaction {
+                schema,
+                migration,
+                lock_timeout,
+            };
+            outside.apply(connection).await?
         } else {
             apply(connection, schema, migration, lock_timeout).await?;
             false
@@ -118,10 +114,6 @@ async fn apply(
 }
 
 /// Applies all migrations to `schema`, which was created in the open transaction.
-///
-/// # Errors
-///
-/// [`AdminError`]; the transaction is aborted.
 pub(in crate::admin) async fn apply_to_new_schema(
     transaction: &mut PgConnection,
     migrations: &Migrations,
@@ -152,13 +144,8 @@ async fn run_and_record(
         .await
         .map_err(|error| MigrationError::failed(migration, error))?;
     for statement in statements {
-        let result = if is_citus {
-            citus::run_separately(transaction, statement).await?;
-            Ok(())
-        } else {
-            statement.try_run(transaction).await
-        };
-        result.map_err(|error| failed(migration, error))?;
+        let run = statement.run_on(transaction, is_citus).await;
+        run.map_err(|error| failed(migration, error))?;
     }
     transaction
         .skip(&table, migration)
@@ -171,7 +158,11 @@ async fn run_and_record(
 fn failed(migration: &Migration, error: sqlx::Error) -> MigrationError {
     let code = error.as_database_error().and_then(DatabaseError::code);
     // query_canceled
-    if code.as_deref() == Some("57014") && MigrationSource::compiled_in().tenant.has(migration) {
+    if code.as_deref() == Some("57014")
+        && MigrationSource::compiled_in()
+            .tenant
+            .contains(migration.version, &migration.checksum)
+    {
         MigrationError::TooLong {
             version: migration.version,
             description: migration.description.clone().into_owned(),

@@ -81,13 +81,12 @@ const ADOPTED_INDEX: &str = "orders_user_id_idx_adopted";
 
 /// The result of an adoption.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Adoption {
-    /// Version of the baseline.
-    pub version: i64,
+pub(crate) struct Adoption {
+    pub(crate) version: i64,
     /// Objects that the migrations up to this version do not create. They are kept.
-    pub extras: Vec<String>,
+    pub(crate) extras: Vec<String>,
     /// Names that the migrations create and that a renamed object has had.
-    pub freed: Vec<String>,
+    pub(crate) freed: Vec<String>,
 }
 
 /// Checks that the tables of migration 1 exist, and renames an index that has the name of the one that

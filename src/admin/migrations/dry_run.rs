@@ -3,22 +3,20 @@
 use std::time::{Duration, Instant};
 
 use sqlx::Connection;
-use sqlx::migrate::Migration;
 
-use super::adopt::Adopt;
 use super::apply::SchemaUpgrade;
 use super::error::MigrationError;
-use super::job::{MigrateTenant, MigrationOutcome};
+use super::job::{Adopt, MigrateTenant, MigrationOutcome};
 use super::plan::PendingTenant;
 use crate::admin::database::AdminDatabase;
 use crate::admin::drift::TenantEntry;
 use crate::admin::error::AdminError;
 use crate::admin::runner::TenantReport;
-use crate::admin::tenants::roles::Shortcoming;
+use crate::admin::tenants::roles::RoleState;
 
 /// Returns what `job` would do to the tenant if no migration failed, as [`predict_failures`](super::predict_failures)
 /// examines. Nothing that is written remains.
-pub async fn dry_run(
+pub(crate) async fn dry_run(
     database: &AdminDatabase,
     pending: PendingTenant,
     job: &MigrateTenant,
@@ -32,8 +30,8 @@ pub async fn dry_run(
     };
     let mut planned = plan_schema(database, &tenant, job, lock_timeout, &mut outcome).await;
     match role {
-        Some(Shortcoming::Incomplete) => outcome.role_updated = planned.is_ok(),
-        Some(Shortcoming::Unfit(flaws)) if planned.is_ok() => planned = Err(AdminError::UnfitRole { flaws }),
+        Some(RoleState { flaws, .. }) if flaws.is_empty() => outcome.role_updated = planned.is_ok(),
+        Some(RoleState { flaws, .. }) if planned.is_ok() => planned = Err(AdminError::UnfitRole { flaws }),
         _ => {}
     }
     TenantReport {
@@ -53,28 +51,25 @@ async fn plan_schema(
 ) -> Result<(), AdminError> {
     let migrations = &database.migrations().tenant;
     let pending = match tenant.pending(migrations) {
-        Err(AdminError::Migration(MigrationError::Unadopted)) if job.adopter.adopt != Adopt::No => {
+        Err(AdminError::Migration(MigrationError::Unadopted)) if job.adopt != Adopt::No => {
             let mut connection = database.connect().await?;
-            let adopted = job
-                .adopter
-                .adopt(database, &mut connection, &tenant.schema, lock_timeout, true);
+            let adopted = job.adopt_schema(database, &mut connection, &tenant.schema, lock_timeout, true);
             let adoption = adopted.await?;
             connection.close().await?;
             let baseline = adoption.version;
             outcome.adoption = Some(adoption);
             outcome.upgrade = Some(SchemaUpgrade::from_version(baseline));
-            let is_later = |migration: &&Migration| migration.version > baseline;
-            migrations.iter().filter(is_later).collect()
+            migrations.after(baseline).collect()
         }
         pending => pending?,
     };
-    if let Some(upgrade) = outcome.upgrade.take() {
-        let mut upgrade = upgrade.with_pending(pending);
+    if let Some(upgrade) = &mut outcome.upgrade {
+        upgrade.add_pending(pending);
         upgrade.history_moved = tenant.has_legacy_history;
         for step in &mut upgrade.steps {
-            step.is_repeated = tenant.has_begun(step.version);
+            let mut applied = tenant.applied().iter();
+            step.is_repeated = applied.any(|applied| applied.version == step.version);
         }
-        outcome.upgrade = Some(upgrade);
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) struct Effect {
 /// Collects the effects of migrations in their order.
 #[derive(Default)]
 pub(super) struct Effects {
-    found: Vec<Effect>,
+    pub(super) found: Vec<Effect>,
     removed: Vec<String>,
     /// `true` after a statement that may drop anything, such as `DO`: nothing can be predicted any more.
     is_opaque: bool,
@@ -50,10 +50,6 @@ impl Effects {
                 self.add_statement(&statement);
             }
         }
-    }
-
-    pub(super) fn into_found(self) -> Vec<Effect> {
-        self.found
     }
 
     fn add_statement(&mut self, statement: &Stmt) {

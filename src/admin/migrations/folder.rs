@@ -20,37 +20,22 @@ const NO_TRANSACTION: &str = "-- no-transaction";
 
 /// The reason why a folder of migrations is invalid.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidMigrations {
+pub(crate) enum InvalidMigrations {
     /// A folder or file cannot be read, or a file is not UTF-8.
     #[error("failed to read {}", path.display())]
-    Unreadable {
-        /// Path of the folder or file.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// A folder contains no migrations.
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("{} contains no migrations; expected files such as 0001_items.sql", .0.display())]
     EmptyFolder(PathBuf),
-    /// The name of a file is invalid.
     #[error(
         "{} is not a valid name of a migration; expected a positive number, an underscore and a description, \
          such as 0001_items.sql",
         .0.display()
     )]
     FileName(PathBuf),
-    /// Two files have the same version.
     #[error("{} and {} have the same version", one.display(), other.display())]
-    DuplicateVersion {
-        /// Path of one file.
-        one: PathBuf,
-        /// Path of the other one.
-        other: PathBuf,
-    },
-    /// A file contains no statement.
+    DuplicateVersion { one: PathBuf, other: PathBuf },
     #[error("{} contains no statement", .0.display())]
     EmptyFile(PathBuf),
-    /// An index that is built concurrently has no name.
     #[error(
         "{} creates an index without a name; an index that is created concurrently needs one, \
          so that an interrupted run can be repeated",
@@ -66,9 +51,12 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Migration>, InvalidMigrations> {
         path: folder.to_owned(),
         source,
     };
+    let entries = fs::read_dir(folder).map_err(unreadable)?;
+    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths.map_err(unreadable)?;
+    paths.sort_unstable();
     let mut files: BTreeMap<i64, (PathBuf, Migration)> = BTreeMap::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
+    for path in paths {
         let is_sql = path
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("sql"));
@@ -82,13 +70,8 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Migration>, InvalidMigrations> {
             continue;
         }
         let migration = read_file(&path, version, migration_type, description)?;
-        if let Some((other, _)) = files.get(&version) {
-            let (one, other) = if *other < path {
-                (other.clone(), path)
-            } else {
-                (path, other.clone())
-            };
-            return Err(InvalidMigrations::DuplicateVersion { one, other });
+        if let Some((one, _)) = files.remove(&version) {
+            return Err(InvalidMigrations::DuplicateVersion { one, other: path });
         }
         files.insert(version, (path, migration));
     }

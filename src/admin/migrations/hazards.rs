@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use sqlparser::tokenizer::Token;
-use sqlx::Connection;
 use sqlx::migrate::Migration;
+use sqlx::{Connection, PgConnection};
 use squawk_linter::{Linter, LinterSettings, Rule, Violation};
 use squawk_syntax::SourceFile;
 
@@ -16,7 +16,7 @@ use super::plan::{MigrationPlan, PendingTenant};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::schema::locked_tables;
-use crate::admin::sql_tokens::{tokenize, word};
+use crate::admin::sql_tokens::{is_keyword, tokenize, word};
 
 /// Rules for statements that rewrite a table, or lock it for as long as they read it.
 const DISRUPTIVE: [Rule; 12] = [
@@ -48,53 +48,43 @@ const DESTRUCTIVE: [Rule; 9] = [
 ];
 
 /// A hazard of a pending migration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hazard {
-    /// Version of the migration.
-    pub version: i64,
-    /// Its description.
-    pub description: String,
+#[derive(Debug)]
+pub(crate) struct Hazard {
+    pub(crate) version: i64,
+    pub(crate) description: String,
     /// Line of the statement, counted from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The effect of the statement.
-    pub effect: String,
+    pub(crate) effect: String,
     /// `true` if the statement loses data, or drops or renames what a running version reads.
-    pub is_destructive: bool,
+    pub(crate) is_destructive: bool,
     /// The affected table, if it is known and exists.
-    pub table: Option<LargestTable>,
+    pub(crate) table: Option<LargestTable>,
 }
 
-/// The largest table of a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LargestTable {
-    /// Name of the table.
-    pub name: String,
-    /// Schema of the largest one.
-    pub schema: String,
+/// The largest table of a name in several schemas.
+#[derive(Debug)]
+pub(crate) struct LargestTable {
+    pub(crate) name: String,
+    pub(crate) schema: String,
     /// Bytes of the table with its indexes.
-    pub size_bytes: i64,
+    pub(crate) size_bytes: i64,
 }
 
 /// Returns the hazards of all pending migrations: those of the shared schema, then those of tenants. For tenants
 /// that `job` adopts, the migrations after their baseline are pending.
-///
-/// # Errors
-///
-/// [`AdminError`] if the catalog cannot be read.
-pub async fn hazards(
+pub(crate) async fn hazards(
     database: &AdminDatabase,
     shared: &[i64],
     plan: &MigrationPlan,
     job: &MigrateTenant,
 ) -> Result<Vec<Hazard>, AdminError> {
     let migrations = database.migrations();
+    let mut connection = database.connect().await?;
     let mut hazards = Vec::new();
-    let public = ["public"];
-    for migration in shared
-        .iter()
-        .filter_map(|version| migrations.shared.get(*version))
-    {
-        hazards.extend(find(database, migration, &public).await?);
+    let is_pending = |migration: &&Migration| shared.contains(&migration.version);
+    for migration in migrations.shared.iter().filter(is_pending) {
+        hazards.extend(find(&mut connection, migration, &["public"]).await?);
     }
     let mut tenants: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     let mut unadopted = Vec::new();
@@ -110,25 +100,22 @@ pub async fn hazards(
             Err(_) => {}
         }
     }
-    for (schema, baseline) in job.adopter.baselines(database, &unadopted).await? {
-        let later = migrations
-            .tenant
-            .iter()
-            .filter(|migration| migration.version > baseline);
-        for migration in later {
+    for (schema, baseline) in job.baselines(database, &unadopted).await? {
+        for migration in migrations.tenant.after(baseline) {
             tenants.entry(migration.version).or_default().push(schema);
         }
     }
     for (version, tenants) in tenants {
         if let Some(migration) = migrations.tenant.get(version) {
-            hazards.extend(find(database, migration, &tenants).await?);
+            hazards.extend(find(&mut connection, migration, &tenants).await?);
         }
     }
+    connection.close().await?;
     Ok(hazards)
 }
 
 async fn find(
-    database: &AdminDatabase,
+    connection: &mut PgConnection,
     migration: &Migration,
     schemas: &[&str],
 ) -> Result<Vec<Hazard>, AdminError> {
@@ -142,7 +129,7 @@ async fn find(
         let begin = before.rfind(';').map_or(0, |semicolon| semicolon + 1);
         let whole = sql.get(begin..).unwrap_or(statement);
         let table = match affected_table(whole) {
-            Some(name) => largest_table(database, schemas, name).await?,
+            Some(name) => largest_table(connection, schemas, name).await?,
             None => None,
         };
         hazards.push(Hazard {
@@ -178,15 +165,9 @@ fn affected_table(sql: &str) -> Option<String> {
         .filter(|token| !matches!(token, Token::Whitespace(_)))
         .take_while(|token| **token != Token::SemiColon)
         .peekable();
-    let is_word = |token: &Token, words: &[&str]| match token {
-        Token::Word(word) => {
-            word.quote_style.is_none() && words.contains(&word.value.to_lowercase().as_str())
-        }
-        _ => false,
-    };
-    tokens.find(|token| is_word(token, &["table", "on"]))?;
+    tokens.find(|token| is_keyword(token, &["table", "on"]))?;
     while tokens
-        .next_if(|token| is_word(token, &["if", "exists", "only"]))
+        .next_if(|token| is_keyword(token, &["if", "exists", "only"]))
         .is_some()
     {}
     let mut name = None;
@@ -200,11 +181,10 @@ fn affected_table(sql: &str) -> Option<String> {
 }
 
 async fn largest_table(
-    database: &AdminDatabase,
+    connection: &mut PgConnection,
     schemas: &[&str],
     name: String,
 ) -> Result<Option<LargestTable>, AdminError> {
-    let mut connection = database.connect().await?;
     let largest: Option<(String, i64)> = sqlx::query_as(concat!(
         "SELECT n.nspname::text, pg_catalog.pg_total_relation_size(c.oid)
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -215,9 +195,8 @@ async fn largest_table(
     ))
     .bind(&name)
     .bind(schemas)
-    .fetch_optional(&mut connection)
+    .fetch_optional(connection)
     .await?;
-    connection.close().await?;
     Ok(largest.map(|(schema, size_bytes)| LargestTable {
         name,
         schema,

@@ -52,11 +52,11 @@ impl<'a> MigratedSchema<'a> {
     /// Returns the qualified and quoted name of the history, for SQL text. An unqualified name would find a
     /// temporary table if the schema does not exist.
     pub(in crate::admin) fn history_table(self) -> String {
-        format!("{}.{TABLE}", self.quoted())
+        self.table(TABLE)
     }
 
-    fn legacy_table(self) -> String {
-        format!("{}.{LEGACY_TABLE}", self.quoted())
+    fn table(self, name: &str) -> String {
+        format!("{}.{name}", self.quoted())
     }
 
     fn quoted(self) -> String {
@@ -68,19 +68,26 @@ impl<'a> MigratedSchema<'a> {
 }
 
 /// A history to read.
-#[derive(Debug, Clone, Copy)]
 pub(in crate::admin) struct HistoryTable<'a> {
     pub(in crate::admin) schema: MigratedSchema<'a>,
     /// `true` if the table has the name of early versions.
     pub(in crate::admin) is_legacy: bool,
 }
 
-/// Returns the table that may be the history of `schema`. A legacy table is returned only if it can be read:
-/// otherwise it is another program's.
-async fn find<'a>(
+/// The migration history of a schema.
+#[derive(Debug, Default)]
+pub(in crate::admin) struct History {
+    pub(in crate::admin) applied: Vec<AppliedMigration>,
+    /// `true` if the table has the name of early versions.
+    pub(in crate::admin) is_legacy: bool,
+}
+
+/// Reads the migration history of `schema`. Returns `None` if there is none. A legacy table is read only if it has the
+/// expected columns and can be read: otherwise it is another program's.
+pub(in crate::admin) async fn read(
     connection: &mut PgConnection,
-    schema: MigratedSchema<'a>,
-) -> Result<Option<HistoryTable<'a>>, DatabaseError> {
+    schema: MigratedSchema<'_>,
+) -> Result<Option<History>, DatabaseError> {
     let is_legacy = sqlx::query_scalar(
         "SELECT c.relname = $2 FROM pg_catalog.pg_class c
          WHERE c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $3)
@@ -94,20 +101,14 @@ async fn find<'a>(
     .bind(LEGACY_TABLE)
     .bind(schema.name())
     .bind(COLUMNS)
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(is_legacy.map(|is_legacy| HistoryTable { schema, is_legacy }))
-}
-
-/// Reads the migration history of `schema`. Returns `None` if there is none.
-pub(in crate::admin) async fn read(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-) -> Result<Option<Vec<AppliedMigration>>, DatabaseError> {
-    let Some(table) = find(connection, schema).await? else {
+    let Some(is_legacy) = is_legacy else {
         return Ok(None);
     };
-    Ok(read_all(connection, [table]).await?.pop().flatten())
+    let histories = read_all(connection, [HistoryTable { schema, is_legacy }]).await?;
+    let applied = histories.into_iter().flatten().next();
+    Ok(applied.map(|applied| History { applied, is_legacy }))
 }
 
 /// Reads migration histories, which must exist. They are returned in the order of `tables`, each in the order
@@ -123,11 +124,7 @@ pub(in crate::admin) async fn read_all(
     let mut statement = String::new();
     for HistoryTable { schema, is_legacy } in tables {
         let union = if histories.is_empty() { "" } else { " UNION ALL " };
-        let table = if is_legacy {
-            schema.legacy_table()
-        } else {
-            schema.history_table()
-        };
+        let table = schema.table(if is_legacy { LEGACY_TABLE } else { TABLE });
         // Writing to a String never fails.
         let _ = write!(
             statement,
@@ -161,34 +158,21 @@ pub(in crate::admin) async fn read_all(
     Ok(histories.collect())
 }
 
-/// Returns whether `schema` has a history of an early version.
-pub(super) async fn is_legacy(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-) -> Result<bool, DatabaseError> {
-    let Some(table @ HistoryTable { is_legacy: true, .. }) = find(connection, schema).await? else {
-        return Ok(false);
-    };
-    Ok(read_all(connection, [table]).await?.pop().flatten().is_some())
-}
-
 /// Renames the history of an early version in one transaction. Returns whether there was one.
 pub(super) async fn move_legacy(
     connection: &mut PgConnection,
     schema: MigratedSchema<'_>,
     lock_timeout: Duration,
 ) -> Result<bool, DatabaseError> {
-    let Some(table @ HistoryTable { is_legacy: true, .. }) = find(connection, schema).await? else {
-        return Ok(false);
-    };
-    let Some(Some(history)) = read_all(connection, [table]).await?.pop() else {
+    let found = read(connection, schema).await?;
+    let Some(history) = found.filter(|history| history.is_legacy) else {
         return Ok(false);
     };
     let mut transaction = connection.begin().await?;
     enter_schema(&mut transaction, schema, lock_timeout).await?;
-    let rename = format!("ALTER TABLE {} RENAME TO {TABLE}", schema.legacy_table());
+    let rename = format!("ALTER TABLE {} RENAME TO {TABLE}", schema.table(LEGACY_TABLE));
     raw_sql(AssertSqlSafe(rename)).execute(&mut *transaction).await?;
-    for applied in &history {
+    for applied in &history.applied {
         let Some(migration) = legacy::replacement(applied) else {
             continue;
         };
@@ -214,10 +198,10 @@ pub(in crate::admin) async fn enter_schema(
     schema: MigratedSchema<'_>,
     lock_timeout: Duration,
 ) -> Result<(), DatabaseError> {
+    let (path, lock_timeout) = (schema.quoted(), lock_timeout.as_millis());
     let statement = format!(
-        "SET LOCAL search_path TO {}, pg_temp; SET LOCAL lock_timeout TO {}; SET LOCAL statement_timeout TO 0",
-        schema.quoted(),
-        lock_timeout.as_millis()
+        "SET LOCAL search_path TO {path}, pg_temp; SET LOCAL lock_timeout TO {lock_timeout};
+         SET LOCAL statement_timeout TO 0"
     );
     raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
@@ -229,11 +213,8 @@ pub(super) async fn enter_schema_for_session(
     schema: MigratedSchema<'_>,
     lock_timeout: Duration,
 ) -> Result<(), DatabaseError> {
-    let statement = format!(
-        "SET search_path TO {}, pg_temp; SET lock_timeout TO {}",
-        schema.quoted(),
-        lock_timeout.as_millis()
-    );
+    let (path, lock_timeout) = (schema.quoted(), lock_timeout.as_millis());
+    let statement = format!("SET search_path TO {path}, pg_temp; SET lock_timeout TO {lock_timeout}");
     raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
 }

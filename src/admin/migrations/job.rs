@@ -1,15 +1,18 @@
 //! Migration of one tenant: its schema, and its role if tenants have roles.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
+use tokio::sync::OnceCell;
 
-use super::adopt::{Adopt, Adopter};
 use super::apply::{SchemaUpgrade, apply_all};
 use super::baseline::Adoption;
 use super::error::MigrationError;
 use super::history::{self, MigratedSchema};
+use super::source;
 use crate::admin::database::AdminDatabase;
+use crate::admin::drift::expected::ExpectedSchemas;
 use crate::admin::error::AdminError;
 use crate::admin::runner::{TenantJob, TenantReport};
 use crate::admin::schema;
@@ -19,40 +22,41 @@ use crate::tenancy::SchemaName;
 
 /// Applies the pending migrations of a tenant.
 #[derive(Debug, Clone, Default)]
-pub struct MigrateTenant {
-    pub(super) adopter: Adopter,
+pub(crate) struct MigrateTenant {
+    pub(super) adopt: Adopt,
+    /// Built once, for the first adoption that needs them.
+    pub(super) expected: Arc<OnceCell<ExpectedSchemas>>,
 }
 
 impl MigrateTenant {
     /// Returns the job. Schemas that another program created are adopted as `adopt` says.
-    #[must_use]
-    pub fn new(adopt: Adopt) -> Self {
-        let adopter = Adopter::new(adopt);
-        Self { adopter }
+    pub(crate) fn new(adopt: Adopt) -> Self {
+        let expected = Arc::default();
+        Self { adopt, expected }
     }
+}
+
+/// The version at which schemas of other programs are adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Adopt {
+    /// They are not adopted.
+    #[default]
+    No,
+    /// The newest version for which the schema has all tables. With the compiled-in migrations, this is version 1.
+    Newest,
+    /// This version, without a comparison.
+    At(i64),
 }
 
 /// The changes to one tenant, also those before a failure.
 #[derive(Debug, Default)]
-pub struct MigrationOutcome {
+pub(crate) struct MigrationOutcome {
     /// Migrations of the schema; `None` if its history was not read.
-    pub upgrade: Option<SchemaUpgrade>,
+    pub(crate) upgrade: Option<SchemaUpgrade>,
     /// Adoption of the schema; `None` if it was not necessary.
-    pub adoption: Option<Adoption>,
+    pub(crate) adoption: Option<Adoption>,
     /// `true` if the tenant's role was created or got missing privileges.
-    pub role_updated: bool,
-}
-
-impl MigrationOutcome {
-    /// Returns whether there was nothing to do.
-    #[must_use]
-    pub fn is_unchanged(&self) -> bool {
-        let has_steps = self
-            .upgrade
-            .as_ref()
-            .is_some_and(|upgrade| !upgrade.steps.is_empty() || upgrade.history_moved);
-        !has_steps && self.adoption.is_none() && !self.role_updated
-    }
+    pub(crate) role_updated: bool,
 }
 
 impl TenantJob for MigrateTenant {
@@ -74,7 +78,12 @@ impl TenantJob for MigrateTenant {
             outcome.role_updated |= roles::ensure(&mut transaction, tenant, database.roles()).await?;
             transaction.commit().await?;
         }
-        verify_servable(database, connection, tenant).await
+        let tenants = std::slice::from_ref(tenant);
+        let obstacles = servable::check_on(connection, tenants, database.roles().is_enabled()).await?;
+        match obstacles.into_values().next() {
+            Some(reasons) => Err(MigrationError::NotServable { reasons }.into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -90,23 +99,21 @@ impl MigrateTenant {
         let place = MigratedSchema::Tenant(tenant);
         let history_moved = history::move_legacy(connection, place, lock_timeout).await?;
         let history = match history::read(connection, place).await? {
-            Some(history) => history,
+            Some(history) => history.applied,
             None if !schema::exists(connection, tenant).await? => return Err(AdminError::NoSuchSchema),
             None if schema::is_empty(connection, tenant).await? => Vec::new(),
-            None if self.adopter.adopt != Adopt::No => {
-                let adopter = &self.adopter;
-                let adoption = adopter
-                    .adopt(database, connection, tenant, lock_timeout, false)
-                    .await?;
-                outcome.adoption = Some(adoption);
-                history::read(connection, place).await?.unwrap_or_default()
+            None if self.adopt != Adopt::No => {
+                let adopted = self.adopt_schema(database, connection, tenant, lock_timeout, false);
+                outcome.adoption = Some(adopted.await?);
+                let history = history::read(connection, place).await?;
+                history.unwrap_or_default().applied
             }
             None => return Err(MigrationError::Unadopted.into()),
         };
         // After a failed attempt the version before the first attempt is kept.
         let upgrade = outcome
             .upgrade
-            .get_or_insert_with(|| SchemaUpgrade::from_history(&history));
+            .get_or_insert_with(|| SchemaUpgrade::from_version(source::version(&history)));
         upgrade.history_moved |= history_moved;
         let pending = database.migrations().tenant.pending(&history)?;
         apply_all(connection, place, pending, lock_timeout, upgrade).await
@@ -115,11 +122,7 @@ impl MigrateTenant {
 
 /// Returns a report for each of these tenants, which have all migrations and the given versions. It is a failure if
 /// the service cannot read the tenant.
-///
-/// # Errors
-///
-/// [`AdminError`] if there is no connection.
-pub async fn verify_current(
+pub(crate) async fn verify_current(
     database: &AdminDatabase,
     tenants: &[(SchemaName, i64)],
 ) -> Result<Vec<TenantReport<MigrationOutcome>>, AdminError> {
@@ -137,18 +140,4 @@ pub async fn verify_current(
             .map(|reasons| MigrationError::NotServable { reasons }.into()),
     });
     Ok(reports.collect())
-}
-
-/// Verifies that the service can read the tenant.
-async fn verify_servable(
-    database: &AdminDatabase,
-    connection: &mut PgConnection,
-    tenant: &SchemaName,
-) -> Result<(), AdminError> {
-    let tenants = std::slice::from_ref(tenant);
-    let obstacles = servable::check_on(connection, tenants, database.roles().is_enabled()).await?;
-    match obstacles.into_values().next() {
-        Some(reasons) => Err(MigrationError::NotServable { reasons }.into()),
-        None => Ok(()),
-    }
 }

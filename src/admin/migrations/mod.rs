@@ -22,18 +22,16 @@ mod shared;
 pub(in crate::admin) mod source;
 pub(in crate::admin) mod statements;
 
-pub use adopt::Adopt;
-pub use apply::{MigrationStep, SchemaUpgrade};
-pub use baseline::Adoption;
-pub use dry_run::dry_run;
-pub use error::MigrationError;
-pub use folder::InvalidMigrations;
-pub use hazards::{Hazard, LargestTable, hazards};
-pub use job::{MigrateTenant, MigrationOutcome, verify_current};
-pub use plan::{MigrationPlan, PendingTenant, plan};
-pub use predictions::{predict_failures, predict_shared};
-pub use shared::{migrate_shared, pending_shared};
-pub use source::{AppliedMigration, MigrationSource};
+pub(crate) use apply::SchemaUpgrade;
+pub(crate) use dry_run::dry_run;
+pub(crate) use error::MigrationError;
+pub(crate) use folder::InvalidMigrations;
+pub(crate) use hazards::{Hazard, hazards};
+pub(crate) use job::{Adopt, MigrateTenant, MigrationOutcome, verify_current};
+pub(crate) use plan::{MigrationPlan, PendingTenant, plan};
+pub(crate) use predictions::{predict_failures, predict_shared};
+pub(crate) use shared::{migrate_shared, pending_shared};
+pub(crate) use source::{AppliedMigration, MigrationSource};
 
 pub(super) use apply::apply_to_new_schema;
 pub(super) use legacy::modernize;

@@ -36,140 +36,136 @@ const DROP_INVALID_INDEXES: &str = "
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT x.indisvalid AND n.nspname = $1 AND c.relname::text = ANY ($2)";
 
-/// Applies a migration outside a transaction. Returns whether an earlier run had begun it.
-///
-/// After a failure, invalid indexes are dropped, and the history forgets the migration if it has changed
-/// nothing.
-pub(super) async fn apply(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-    migration: &Migration,
-    lock_timeout: Duration,
-) -> Result<bool, AdminError> {
-    let _turn = QUEUE.lock().await;
-    advisory_lock::lock(connection, LOCK).await?;
-    let applied = apply_locked(connection, schema, migration, lock_timeout).await;
-    let unlocked = advisory_lock::unlock(connection, LOCK).await;
-    let is_repeated = applied?;
-    unlocked?;
-    Ok(is_repeated)
+/// A migration outside a transaction, and the schema to which it is applied.
+#[derive(Clone, Copy)]
+pub(super) struct OutsideTransaction<'m> {
+    pub(super) schema: MigratedSchema<'m>,
+    pub(super) migration: &'m Migration,
+    pub(super) lock_timeout: Duration,
 }
 
-async fn apply_locked(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-    migration: &Migration,
-    lock_timeout: Duration,
-) -> Result<bool, AdminError> {
-    let begin = Instant::now();
-    let is_repeated = !record_begin(connection, schema, migration, lock_timeout).await?;
-    history::enter_schema_for_session(connection, schema, lock_timeout).await?;
-    if is_repeated {
-        drop_invalid_indexes(connection, schema, migration).await?;
+impl OutsideTransaction<'_> {
+    /// Applies the migration. Returns whether an earlier run had begun it.
+    ///
+    /// After a failure, invalid indexes are dropped, and the history forgets the migration if it has changed
+    /// nothing.
+    pub(super) async fn apply(self, connection: &mut PgConnection) -> Result<bool, AdminError> {
+        let _turn = QUEUE.lock().await;
+        advisory_lock::lock(connection, LOCK).await?;
+        let applied = self.apply_locked(connection).await;
+        let unlocked = advisory_lock::unlock(connection, LOCK).await;
+        let is_repeated = applied?;
+        unlocked?;
+        Ok(is_repeated)
     }
-    let mut has_changes = is_repeated;
-    for statement in GeneratedSql::from_migration(migration).split() {
-        if is_repeated && creates_existing_index(connection, schema, &statement).await? {
-            continue;
+
+    async fn apply_locked(self, connection: &mut PgConnection) -> Result<bool, AdminError> {
+        let Self {
+            schema,
+            migration,
+            lock_timeout,
+        } = self;
+        let begin = Instant::now();
+        let is_repeated = !self.record_begin(connection).await?;
+        history::enter_schema_for_session(connection, schema, lock_timeout).await?;
+        if is_repeated {
+            self.drop_invalid_indexes(connection).await?;
         }
-        if let Err(error) = statement.try_run(connection).await {
-            // The statement's error is reported. If the clean-up fails too, the next run repeats it.
-            let is_clean = drop_invalid_indexes(connection, schema, migration).await.is_ok();
-            if is_clean && !has_changes {
-                let _ = delete_record(connection, schema, migration).await;
+        let mut has_changes = is_repeated;
+        for statement in GeneratedSql::from_migration(migration).split() {
+            if is_repeated && self.creates_existing_index(connection, &statement).await? {
+                continue;
             }
-            return Err(MigrationError::failed(migration, error).into());
+            if let Err(error) = statement.run(connection).await {
+                // The statement's error is reported. If the clean-up fails too, the next run repeats it.
+                let is_clean = self.drop_invalid_indexes(connection).await.is_ok();
+                if is_clean && !has_changes {
+                    let _ = self.delete_record(connection).await;
+                }
+                return Err(MigrationError::failed(migration, error).into());
+            }
+            has_changes = true;
         }
-        has_changes = true;
+        let update = format!(
+            "UPDATE {} SET success = true, execution_time = $2 WHERE version = $1",
+            schema.history_table()
+        );
+        sqlx::query(AssertSqlSafe(update))
+            .bind(migration.version)
+            .bind(i64::try_from(begin.elapsed().as_nanos()).unwrap_or(i64::MAX))
+            .execute(&mut *connection)
+            .await?;
+        history::leave_schema(connection).await?;
+        Ok(is_repeated)
     }
-    let update = format!(
-        "UPDATE {} SET success = true, execution_time = $2 WHERE version = $1",
-        schema.history_table()
-    );
-    sqlx::query(AssertSqlSafe(update))
-        .bind(migration.version)
-        .bind(i64::try_from(begin.elapsed().as_nanos()).unwrap_or(i64::MAX))
-        .execute(&mut *connection)
-        .await?;
-    history::leave_schema(connection).await?;
-    Ok(is_repeated)
-}
 
-/// Marks the migration as begun. Returns false if it is marked already.
-async fn record_begin(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-    migration: &Migration,
-    lock_timeout: Duration,
-) -> Result<bool, AdminError> {
-    let table = schema.history_table();
-    let mut transaction = connection.begin().await?;
-    history::enter_schema(&mut transaction, schema, lock_timeout).await?;
-    transaction
-        .ensure_migrations_table(&table)
-        .await
-        .map_err(|error| MigrationError::failed(migration, error))?;
-    let insert = format!(
-        "INSERT INTO {table} (version, description, success, checksum, execution_time)
-         VALUES ($1, $2, false, $3, -1) ON CONFLICT DO NOTHING"
-    ); // not INSERT … SELECT: Citus 13 adds an invalid condition to it
-    let inserted = sqlx::query(AssertSqlSafe(insert))
-        .bind(migration.version)
-        .bind(&*migration.description)
-        .bind(&*migration.checksum)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(inserted.rows_affected() > 0)
-}
-
-async fn delete_record(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-    migration: &Migration,
-) -> Result<(), AdminError> {
-    let table = schema.history_table();
-    let delete = format!("DELETE FROM {table} WHERE version = $1 AND NOT success");
-    let delete = sqlx::query(AssertSqlSafe(delete)).bind(migration.version);
-    delete.execute(connection).await?;
-    Ok(())
-}
-
-/// Drops the indexes of the migration that an interruption left invalid.
-async fn drop_invalid_indexes(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-    migration: &Migration,
-) -> Result<(), AdminError> {
-    let names: Vec<_> = statements::concurrent_indexes(migration)
-        .filter_map(|index| match index {
-            ConcurrentIndex::Named(name) => Some(name),
-            ConcurrentIndex::Unnamed => None,
-        })
-        .collect();
-    let query = sqlx::query(DROP_INVALID_INDEXES).bind(schema.name()).bind(names);
-    for drop in GeneratedSql::fetch(connection, query).await? {
-        drop.run(connection).await?;
+    /// Marks the migration as begun. Returns false if it is marked already.
+    async fn record_begin(self, connection: &mut PgConnection) -> Result<bool, AdminError> {
+        let table = self.schema.history_table();
+        let mut transaction = connection.begin().await?;
+        history::enter_schema(&mut transaction, self.schema, self.lock_timeout).await?;
+        transaction
+            .ensure_migrations_table(&table)
+            .await
+            .map_err(|error| MigrationError::failed(self.migration, error))?;
+        let insert = format!(
+            "INSERT INTO {table} (version, description, success, checksum, execution_time)
+             VALUES ($1, $2, false, $3, -1) ON CONFLICT DO NOTHING"
+        ); // not INSERT … SELECT: Citus 13 adds an invalid condition to it
+        let inserted = sqlx::query(AssertSqlSafe(insert))
+            .bind(self.migration.version)
+            .bind(&*self.migration.description)
+            .bind(&*self.migration.checksum)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(inserted.rows_affected() > 0)
     }
-    Ok(())
-}
 
-/// Returns whether `statement` creates an index concurrently that exists already.
-async fn creates_existing_index(
-    connection: &mut PgConnection,
-    schema: MigratedSchema<'_>,
-    statement: &GeneratedSql,
-) -> Result<bool, AdminError> {
-    let Some(ConcurrentIndex::Named(name)) = statements::concurrent_index(statement.as_str()) else {
-        return Ok(false);
-    };
-    let found = sqlx::query(
-        "SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('i', 'I') AND c.relname::text = $1 AND n.nspname = $2",
-    )
-    .bind(name)
-    .bind(schema.name())
-    .fetch_optional(connection)
-    .await?;
-    Ok(found.is_some())
+    async fn delete_record(self, connection: &mut PgConnection) -> Result<(), AdminError> {
+        let table = self.schema.history_table();
+        let delete = format!("DELETE FROM {table} WHERE version = $1 AND NOT success");
+        let delete = sqlx::query(AssertSqlSafe(delete)).bind(self.migration.version);
+        delete.execute(connection).await?;
+        Ok(())
+    }
+
+    /// Drops the indexes of the migration that an interruption left invalid.
+    async fn drop_invalid_indexes(self, connection: &mut PgConnection) -> Result<(), AdminError> {
+        let names: Vec<_> = statements::concurrent_indexes(self.migration)
+            .filter_map(|index| match index {
+                ConcurrentIndex::Named(name) => Some(name),
+                ConcurrentIndex::Unnamed => None,
+            })
+            .collect();
+        let statements: Vec<GeneratedSql> = sqlx::query_scalar(DROP_INVALID_INDEXES)
+            .bind(self.schema.name())
+            .bind(names)
+            .fetch_all(&mut *connection)
+            .await?;
+        for statement in statements {
+            statement.run(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether `statement` creates an index concurrently that exists already.
+    async fn creates_existing_index(
+        self,
+        connection: &mut PgConnection,
+        statement: &GeneratedSql,
+    ) -> Result<bool, AdminError> {
+        let Some(ConcurrentIndex::Named(name)) = statements::concurrent_index(statement.as_str()) else {
+            return Ok(false);
+        };
+        let found = sqlx::query(
+            "SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('i', 'I') AND c.relname::text = $1 AND n.nspname = $2",
+        )
+        .bind(name)
+        .bind(self.schema.name())
+        .fetch_optional(connection)
+        .await?;
+        Ok(found.is_some())
+    }
 }

@@ -16,19 +16,15 @@ use crate::admin::runner::TenantReport;
 /// Adds a failure to the report of each tenant for which a pending migration would fail: a name is taken, or the type of
 /// a column cannot change. One query looks up all tenants with the same pending migrations, and takes no lock on their
 /// tables.
-///
-/// # Errors
-///
-/// [`AdminError`] if the catalog cannot be read.
-pub async fn predict_failures(
+pub(crate) async fn predict_failures(
     database: &AdminDatabase,
     reports: &mut [TenantReport<MigrationOutcome>],
 ) -> Result<(), AdminError> {
     let mut groups: BTreeMap<(Vec<i64>, &[String]), Vec<&str>> = BTreeMap::new();
     for report in reports.iter().filter(|report| report.error.is_none()) {
         let outcome = &report.outcome;
-        let freed = outcome.adoption.as_ref();
-        let freed = freed.map_or(&[][..], |adoption| adoption.freed.as_slice());
+        let adoption = outcome.adoption.as_ref();
+        let freed = adoption.map_or(&[][..], |adoption| &adoption.freed);
         let versions = outcome.upgrade.as_ref().map(new_versions).unwrap_or_default();
         let tenants = groups.entry((versions, freed)).or_default();
         tenants.push(report.tenant.as_str());
@@ -49,12 +45,11 @@ pub async fn predict_failures(
     Ok(())
 }
 
-/// As [`predict_failures`], for the migrations of the shared schema.
-///
-/// # Errors
-///
-/// [`MigrationError::WouldFail`] if one of them would fail.
-pub async fn predict_shared(database: &AdminDatabase, upgrade: &SchemaUpgrade) -> Result<(), AdminError> {
+/// Fails if one of the migrations of the shared schema would fail.
+pub(crate) async fn predict_shared(
+    database: &AdminDatabase,
+    upgrade: &SchemaUpgrade,
+) -> Result<(), AdminError> {
     let migrations = &database.migrations().shared;
     let effects = Effects::new(&[], Some("public"));
     let mut connection = database.connect().await?;
@@ -88,7 +83,7 @@ async fn predict(
         effects.add(migration);
     }
     // Names and numbers always serialize.
-    let effects = serde_json::to_string(&effects.into_found()).unwrap_or_default();
+    let effects = serde_json::to_string(&effects.found).unwrap_or_default();
     let rows: Vec<(String, i64, String)> = sqlx::query_as(include_str!("predictions.sql"))
         .bind(schemas)
         .bind(effects)
@@ -96,10 +91,8 @@ async fn predict(
         .await?;
     let mut predicted: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (schema, version, reason) in rows {
-        let description = migrations
-            .get(version)
-            .map(|migration| migration.description.as_ref());
-        let description = description.unwrap_or_default();
+        let migration = migrations.get(version);
+        let description = migration.map_or("", |migration| &migration.description);
         let reasons = predicted.entry(schema).or_default();
         reasons.push(format!("migration {version} ({description}): {reason}"));
     }

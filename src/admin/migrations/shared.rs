@@ -5,8 +5,8 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection};
 
 use super::apply::{SchemaUpgrade, apply_all};
-use super::history::{self, MigratedSchema};
-use super::source::Migrations;
+use super::history::{self, History, MigratedSchema};
+use super::source::{self, Migrations};
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::retry::RetryPolicy;
@@ -14,12 +14,9 @@ use crate::admin::{advisory_lock, citus};
 
 const SCHEMA: MigratedSchema<'_> = MigratedSchema::Shared;
 
-/// Migrates the shared schema. On Citus, it also distributes `public.users` to all nodes.
-///
-/// # Errors
-///
-/// [`AdminError`]; migrations before the failed one remain applied.
-pub async fn migrate_shared(
+/// Migrates the shared schema. On Citus, it also distributes `public.users` to all nodes. If a migration fails, those
+/// before it remain applied.
+pub(crate) async fn migrate_shared(
     database: &AdminDatabase,
     policy: RetryPolicy,
 ) -> Result<SchemaUpgrade, AdminError> {
@@ -39,8 +36,11 @@ async fn attempt(
     lock_timeout: Duration,
 ) -> Result<SchemaUpgrade, AdminError> {
     let history_moved = history::move_legacy(connection, SCHEMA, lock_timeout).await?;
-    let history = history::read(connection, SCHEMA).await?.unwrap_or_default();
-    let mut upgrade = SchemaUpgrade::from_history(&history);
+    let history = history::read(connection, SCHEMA)
+        .await?
+        .unwrap_or_default()
+        .applied;
+    let mut upgrade = SchemaUpgrade::from_version(source::version(&history));
     upgrade.history_moved = history_moved;
     let pending = migrations.pending(&history)?;
     apply_all(connection, SCHEMA, pending, lock_timeout, &mut upgrade).await?;
@@ -49,18 +49,13 @@ async fn attempt(
 }
 
 /// Returns the pending migrations of the shared schema. Writes nothing.
-///
-/// # Errors
-///
-/// [`AdminError`] if the history cannot be read, or contains unknown, changed or unfinished migrations.
-pub async fn pending_shared(database: &AdminDatabase) -> Result<SchemaUpgrade, AdminError> {
+pub(crate) async fn pending_shared(database: &AdminDatabase) -> Result<SchemaUpgrade, AdminError> {
     let mut connection = database.connect().await?;
-    let history = history::read(&mut connection, SCHEMA).await?.unwrap_or_default();
-    let history_moved = history::is_legacy(&mut connection, SCHEMA).await;
+    let History { applied, is_legacy } = history::read(&mut connection, SCHEMA).await?.unwrap_or_default();
     connection.close().await?;
-    let pending = database.migrations().shared.pending(&history)?;
-    Ok(SchemaUpgrade {
-        history_moved: history_moved?,
-        ..SchemaUpgrade::from_history(&history).with_pending(pending)
-    })
+    let pending = database.migrations().shared.pending(&applied)?;
+    let mut upgrade = SchemaUpgrade::from_version(source::version(&applied));
+    upgrade.history_moved = is_legacy;
+    upgrade.add_pending(pending);
+    Ok(upgrade)
 }

@@ -10,17 +10,14 @@ use super::folder::{self, InvalidMigrations};
 
 /// The migrations of the shared schema and those of each tenant's schema.
 #[derive(Debug, Clone)]
-pub struct MigrationSource {
-    /// Migrations of `public`, which all tenants share.
+pub(crate) struct MigrationSource {
     pub(in crate::admin) shared: Migrations,
-    /// Migrations of each tenant's schema.
     pub(in crate::admin) tenant: Migrations,
 }
 
 impl MigrationSource {
     /// Returns the migrations that are compiled in.
-    #[must_use]
-    pub fn compiled_in() -> &'static Self {
+    pub(crate) fn compiled_in() -> &'static Self {
         static COMPILED_IN: LazyLock<MigrationSource> = LazyLock::new(|| MigrationSource {
             shared: Migrations(sqlx::migrate!("migrations/shared").migrations.into_owned()),
             tenant: Migrations(sqlx::migrate!("migrations/tenant").migrations.into_owned()),
@@ -29,11 +26,7 @@ impl MigrationSource {
     }
 
     /// Reads the migrations in the folders `shared` and `tenant` of `folder`.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidMigrations`] names the first folder or file that is invalid.
-    pub fn read(folder: &Path) -> Result<Self, InvalidMigrations> {
+    pub(crate) fn read(folder: &Path) -> Result<Self, InvalidMigrations> {
         Ok(Self {
             shared: Migrations(folder::read(&folder.join("shared"))?),
             tenant: Migrations(folder::read(&folder.join("tenant"))?),
@@ -46,9 +39,13 @@ impl MigrationSource {
 pub(in crate::admin) struct Migrations(Vec<Migration>);
 
 impl Migrations {
-    /// Iterates over the migrations.
     pub(in crate::admin) fn iter(&self) -> impl Iterator<Item = &Migration> {
         self.0.iter()
+    }
+
+    /// Returns the migrations after this version.
+    pub(super) fn after(&self, version: i64) -> impl Iterator<Item = &Migration> {
+        self.0.iter().filter(move |migration| migration.version > version)
     }
 
     /// Returns the migration with this version.
@@ -58,27 +55,19 @@ impl Migrations {
 
     /// Returns whether version 1 is the compiled-in one.
     pub(in crate::admin) fn has_compiled_in_baseline(&self) -> bool {
+        let compiled_in = &MigrationSource::compiled_in().tenant;
         self.get(1)
-            .is_some_and(|first| MigrationSource::compiled_in().tenant.has(first))
+            .is_some_and(|first| compiled_in.contains(1, &first.checksum))
     }
 
-    /// Returns whether `migration` is one of these, with the same text.
-    pub(in crate::admin) fn has(&self, migration: &Migration) -> bool {
-        self.get(migration.version)
-            .is_some_and(|own| own.checksum == migration.checksum)
-    }
-
-    /// Returns whether `applied` is one of these migrations, with an unchanged text.
-    pub(in crate::admin) fn contains(&self, applied: &AppliedMigration) -> bool {
-        self.get(applied.version)
-            .is_some_and(|migration| *migration.checksum == *applied.checksum)
+    /// Returns whether one of these migrations has this version and an unchanged text.
+    pub(in crate::admin) fn contains(&self, version: i64, checksum: &[u8]) -> bool {
+        self.get(version)
+            .is_some_and(|migration| *migration.checksum == *checksum)
     }
 
     /// Returns the migrations that `history` lacks, and those outside a transaction that were interrupted.
-    ///
-    /// # Errors
-    ///
-    /// [`MigrationError`] if `history` contains unknown, changed or unfinished migrations.
+    /// Fails if `history` contains unknown, changed or unfinished migrations.
     pub(in crate::admin) fn pending(
         &self,
         history: &[AppliedMigration],
@@ -91,7 +80,7 @@ impl Migrations {
             if !applied.success && !migration.no_tx {
                 return Err(MigrationError::Unfinished { version });
             }
-            if !self.contains(applied) {
+            if !self.contains(version, &applied.checksum) {
                 return Err(MigrationError::Changed {
                     version,
                     description: migration.description.clone().into_owned(),
@@ -108,13 +97,12 @@ impl Migrations {
 
 /// A row of a migration history.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct AppliedMigration {
-    /// Version of the migration.
-    pub version: i64,
+pub(crate) struct AppliedMigration {
+    pub(crate) version: i64,
     /// Checksum of the migration's text when it was applied.
-    pub checksum: Vec<u8>,
+    pub(crate) checksum: Vec<u8>,
     /// `false` if the migration was begun and not finished.
-    pub success: bool,
+    pub(crate) success: bool,
 }
 
 /// Returns the version of a schema with this history: of the last finished migration, or 0 if there is none.

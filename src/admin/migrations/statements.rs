@@ -14,10 +14,9 @@ pub(in crate::admin) fn in_transaction(migration: &Migration) -> Vec<GeneratedSq
         return vec![statements];
     }
     let is_vacuum = |statement: &GeneratedSql| {
-        let mut words = words(statement.as_str());
-        words
+        words(statement.as_str())
             .next()
-            .is_some_and(|word| word.eq_ignore_ascii_case("vacuum"))
+            .is_some_and(|word| word == "vacuum")
     };
     let statements = statements.split().into_iter();
     statements

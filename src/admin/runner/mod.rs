@@ -18,22 +18,21 @@ use super::retry::RetryPolicy;
 use crate::tenancy::SchemaName;
 use worker::{Work, Worker};
 
-pub use event::{RunEvent, TenantReport};
-pub use worker::TenantJob;
+pub(crate) use event::{RunEvent, TenantReport};
+pub(crate) use worker::TenantJob;
 
 /// Options of a run.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// Number of concurrent workers; `None`: as many as the machine and the server have room for.
-    pub jobs: Option<NonZeroUsize>,
-    /// Limits for waiting on locks.
-    pub retry: RetryPolicy,
+    pub(crate) jobs: Option<NonZeroUsize>,
+    pub(crate) retry: RetryPolicy,
     /// Number of failed tenants after which no tenant is started; `None`: no limit.
-    pub max_failures: Option<NonZeroUsize>,
+    pub(crate) max_failures: Option<NonZeroUsize>,
 }
 
 /// A run in progress. Dropping it cancels the work in progress, which is rolled back.
-pub struct TenantRun<O> {
+pub(crate) struct TenantRun<O> {
     events: mpsc::Receiver<RunEvent<O>>,
     stop: watch::Sender<bool>,
     workers: JoinSet<Result<(), AdminError>>,
@@ -41,11 +40,7 @@ pub struct TenantRun<O> {
 
 impl<O: Send + 'static> TenantRun<O> {
     /// Starts `job` for each of `tenants`, in their order.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`] if the number of free connections cannot be determined.
-    pub async fn start(
+    pub(crate) async fn start(
         database: &AdminDatabase,
         tenants: Vec<SchemaName>,
         job: impl TenantJob<Outcome = O>,
@@ -85,21 +80,17 @@ impl<O: Send + 'static> TenantRun<O> {
     }
 
     /// Returns the next event, or `None` after the last one. Cancel-safe.
-    pub async fn next(&mut self) -> Option<RunEvent<O>> {
+    pub(crate) async fn next(&mut self) -> Option<RunEvent<O>> {
         self.events.recv().await
     }
 
     /// Starts no more tenants and stops waiting for locks. Attempts in progress are finished.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Waits for the workers.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`] if a worker failed to connect, which can leave tenants without a report.
-    pub async fn end(mut self) -> Result<(), AdminError> {
+    /// Waits for the workers. Fails if a worker failed to connect, which can leave tenants without a report.
+    pub(crate) async fn end(mut self) -> Result<(), AdminError> {
         self.events.close();
         let mut result = Ok(());
         while let Some(joined) = self.workers.join_next().await {

@@ -31,7 +31,7 @@ const MAX_TENANTS_PER_CONNECTION: usize = 250;
 const REPORT_WAIT_AFTER: Duration = Duration::from_secs(5);
 
 /// Work on one tenant.
-pub trait TenantJob: Send + Sync + 'static {
+pub(crate) trait TenantJob: Send + Sync + 'static {
     /// The changes to the tenant.
     type Outcome: Default + Send;
 
@@ -47,32 +47,12 @@ pub trait TenantJob: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), AdminError>> + Send;
 }
 
-/// The end of the work on a tenant before its success.
-enum Interruption {
-    /// The run was stopped.
-    Stopped,
-    Failed(AdminError),
-}
-
-impl From<AdminError> for Interruption {
-    fn from(error: AdminError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<DatabaseError> for Interruption {
-    fn from(error: DatabaseError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 /// The tenants of a run and the work on them, which all workers share.
 pub(super) struct Work<J> {
     pub(super) database: AdminDatabase,
     pub(super) tenants: Vec<SchemaName>,
     /// Index of the next tenant.
     pub(super) next: AtomicUsize,
-    /// Number of failed tenants.
     pub(super) failures: AtomicUsize,
     pub(super) job: J,
     pub(super) retry: RetryPolicy,
@@ -146,26 +126,25 @@ impl<J: TenantJob> Worker<J> {
     ) -> Option<TenantReport<J::Outcome>> {
         let begin = Instant::now();
         let mut outcome = J::Outcome::default();
-        let error = match self.work_on(connection, &tenant, &mut outcome).await {
-            Ok(()) => None,
-            Err(Interruption::Failed(error)) => Some(error),
-            Err(Interruption::Stopped) => return None,
-        };
+        let worked = self.work_on(connection, &tenant, &mut outcome).await?;
         Some(TenantReport {
             tenant,
             outcome,
             duration: begin.elapsed(),
-            error,
+            error: worked.err(),
         })
     }
 
+    /// Returns `None` if the run was stopped, as the following functions do.
     async fn work_on(
         &mut self,
         connection: &mut PgConnection,
         tenant: &SchemaName,
         outcome: &mut J::Outcome,
-    ) -> Result<(), Interruption> {
-        self.lock(connection, tenant).await?;
+    ) -> Option<Result<(), AdminError>> {
+        if let Err(error) = self.lock(connection, tenant).await? {
+            return Some(Err(error.into()));
+        }
         let work = Arc::clone(&self.work);
         let lock_timeout = work.retry.lock_timeout;
         let mut backoff = work.retry.backoff();
@@ -176,27 +155,30 @@ impl<J: TenantJob> Worker<J> {
             .await
         {
             let Some(delay) = backoff.next_delay(&error) else {
-                return Err(error.into());
+                return Some(Err(error));
             };
             let tenant = tenant.clone();
             self.send(RunEvent::Retrying { tenant, delay }).await;
             self.unless_stopped(sleep(delay)).await?;
         }
-        Ok(advisory_lock::unlock(connection, tenant.as_str()).await?)
+        let unlocked = advisory_lock::unlock(connection, tenant.as_str()).await;
+        Some(unlocked.map_err(AdminError::from))
     }
 
     /// Waits for the tenant's advisory lock.
-    async fn lock(&mut self, connection: &mut PgConnection, tenant: &SchemaName) -> Result<(), Interruption> {
+    async fn lock(
+        &mut self,
+        connection: &mut PgConnection,
+        tenant: &SchemaName,
+    ) -> Option<Result<(), DatabaseError>> {
         let mut locking = pin!(advisory_lock::lock(connection, tenant.as_str()));
-        if let Ok(locked) = self
-            .unless_stopped(timeout(REPORT_WAIT_AFTER, &mut locking))
-            .await?
-        {
-            return Ok(locked?);
+        let locked = timeout(REPORT_WAIT_AFTER, &mut locking);
+        if let Ok(locked) = self.unless_stopped(locked).await? {
+            return Some(locked);
         }
         let tenant = tenant.clone();
         self.send(RunEvent::Waiting { tenant }).await;
-        Ok(self.unless_stopped(locking).await??)
+        self.unless_stopped(locking).await
     }
 
     /// Sends an event. A dropped run has no receiver, and cancels this worker.
@@ -204,14 +186,14 @@ impl<J: TenantJob> Worker<J> {
         let _ = self.events.send(event).await;
     }
 
-    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interruption> {
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let stopped = async {
             let _ = self.stopped.wait_for(|stopped| *stopped).await;
         };
         tokio::select! {
             biased;
-            () = stopped => Err(Interruption::Stopped),
-            done = work => Ok(done),
+            () = stopped => None,
+            done = work => Some(done),
         }
     }
 }

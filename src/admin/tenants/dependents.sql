@@ -1,4 +1,4 @@
--- Objects that DROP SCHEMA ... CASCADE would remove although they are not part of the schema $1, at most $2 of them.
+-- Objects that DROP SCHEMA ... CASCADE would remove although they are not part of the schema $1, at most 10 of them.
 -- A subscription that replicates one of its tables is listed too: it fails without the table.
 WITH RECURSIVE target AS (
     SELECT oid, pg_catalog.quote_ident(nspname) AS name FROM pg_catalog.pg_namespace WHERE nspname = $1
@@ -53,4 +53,4 @@ SELECT pg_catalog.format('%s of table %s', pg_catalog.pg_describe_object(
            'pg_catalog.pg_subscription'::regclass, r.srsubid, 0), c.oid::regclass)
 FROM pg_catalog.pg_subscription_rel r JOIN pg_catalog.pg_class c ON c.oid = r.srrelid
 JOIN target t ON t.oid = c.relnamespace
-ORDER BY 1 LIMIT $2
+ORDER BY 1 LIMIT 10

@@ -1,14 +1,14 @@
 //! Dropping a tenant.
 
 use sqlx::{Connection, PgConnection};
-use tokio::time::sleep;
 
 use super::error::DropError;
+use super::removal::{self, EXTENSIONS, FOREIGN_OWNER, OUTSIDE_DEPENDENTS, TABLES};
 use super::roles::{self, RoleRemoval};
-use super::{removal, storage};
-use crate::admin::drift::{HistoryState, inventory};
+use super::storage;
+use crate::admin::drift::inventory;
 use crate::admin::migrations::history;
-use crate::admin::{AdminError, RetryPolicy, advisory_lock, database::AdminDatabase};
+use crate::admin::{AdminError, RetryPolicy, advisory_lock, database::AdminDatabase, schema};
 use crate::tenancy::SchemaName;
 
 /// Tables that identify a schema as a tenant. They are dropped last, so that an interrupted drop can be
@@ -52,23 +52,26 @@ pub async fn inspect(
 ) -> Result<TenantContents, AdminError> {
     let inventory = inventory::read(database, std::slice::from_ref(schema)).await?;
     let tenant = inventory.tenants.first().ok_or(AdminError::NoSuchSchema)?;
-    if tenant.history == HistoryState::NoSchema {
+    if !tenant.exists() {
         return Err(AdminError::NoSuchSchema);
     }
     // That users belong to it is not enough.
-    if !tenant.has_tables() && !tenant.has_known_migration(&database.migrations().tenant) {
+    if !tenant.has_tables && !tenant.has_known_migration(&database.migrations().tenant) {
         return Err(DropError::NotATenant.into());
     }
     if tenant.users > 0 && users == RemainingUsers::Refuse {
         return Err(DropError::HasUsers { users: tenant.users }.into());
     }
     let mut connection = database.connect().await?;
-    if let Some(owner) = removal::foreign_owner(&mut connection, schema).await? {
+    let owner = removal::names(&mut connection, FOREIGN_OWNER, schema)
+        .await?
+        .pop();
+    if let Some(owner) = owner {
         return Err(DropError::NotOwner { owner }.into());
     }
     refuse_dependents(&mut connection, schema).await?;
-    let tables = removal::table_names(&mut connection, schema).await?;
-    let extensions = removal::extension_names(&mut connection, schema).await?;
+    let tables = removal::names(&mut connection, TABLES, schema).await?;
+    let extensions = removal::names(&mut connection, EXTENSIONS, schema).await?;
     let role = roles::plan_removal(&mut connection, schema).await?;
     connection.close().await?;
     let storage = storage::read(database, &[schema.as_str()]).await?;
@@ -103,20 +106,14 @@ pub async fn drop_tenant(
         .bind(policy.lock_timeout.as_millis().to_string())
         .execute(&mut connection)
         .await?;
-    let mut backoff = policy.backoff();
-    loop {
-        match drop_next(&mut connection, schema, &contents.role).await {
-            Ok(None) => {}
-            Ok(Some(role)) => {
-                contents.role = role;
-                break;
+    let drop_all = async || {
+        loop {
+            if let Some(role) = drop_next(&mut connection, schema, &contents.role).await? {
+                return Ok(role);
             }
-            Err(error) => match backoff.next_delay(&error) {
-                Some(delay) => sleep(delay).await,
-                None => return Err(error),
-            },
         }
-    }
+    };
+    contents.role = policy.run(drop_all).await?;
     connection.close().await?;
     Ok(contents)
 }
@@ -134,7 +131,7 @@ async fn drop_next(
     let role = if removal::drop_some(&mut transaction, schema, &TENANT_TABLES).await? {
         None
     } else {
-        removal::drop_schema(&mut transaction, schema).await?;
+        schema::drop(&mut transaction, schema).await?;
         Some(match role {
             RoleRemoval::Dropped => roles::drop_role(&mut transaction, schema).await?,
             role => role.clone(),
@@ -145,7 +142,7 @@ async fn drop_next(
 }
 
 async fn refuse_dependents(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), AdminError> {
-    let objects = removal::outside_dependents(connection, schema).await?;
+    let objects = removal::names(connection, OUTSIDE_DEPENDENTS, schema).await?;
     if objects.is_empty() {
         Ok(())
     } else {

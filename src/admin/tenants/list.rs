@@ -1,17 +1,18 @@
 //! The list of tenants.
 
+use std::fmt::{self, Display, Formatter};
+
 use serde::Serialize;
 
 use super::storage;
 use crate::admin::database::AdminDatabase;
-use crate::admin::drift::inventory;
-use crate::admin::drift::{HistoryState, MisnamedTenant, TenantEntry};
+use crate::admin::drift::{TenantEntry, inventory};
 use crate::admin::error::AdminError;
 use crate::admin::migrations::MigrationError;
 use crate::admin::migrations::source::Migrations;
 
 /// A tenant in the list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct ListedTenant {
     /// Name of its schema, or a value of `organization_id` that cannot be one.
     pub name: String,
@@ -33,7 +34,7 @@ pub struct ListedTenant {
 }
 
 /// State of a tenant by its migration history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantState {
     /// All migrations are applied.
@@ -54,11 +55,17 @@ pub enum TenantState {
     Misnamed,
 }
 
+impl Display for TenantState {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
 impl TenantState {
     fn from_entry(tenant: &TenantEntry, migrations: &Migrations) -> Self {
         match tenant.pending(migrations) {
             Ok(pending) if pending.is_empty() => Self::Current,
-            Ok(_) if tenant.is_interrupted() => Self::Interrupted,
+            Ok(_) if tenant.applied().iter().any(|applied| !applied.success) => Self::Interrupted,
             Ok(_) => Self::Behind,
             Err(AdminError::NoSuchSchema) => Self::Missing,
             Err(AdminError::Migration(MigrationError::Unadopted)) => Self::Unadopted,
@@ -80,7 +87,7 @@ pub async fn list(database: &AdminDatabase) -> Result<Vec<ListedTenant>, AdminEr
     let existing: Vec<_> = inventory
         .tenants
         .iter()
-        .filter(|tenant| tenant.history != HistoryState::NoSchema)
+        .filter(|tenant| tenant.exists())
         .map(|tenant| tenant.schema.as_str())
         .collect();
     let mut storage = storage::read(database, &existing).await?;
@@ -98,17 +105,14 @@ pub async fn list(database: &AdminDatabase) -> Result<Vec<ListedTenant>, AdminEr
             node: storage.node,
         }
     });
-    let misnamed = inventory.misnamed.into_iter().map(|misnamed| {
-        let MisnamedTenant { name, users, reason } = misnamed;
-        ListedTenant {
-            name,
-            users,
-            version: None,
-            state: TenantState::Misnamed,
-            reason: Some(reason.to_string()),
-            size_bytes: None,
-            node: None,
-        }
+    let misnamed = inventory.misnamed.into_iter().map(|misnamed| ListedTenant {
+        name: misnamed.name,
+        users: misnamed.users,
+        version: None,
+        state: TenantState::Misnamed,
+        reason: Some(misnamed.reason.to_string()),
+        size_bytes: None,
+        node: None,
     });
     Ok(tenants.chain(misnamed).collect())
 }

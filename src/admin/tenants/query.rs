@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 
 use crate::admin::database::AdminDatabase;
 use crate::admin::drift::inventory;
 use crate::admin::error::AdminError;
 use crate::admin::generated_sql::GeneratedSql;
 use crate::admin::runner::TenantJob;
+use crate::admin::schema;
 use crate::tenancy::SchemaName;
 
 /// Sets the scope of the open transaction: `$1` is the tenant, `$2` the timeout in milliseconds, `$3` the role, or NULL
@@ -20,31 +21,26 @@ const SCOPE: &str = "
 
 /// A query in the scope of one tenant, in a read-only transaction.
 #[derive(Debug, Clone)]
-pub struct QueryTenant {
+pub(crate) struct QueryTenant {
     /// The query: one statement that returns rows.
-    pub sql: String,
-    /// Maximum time that it takes.
-    pub timeout: Duration,
+    pub(crate) sql: String,
+    pub(crate) timeout: Duration,
 }
 
 /// Columns of a row with their values; `None` for NULL.
-pub type TextRow = Vec<(String, Option<String>)>;
+pub(crate) type TextRow = Vec<(String, Option<String>)>;
 
 /// The rows of one tenant.
 #[derive(Debug, Default)]
-pub struct QueriedRows {
+pub(crate) struct QueriedRows {
     /// Each row as a JSON object, with the columns in their order.
-    pub json: Vec<String>,
+    pub(crate) json: Vec<String>,
     /// The same rows as text.
-    pub text: Vec<TextRow>,
+    pub(crate) text: Vec<TextRow>,
 }
 
 /// Returns the tenants that a query reads: those in `only`, or all existing ones.
-///
-/// # Errors
-///
-/// [`AdminError`] if the catalog cannot be read.
-pub async fn queried_tenants(
+pub(crate) async fn queried_tenants(
     database: &AdminDatabase,
     only: &[SchemaName],
 ) -> Result<Vec<SchemaName>, AdminError> {
@@ -63,7 +59,7 @@ impl TenantJob for QueryTenant {
         _lock_timeout: Duration,
         outcome: &mut QueriedRows,
     ) -> Result<(), AdminError> {
-        if !crate::admin::schema::exists(connection, tenant).await? {
+        if !schema::exists(connection, tenant).await? {
             return Err(AdminError::NoSuchSchema);
         }
         let mut transaction = connection.begin_with("BEGIN READ ONLY").await?;
@@ -74,13 +70,11 @@ impl TenantJob for QueryTenant {
             .execute(&mut *transaction)
             .await?;
         // The extended protocol accepts one statement only, so none can follow that ends the transaction.
-        let rows = GeneratedSql::rows_as_json(&self.sql)
-            .fetch_rows(&mut transaction)
-            .await?;
+        let query = GeneratedSql::rows_as_json(&self.sql);
+        let rows: Vec<(String, Vec<String>, Vec<Option<String>>)> = query.fetch_all(&mut transaction).await?;
         *outcome = QueriedRows::default();
-        for row in rows {
-            let (names, values): (Vec<String>, Vec<Option<String>>) = (row.try_get(1)?, row.try_get(2)?);
-            outcome.json.push(row.try_get(0)?);
+        for (json, names, values) in rows {
+            outcome.json.push(json);
             outcome.text.push(names.into_iter().zip(values).collect());
         }
         transaction.rollback().await?;

@@ -10,63 +10,35 @@ use crate::tenancy::{DatabaseError, SchemaName};
 /// section 20.12).
 const MAX_TABLES_PER_TRANSACTION: i64 = 20;
 
-/// Maximum number of dependents that are listed.
-const MAX_DEPENDENTS_LISTED: i64 = 10;
+/// The tables, views and foreign tables of the schema `$1`.
+pub(super) const TABLES: &str = "
+    SELECT pg_catalog.quote_ident(c.relname)
+    FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
+    WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.relname";
 
-/// Returns the names of the tables, views and foreign tables in `schema`, quoted if SQL requires it.
-pub(super) async fn table_names(
+/// The extensions in the schema `$1`.
+pub(super) const EXTENSIONS: &str = "
+    SELECT pg_catalog.quote_ident(e.extname)
+    FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_extension e ON e.extnamespace = n.oid
+    WHERE n.nspname = $1 ORDER BY e.extname";
+
+/// The owner of the schema `$1`, if the current role lacks the owner's rights.
+pub(super) const FOREIGN_OWNER: &str = "
+    SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(nspowner)) FROM pg_catalog.pg_namespace
+    WHERE nspname = $1 AND NOT pg_catalog.pg_has_role(nspowner, 'USAGE')";
+
+/// Descriptions of the first objects outside the schema `$1` that would be dropped or broken with it.
+pub(super) const OUTSIDE_DEPENDENTS: &str = include_str!("dependents.sql");
+
+/// Returns the names that `query`, one of the constants of this module, finds for `schema`. They are quoted if SQL
+/// requires it.
+pub(super) async fn names(
     connection: &mut PgConnection,
+    query: &'static str,
     schema: &SchemaName,
 ) -> Result<Vec<String>, DatabaseError> {
-    Ok(sqlx::query_scalar(
-        "SELECT pg_catalog.quote_ident(c.relname)
-         FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
-         WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.relname",
-    )
-    .bind(schema.as_str())
-    .fetch_all(connection)
-    .await?)
-}
-
-/// Returns the names of the extensions in `schema`, quoted if SQL requires it.
-pub(super) async fn extension_names(
-    connection: &mut PgConnection,
-    schema: &SchemaName,
-) -> Result<Vec<String>, DatabaseError> {
-    Ok(sqlx::query_scalar(
-        "SELECT pg_catalog.quote_ident(e.extname)
-         FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_extension e ON e.extnamespace = n.oid
-         WHERE n.nspname = $1 ORDER BY e.extname",
-    )
-    .bind(schema.as_str())
-    .fetch_all(connection)
-    .await?)
-}
-
-/// Returns the owner of `schema` if the current role lacks the owner's rights.
-pub(super) async fn foreign_owner(
-    connection: &mut PgConnection,
-    schema: &SchemaName,
-) -> Result<Option<String>, DatabaseError> {
-    Ok(sqlx::query_scalar(
-        "SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(nspowner)) FROM pg_catalog.pg_namespace
-         WHERE nspname = $1 AND NOT pg_catalog.pg_has_role(nspowner, 'USAGE')",
-    )
-    .bind(schema.as_str())
-    .fetch_optional(connection)
-    .await?)
-}
-
-/// Returns descriptions of objects outside `schema` that would be dropped or broken with it.
-pub(super) async fn outside_dependents(
-    connection: &mut PgConnection,
-    schema: &SchemaName,
-) -> Result<Vec<String>, DatabaseError> {
-    Ok(sqlx::query_scalar(include_str!("dependents.sql"))
-        .bind(schema.as_str())
-        .bind(MAX_DEPENDENTS_LISTED)
-        .fetch_all(connection)
-        .await?)
+    let query = sqlx::query_scalar(query).bind(schema.as_str());
+    Ok(query.fetch_all(connection).await?)
 }
 
 /// Drops some tables, views and sequences of `schema`, views first, except those named in `kept` and those
@@ -76,7 +48,7 @@ pub(super) async fn drop_some(
     schema: &SchemaName,
     kept: &[&str],
 ) -> Result<bool, DatabaseError> {
-    let generator = sqlx::query(
+    let statements: Vec<GeneratedSql> = sqlx::query_scalar(
         "SELECT pg_catalog.format('DROP %s IF EXISTS %I.%I CASCADE', CASE c.relkind
                     WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE'
                     WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname)
@@ -92,22 +64,12 @@ pub(super) async fn drop_some(
     )
     .bind(schema.as_str())
     .bind(kept)
-    .bind(MAX_TABLES_PER_TRANSACTION);
-    let statements = GeneratedSql::fetch(transaction, generator).await?;
+    .bind(MAX_TABLES_PER_TRANSACTION)
+    .fetch_all(&mut *transaction)
+    .await?;
     let has_dropped = !statements.is_empty();
     for statement in statements {
         statement.run(transaction).await?;
     }
     Ok(has_dropped)
-}
-
-/// Drops `schema` with all objects that are left in it.
-pub(super) async fn drop_schema(
-    transaction: &mut PgConnection,
-    schema: &SchemaName,
-) -> Result<(), DatabaseError> {
-    let generator =
-        sqlx::query("SELECT pg_catalog.format('DROP SCHEMA %I CASCADE', $1)").bind(schema.as_str());
-    let statement = GeneratedSql::fetch_one(transaction, generator).await?;
-    statement.run(transaction).await
 }

@@ -1,8 +1,6 @@
 //! A database role for each tenant, which can read that tenant and nothing else.
 
-use std::collections::HashMap;
-
-use sqlx::{Acquire, PgConnection, Row};
+use sqlx::{Acquire, PgConnection};
 
 use crate::admin::AdminError;
 use crate::admin::generated_sql::GeneratedSql;
@@ -32,11 +30,7 @@ pub enum RoleRemoval {
 }
 
 /// Creates the tenant's role, or repairs its rights, in the current transaction. Returns `false` if
-/// nothing was missing.
-///
-/// # Errors
-///
-/// [`AdminError::UnfitRole`] if the role of that name has more rights than a tenant's role.
+/// nothing was missing. Fails if the role of that name has more rights than a tenant's role.
 pub(in crate::admin) async fn ensure(
     transaction: &mut PgConnection,
     schema: &SchemaName,
@@ -58,33 +52,6 @@ pub(in crate::admin) async fn ensure(
         statement.run(transaction).await?;
     }
     Ok(true)
-}
-
-/// A problem of a tenant's role.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shortcoming {
-    /// The role is missing or lacks rights.
-    Incomplete,
-    /// The role cannot be created, or has more rights than a tenant's role, for these reasons.
-    Unfit(Vec<String>),
-}
-
-/// Returns the shortcomings of the tenants' roles by tenant, found with one query. Tenants without shortcomings
-/// are absent.
-pub(in crate::admin) async fn shortcomings(
-    connection: &mut PgConnection,
-    schemas: &[&str],
-    settings: &RoleSettings,
-) -> Result<HashMap<String, Shortcoming>, DatabaseError> {
-    let states = inspect(connection, schemas, settings.service_role()).await?;
-    let shortcomings = states.into_iter().map(|state| {
-        let shortcoming = match state.flaws {
-            flaws if flaws.is_empty() => Shortcoming::Incomplete,
-            flaws => Shortcoming::Unfit(flaws),
-        };
-        (state.tenant, shortcoming)
-    });
-    Ok(shortcomings.collect())
 }
 
 /// Returns the outcome that dropping the tenant has for the role of its name.
@@ -124,9 +91,11 @@ pub(super) async fn drop_role(
     schema: &SchemaName,
 ) -> Result<RoleRemoval, DatabaseError> {
     let mut attempt = transaction.begin().await?;
-    let statement = sqlx::query("SELECT pg_catalog.format('DROP ROLE %I', $1)").bind(schema.as_str());
-    let statement = GeneratedSql::fetch_one(&mut attempt, statement).await?;
-    match statement.run(&mut attempt).await {
+    let statement: GeneratedSql = sqlx::query_scalar("SELECT pg_catalog.format('DROP ROLE %I', $1)")
+        .bind(schema.as_str())
+        .fetch_one(&mut *attempt)
+        .await?;
+    match statement.run(&mut attempt).await.map_err(DatabaseError::from) {
         Ok(()) => {
             attempt.commit().await?;
             Ok(RoleRemoval::Dropped)
@@ -143,21 +112,22 @@ pub(super) async fn drop_role(
 }
 
 /// State of the role of one tenant.
-struct RoleState {
-    tenant: String,
+#[derive(Debug)]
+pub(crate) struct RoleState {
+    pub(in crate::admin) tenant: String,
     /// Properties that a tenant's role must not have. The operator has to resolve them.
-    flaws: Vec<String>,
+    pub(in crate::admin) flaws: Vec<String>,
     /// Statements that create the role or repair its rights.
     statements: Vec<GeneratedSql>,
 }
 
-/// Returns the state of each role that has flaws or is incomplete.
-async fn inspect(
+/// Returns the state of each role that has flaws or is incomplete, found with one query.
+pub(in crate::admin) async fn inspect(
     connection: &mut PgConnection,
     schemas: &[&str],
     service_role: Option<&str>,
 ) -> Result<Vec<RoleState>, DatabaseError> {
-    let rows = sqlx::query(include_str!("roles.sql"))
+    let rows: Vec<(String, Option<String>, Option<GeneratedSql>)> = sqlx::query_as(include_str!("roles.sql"))
         .bind(schemas)
         .bind(USERS_ROLE)
         .bind(service_role)
@@ -165,8 +135,7 @@ async fn inspect(
         .fetch_all(connection)
         .await?;
     let mut states: Vec<RoleState> = Vec::new();
-    for row in &rows {
-        let tenant: String = row.try_get(0)?;
+    for (tenant, flaw, statement) in rows {
         if states.last().is_none_or(|last| last.tenant != tenant) {
             states.push(RoleState {
                 tenant,
@@ -175,8 +144,8 @@ async fn inspect(
             });
         }
         let Some(last) = states.last_mut() else { continue };
-        last.flaws.extend(row.try_get::<Option<String>, _>(1)?);
-        last.statements.extend(GeneratedSql::from_column(row, 2)?);
+        last.flaws.extend(flaw);
+        last.statements.extend(statement);
     }
     Ok(states)
 }

@@ -9,13 +9,16 @@ use super::{Progress, eprint_line, print_line};
 use crate::admin::AdminError;
 use crate::admin::migrations::{Hazard, MigrationError, SchemaUpgrade};
 use crate::admin::runner::{RunEvent, TenantReport};
+use crate::cli::CommandError;
 use crate::cli::report::{count, describe_hazard, escape};
+use crate::cli::summary::RunSummary;
 use crate::error_chain;
 
 /// Minimum number of tenants for progress lines in a log.
 const MIN_TENANTS_FOR_PROGRESS: usize = 50;
 
 /// Prints the events of a run.
+#[derive(Default)]
 pub(in crate::cli) struct FleetOutput {
     /// Prints a JSON object for each tenant instead of text.
     json: bool,
@@ -27,6 +30,7 @@ pub(in crate::cli) struct FleetOutput {
     unchanged: usize,
     progress: Option<Progress>,
     has_unadopted: bool,
+    pub(in crate::cli) summary: RunSummary,
 }
 
 /// A JSON line.
@@ -44,13 +48,8 @@ impl FleetOutput {
     /// Returns an output of text. Its summary describes tenants with changes, and those without, by `labels`.
     pub(in crate::cli) fn new(labels: [&'static str; 2]) -> Self {
         Self {
-            json: false,
-            dry_run: false,
             labels,
-            changed: 0,
-            unchanged: 0,
-            progress: None,
-            has_unadopted: false,
+            ..Self::default()
         }
     }
 
@@ -61,6 +60,13 @@ impl FleetOutput {
             dry_run,
             ..Self::new([if dry_run { "to migrate" } else { "migrated" }, "up to date"])
         }
+    }
+
+    /// Starts a run over `total` tenants, `unchanged` of which need no work.
+    pub(in crate::cli) fn expect(&mut self, total: usize, unchanged: usize) {
+        self.summary = RunSummary::new(total);
+        self.summary.left -= unchanged;
+        self.unchanged = unchanged;
     }
 
     /// Prints the migrations of the shared schema.
@@ -84,15 +90,10 @@ impl FleetOutput {
         ));
     }
 
-    /// Counts tenants that need no work.
-    pub(in crate::cli) fn add_unchanged(&mut self, tenants: usize) {
-        self.unchanged += tenants;
-    }
-
     /// Starts the progress display.
     pub(in crate::cli) fn begin(&mut self, tenants: usize) {
         let progress = Progress::new("tenants", tenants.try_into().unwrap_or(u64::MAX));
-        let is_shown = tenants > 0 && (tenants >= MIN_TENANTS_FOR_PROGRESS || !progress.is_hidden());
+        let is_shown = tenants > 0 && (tenants >= MIN_TENANTS_FOR_PROGRESS || !progress.bar.is_hidden());
         self.progress = is_shown.then_some(progress);
     }
 
@@ -115,8 +116,9 @@ impl FleetOutput {
         }
     }
 
-    /// Prints the result for one tenant.
+    /// Prints the result for one tenant, and adds it to the summary.
     pub(in crate::cli) fn report<O: OutcomeOutput>(&mut self, report: &TenantReport<O>) {
+        self.summary.add(report);
         let TenantReport { outcome, error, .. } = report;
         let status = match error {
             Some(AdminError::Migration(MigrationError::Unadopted)) => "unadopted",
@@ -128,17 +130,20 @@ impl FleetOutput {
         self.has_unadopted |= status == "unadopted";
         self.unchanged += usize::from(status == "current");
         self.changed += usize::from(matches!(status, "pending" | "applied"));
-        self.json_line(&TenantLine {
-            tenant: report.tenant.as_str(),
-            status,
-            fields: outcome.json(),
-            duration_ms: report.duration.as_millis().try_into().unwrap_or(u64::MAX),
-            error: error
-                .as_ref()
-                .map(|error| error_chain::messages(error).join(": ")),
-        });
         let name = escape(report.tenant.as_str());
-        if !self.json {
+        if self.json {
+            let messages = error.as_ref().map(|error| error_chain::messages(error));
+            let line = serde_json::to_string(&TenantLine {
+                tenant: report.tenant.as_str(),
+                status,
+                fields: outcome.json(),
+                duration_ms: report.duration.as_millis().try_into().unwrap_or(u64::MAX),
+                error: messages.map(|messages| messages.join(": ")),
+            });
+            // Strings and numbers always serialize.
+            let line = line.unwrap_or_default();
+            self.suspend_progress(|| print_line(format_args!("{line}")));
+        } else {
             for line in outcome.lines(&name, self.dry_run) {
                 self.line(format_args!("{line}"));
             }
@@ -155,9 +160,9 @@ impl FleetOutput {
         ));
     }
 
-    /// Prints the summary.
-    pub(in crate::cli) fn end(&mut self) {
-        if let Some(progress) = self.progress.take() {
+    /// Prints the summary. Fails if a tenant failed or has no report.
+    pub(in crate::cli) fn end(self) -> Result<(), CommandError> {
+        if let Some(progress) = &self.progress {
             progress.finish();
         }
         if !self.json {
@@ -176,6 +181,7 @@ impl FleetOutput {
                 "\nhint: to adopt schemas of another program, pass --adopt"
             ));
         }
+        self.summary.into_result()
     }
 
     /// Prints a line to stdout, or to stderr if stdout has JSON.
@@ -191,19 +197,9 @@ impl FleetOutput {
         self.suspend_progress(|| eprint_line(line));
     }
 
-    fn json_line<F: Serialize>(&self, line: &TenantLine<'_, F>) {
-        if !self.json {
-            return;
-        }
-        // Strings and numbers always serialize.
-        if let Ok(line) = serde_json::to_string(line) {
-            self.suspend_progress(|| print_line(format_args!("{line}")));
-        }
-    }
-
     fn suspend_progress(&self, write: impl FnOnce()) {
         match &self.progress {
-            Some(progress) => progress.suspend(write),
+            Some(progress) => progress.bar.suspend(write),
             None => write(),
         }
     }

@@ -8,6 +8,7 @@ use crate::cli::report::escape;
 
 /// Text and JSON of the changes to one tenant.
 pub(in crate::cli) trait OutcomeOutput {
+    /// Returns whether there was nothing to do.
     fn is_unchanged(&self) -> bool;
 
     /// Returns a line for each change.
@@ -19,38 +20,36 @@ pub(in crate::cli) trait OutcomeOutput {
 
 /// Fields of a JSON line of `migrate`.
 #[derive(Serialize)]
-pub(super) struct MigrationFields<'a> {
-    pub(super) from: Option<i64>,
-    pub(super) to: Option<i64>,
+struct MigrationFields<'a> {
+    from: Option<i64>,
+    to: Option<i64>,
     /// Objects that an adopted tenant has and version 1 does not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) kept: Option<&'a [String]>,
+    kept: Option<&'a [String]>,
     /// `true` if the tenant's role was created or got missing privileges.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) role_made: bool,
+    role_made: bool,
 }
 
 impl OutcomeOutput for MigrationOutcome {
     fn is_unchanged(&self) -> bool {
-        self.is_unchanged()
+        let has_steps = |upgrade: &SchemaUpgrade| !upgrade.steps.is_empty() || upgrade.history_moved;
+        !self.upgrade.as_ref().is_some_and(has_steps) && self.adoption.is_none() && !self.role_updated
     }
 
     fn lines(&self, tenant: &str, dry_run: bool) -> Vec<String> {
         let mut lines = Vec::new();
         if let (Some(adoption), Some(upgrade)) = (&self.adoption, &self.upgrade) {
             let adopted = if dry_run { "Would adopt" } else { "Adopted" };
-            let mut line = format!("{adopted} {tenant} at version {}", upgrade.from);
-            if !adoption.extras.is_empty() {
-                line.push_str("; kept: ");
-                line.push_str(&escape(&adoption.extras.join(", ")));
-            }
-            lines.push(line);
+            let kept = match adoption.extras.as_slice() {
+                [] => String::new(),
+                extras => format!("; kept: {}", escape(&extras.join(", "))),
+            };
+            lines.push(format!("{adopted} {tenant} at version {}{kept}", upgrade.from));
         }
-        lines.extend(
-            self.upgrade
-                .iter()
-                .flat_map(|upgrade| step_lines(tenant, upgrade, dry_run)),
-        );
+        if let Some(upgrade) = &self.upgrade {
+            lines.extend(step_lines(tenant, upgrade, dry_run));
+        }
         if self.role_updated {
             let updated = if dry_run {
                 "Would create or update"

@@ -15,8 +15,11 @@ use crate::cli::report::{count, escape};
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Returns standard output for binary data, or `None` if it is a terminal.
-pub(in crate::cli) fn standard_output() -> Option<impl AsyncWrite + Unpin + Send> {
-    (!stdout().is_terminal()).then(tokio::io::stdout)
+pub(in crate::cli) fn standard_output() -> Option<Box<dyn AsyncWrite + Unpin + Send>> {
+    if stdout().is_terminal() {
+        return None;
+    }
+    Some(Box::new(tokio::io::stdout()))
 }
 
 /// Counts transferred bytes, and prints them as a bar on a terminal and as lines elsewhere.

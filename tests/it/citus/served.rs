@@ -1,5 +1,6 @@
 //! Requests over a Citus cluster.
 
+use futures_util::TryStreamExt;
 use tenant_orders::admin::AdminDatabase;
 use tenant_orders::admin::tenants::create;
 use tenant_orders::seed::{self, BulkPlan};
@@ -18,9 +19,7 @@ const BULK: BulkPlan = BulkPlan {
 async fn fill(database: &AdminDatabase) {
     seed::demo(database).await.unwrap();
     let mut tenants = seed::bulk(database, BULK, 2).await.unwrap();
-    while let Some(filled) = tenants.recv().await {
-        filled.unwrap();
-    }
+    while tenants.try_next().await.unwrap().is_some() {}
 }
 
 #[tokio::test]
