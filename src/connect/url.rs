@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -10,26 +9,20 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 /// The reason why a database URL cannot be used. It names the part, not the password.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidDatabaseUrl {
-    /// The text is not a PostgreSQL URL.
     #[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
     Malformed(#[source] Option<sqlx::Error>),
-    /// The URL has a parameter that has no effect here. sqlx would log it with its value.
+    /// The parameter has no effect here. sqlx would log it with its value.
     #[error("DATABASE_URL has the unsupported parameter {0}; remove it")]
     UnknownParameter(String),
-    /// A parameter has a value that it cannot have.
     #[error("DATABASE_URL has an invalid {parameter}; expected {expected}")]
     InvalidParameter {
-        /// The parameter.
         parameter: &'static str,
-        /// The values that it can have.
         expected: &'static str,
     },
-    /// The file of trusted certificates cannot be read.
     #[error("failed to read the certificates that sslrootcert in DATABASE_URL names: {0}")]
-    RootCertificate(PathBuf, #[source] Arc<std::io::Error>),
-    /// The password file cannot be read.
+    RootCertificate(PathBuf, #[source] std::io::Error),
     #[error("failed to read the file that DATABASE_PASSWORD_FILE names: {0}")]
-    PasswordFile(PathBuf, #[source] Arc<std::io::Error>),
+    PasswordFile(PathBuf, #[source] std::io::Error),
 }
 
 /// The parameters of `PgConnectOptions`, besides `options[…]`, that are passed on.
@@ -51,23 +44,23 @@ const SQLX_PARAMETERS: [&str; 13] = [
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// The servers that are accepted (`target_session_attrs`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum SessionAttributes {
-    #[default]
+/// The servers that one pass over the hosts accepts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepts {
     Any,
     ReadWrite,
     ReadOnly,
     Primary,
     Standby,
-    PreferStandby,
 }
 
 /// A parsed database URL.
+#[derive(Clone)]
 pub(super) struct ConnectUrl {
     /// The options for each host, in the order of the URL. At least one.
     pub(super) hosts: Vec<PgConnectOptions>,
-    pub(super) session_attributes: SessionAttributes,
+    /// The passes over the hosts (`target_session_attrs`).
+    pub(super) passes: &'static [Accepts],
 }
 
 /// The parameters that are not passed on to sqlx.
@@ -77,7 +70,7 @@ struct Parameters {
     addresses: Option<String>,
     ports: Option<String>,
     root_certificate: Option<String>,
-    session_attributes: SessionAttributes,
+    passes: Option<&'static [Accepts]>,
     /// The other parameters, as they stand in the URL.
     passed_on: Vec<String>,
 }
@@ -119,7 +112,7 @@ impl ConnectUrl {
             .collect();
         Ok(Self {
             hosts,
-            session_attributes: parameters.session_attributes,
+            passes: parameters.passes.unwrap_or(&[Accepts::Any]),
         })
     }
 }
@@ -208,7 +201,7 @@ impl Parameters {
                 "hostaddr" => parameters.addresses = Some(value),
                 "port" => parameters.ports = Some(value),
                 "sslrootcert" => parameters.root_certificate = Some(value),
-                "target_session_attrs" => parameters.session_attributes = session_attributes(&value)?,
+                "target_session_attrs" => parameters.passes = Some(parse_session_attributes(&value)?),
                 name if SQLX_PARAMETERS.contains(&name) || name.starts_with("options[") => {
                     parameters.passed_on.push(parameter.to_owned());
                 }
@@ -250,8 +243,7 @@ impl Parameters {
         let Some(path) = named.map(Path::new).or(default_file) else {
             return Ok(options);
         };
-        std::fs::read(path)
-            .map_err(|error| InvalidDatabaseUrl::RootCertificate(path.to_owned(), Arc::new(error)))?;
+        std::fs::read(path).map_err(|error| InvalidDatabaseUrl::RootCertificate(path.to_owned(), error))?;
         let options = match options.get_ssl_mode() {
             PgSslMode::Require => options.ssl_mode(PgSslMode::VerifyCa),
             _ => options,
@@ -260,21 +252,19 @@ impl Parameters {
     }
 }
 
-fn session_attributes(value: &str) -> Result<SessionAttributes, InvalidDatabaseUrl> {
-    Ok(match value {
-        "any" => SessionAttributes::Any,
-        "read-write" => SessionAttributes::ReadWrite,
-        "read-only" => SessionAttributes::ReadOnly,
-        "primary" => SessionAttributes::Primary,
-        "standby" => SessionAttributes::Standby,
-        "prefer-standby" => SessionAttributes::PreferStandby,
-        _ => {
-            return Err(InvalidDatabaseUrl::InvalidParameter {
-                parameter: "target_session_attrs",
-                expected: "any, read-write, read-only, primary, standby or prefer-standby",
-            });
-        }
-    })
+fn parse_session_attributes(value: &str) -> Result<&'static [Accepts], InvalidDatabaseUrl> {
+    match value {
+        "any" => Ok(&[Accepts::Any]),
+        "read-write" => Ok(&[Accepts::ReadWrite]),
+        "read-only" => Ok(&[Accepts::ReadOnly]),
+        "primary" => Ok(&[Accepts::Primary]),
+        "standby" => Ok(&[Accepts::Standby]),
+        "prefer-standby" => Ok(&[Accepts::Standby, Accepts::Any]),
+        _ => Err(InvalidDatabaseUrl::InvalidParameter {
+            parameter: "target_session_attrs",
+            expected: "any, read-write, read-only, primary, standby or prefer-standby",
+        }),
+    }
 }
 
 #[cfg(test)]
