@@ -42,7 +42,7 @@ pub(super) async fn authenticate(
             .with_detail("The token belongs to another user and lacks the scope orders:read:any.")
             .with_challenge(INSUFFICIENT_SCOPE));
     }
-    if let Some(organization) = claims.into_organization() {
+    if let Some(organization) = claims.organization {
         parts.extensions.insert(TokenOrganization(organization));
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
