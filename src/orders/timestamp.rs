@@ -23,11 +23,7 @@ pub struct InvalidTimestamp(String);
 
 impl Timestamp {
     /// Parses a `timestamp` as PostgreSQL writes it in the `ISO` style (manual, section 8.5.2).
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidTimestamp`].
-    pub fn parse_postgres(text: &str) -> Result<Self, InvalidTimestamp> {
+    pub(super) fn parse_postgres(text: &str) -> Result<Self, InvalidTimestamp> {
         text.parse()
             .ok()
             .and_then(Self::from_datetime)
