@@ -12,23 +12,22 @@ use tokio::runtime::Runtime;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A failure of the process.
-struct Failure {
-    message: String,
-    exit_status: u8,
-}
+/// Exit status and message of a failure.
+type Failure = (u8, String);
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::print_error(&failure.message);
-            ExitCode::from(failure.exit_status)
+        Err((exit_status, message)) => {
+            output::print_error(&message);
+            ExitCode::from(exit_status)
         }
     }
 }
 
 fn run() -> Result<(), Failure> {
+    let usage = |message| (2, message);
+    let failed = |message| (1, message);
     // Before anything reads the environment, and while the process has a single thread.
     read_env_file().map_err(usage)?;
     let cli = Cli::read();
@@ -41,24 +40,12 @@ fn run() -> Result<(), Failure> {
     let result = runtime.block_on(cli.run(signals));
     // Does not wait for a pending read of stdin, which cannot be cancelled.
     runtime.shutdown_background();
-    result.and_then(|()| output::finish()).map_err(|error| Failure {
-        message: output::describe_error(&error),
-        exit_status: if error.is_usage() { 2 } else { 1 },
+    result.and_then(|()| output::finish()).map_err(|error| {
+        (
+            if error.is_usage() { 2 } else { 1 },
+            output::describe_error(&error),
+        )
     })
-}
-
-fn usage(message: String) -> Failure {
-    Failure {
-        message,
-        exit_status: 2,
-    }
-}
-
-fn failed(message: String) -> Failure {
-    Failure {
-        message,
-        exit_status: 1,
-    }
 }
 
 fn read_env_file() -> Result<(), String> {
@@ -72,7 +59,6 @@ fn read_env_file() -> Result<(), String> {
     }
 }
 
-/// Starts the runtime.
 fn start_runtime(worker_threads: usize) -> Result<Runtime, String> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(worker_threads).enable_all();
