@@ -1,8 +1,6 @@
 //! Demo and load-test data.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
+use futures_util::{StreamExt, stream};
 use sqlx::{Connection, PgConnection, raw_sql};
 use tokio::sync::mpsc;
 
@@ -59,34 +57,28 @@ pub async fn bulk(
 ) -> Result<mpsc::Receiver<Result<(), AdminError>>, AdminError> {
     migrate_shared(database, RetryPolicy::default()).await?;
     let (results, receiver) = mpsc::channel(1);
-    let next = Arc::new(AtomicU32::new(1));
-    for _ in 0..concurrency {
-        let (database, results, next) = (database.clone(), results.clone(), Arc::clone(&next));
-        tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number > plan.tenants {
-                    return;
-                }
-                let filled = fill(&database, &format!("t{number}"), plan).await;
-                let failed = filled.is_err();
-                if results.send(filled).await.is_err() || failed {
-                    next.store(plan.tenants + 1, Ordering::Relaxed);
-                    return;
-                }
+    let database = database.clone();
+    tokio::spawn(async move {
+        let mut filled = stream::iter(1..=plan.tenants)
+            .map(|number| fill(&database, format!("t{number}"), plan))
+            .buffer_unordered(concurrency);
+        while let Some(result) = filled.next().await {
+            let failed = result.is_err();
+            if results.send(result).await.is_err() || failed {
+                return;
             }
-        });
-    }
+        }
+    });
     Ok(receiver)
 }
 
-async fn fill(database: &AdminDatabase, name: &str, plan: BulkPlan) -> Result<(), AdminError> {
-    let schema = SchemaName::parse(name)?;
+async fn fill(database: &AdminDatabase, name: String, plan: BulkPlan) -> Result<(), AdminError> {
+    let schema = SchemaName::parse(&name)?;
     tenants::create_if_missing(database, &schema).await?;
     let mut connection = database.connect().await?;
     schema::set_search_path(&mut connection, &schema).await?;
     let mut transaction = connection.begin().await?;
-    insert(&mut transaction, name, plan).await?;
+    insert(&mut transaction, &name, plan).await?;
     transaction.commit().await?;
     raw_sql("ANALYZE items; ANALYZE orders")
         .execute(&mut connection)
