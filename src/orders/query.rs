@@ -160,15 +160,6 @@ ORDER BY page.creation_timestamp DESC NULLS LAST, page.id /*if inexact*/, page.i
 )
 .with_ids(SELECT_ID_TYPES, &[ORDERS_OF_USER, ITEMS_OF_TOTAL, ITEMS_OF_PAGE]);
 
-/// The total due, as text from the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TotalRow {
-    /// `None` if no order has both a quantity and a price.
-    pub(super) due: Option<String>,
-    /// `false` if an order may have been counted more than once.
-    pub(super) is_unique: bool,
-}
-
 /// Returns the rows that have an order, each with its id. A total without orders is a row without one.
 pub(super) fn order_rows(rows: &[PgRow]) -> Result<Vec<(&str, &PgRow)>, sqlx::Error> {
     let mut orders = Vec::with_capacity(rows.len());
@@ -212,10 +203,14 @@ impl OrderLine {
     }
 }
 
-/// Reads the total of a row of [`PAGE_AND_TOTAL`].
-pub(super) fn total_row(row: &PgRow) -> Result<TotalRow, sqlx::Error> {
-    Ok(TotalRow {
-        due: row.try_get(6)?,
-        is_unique: row.try_get(7)?,
-    })
+/// Reads the total due from a row of [`PAGE_AND_TOTAL`].
+pub(super) fn read_total_due(row: &PgRow) -> Result<Money, InvalidTenantData> {
+    let is_unique: bool = row.try_get(7)?;
+    if !is_unique {
+        return Err(InvalidTenantData::Ambiguous);
+    }
+    match row.try_get(6)? {
+        Some(due) => Ok(Money::parse(due)?),
+        None => Ok(Money::ZERO), // no order has a line total
+    }
 }

@@ -26,12 +26,9 @@ impl Timestamp {
     pub(super) fn parse_postgres(text: &str) -> Result<Self, InvalidTimestamp> {
         text.parse()
             .ok()
-            .and_then(Self::from_datetime)
+            .filter(|datetime: &DateTime| datetime.year() >= 1)
+            .map(Self)
             .ok_or_else(|| InvalidTimestamp(text.to_owned()))
-    }
-
-    fn from_datetime(datetime: DateTime) -> Option<Self> {
-        (datetime.year() >= 1).then_some(Self(datetime))
     }
 }
 
