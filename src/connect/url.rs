@@ -108,7 +108,7 @@ impl ConnectUrl {
         let options = parameters.with_root_certificate(options, default_root_certificate)?;
         let hosts = hosts_with_ports(hosts, &parameters)?
             .into_iter()
-            .map(|(host, port)| with_host(options.clone(), host, port))
+            .map(|(host, port)| with_host(options.clone(), &host, port))
             .collect();
         Ok(Self {
             hosts,
@@ -117,23 +117,21 @@ impl ConnectUrl {
     }
 }
 
-fn with_host(options: PgConnectOptions, host: Option<String>, port: u16) -> PgConnectOptions {
+fn with_host(options: PgConnectOptions, host: &str, port: u16) -> PgConnectOptions {
     match host {
-        Some(folder) if folder.starts_with('/') => options.socket(folder).port(port),
-        Some(host) => options.host(&host).port(port),
-        // as libpq: PGHOST, or the socket in its usual folder
-        None => {
-            let default = PgConnectOptions::new_without_pgpass();
-            options.host(default.get_host()).port(port)
-        }
+        // As in libpq: PGHOST, or the socket in its usual folder.
+        "" => options.host(PgConnectOptions::new_without_pgpass().get_host()),
+        folder if folder.starts_with('/') => options.socket(folder),
+        host => options.host(host),
     }
+    .port(port)
 }
 
-/// The hosts of the authority, or of the parameters `hostaddr` or `host`, each with its port.
+/// Returns the hosts of the authority, or of the parameters `hostaddr` or `host`, each with its port.
 fn hosts_with_ports(
     authority: &str,
     parameters: &Parameters,
-) -> Result<Vec<(Option<String>, u16)>, InvalidDatabaseUrl> {
+) -> Result<Vec<(String, u16)>, InvalidDatabaseUrl> {
     let invalid_port = || InvalidDatabaseUrl::InvalidParameter {
         parameter: "port",
         expected: "a number from 1 to 65535, or one for each host",
@@ -150,18 +148,16 @@ fn hosts_with_ports(
         let hosts: Vec<&str> = list.split(',').collect();
         let default_port = authority.rsplit_once(':').map_or("", |(_, port)| port);
         let ports = parameters.ports.as_deref().unwrap_or(default_port);
-        let ports: Vec<&str> = ports.split(',').collect();
+        let mut ports: Vec<&str> = ports.split(',').collect();
+        if let [port] = ports.as_slice() {
+            ports = vec![port; hosts.len()];
+        }
+        if ports.len() != hosts.len() {
+            return Err(invalid_port());
+        }
+        let hosts = hosts.into_iter().zip(ports);
         return hosts
-            .iter()
-            .enumerate()
-            .map(|(index, host)| {
-                let port = match ports.as_slice() {
-                    [port] => port,
-                    ports if ports.len() == hosts.len() => ports.get(index).copied().unwrap_or_default(),
-                    _ => return Err(invalid_port()),
-                };
-                Ok(((!host.is_empty()).then(|| (*host).to_owned()), parse_port(port)?))
-            })
+            .map(|(host, port)| Ok((host.to_owned(), parse_port(port)?)))
             .collect();
     }
     authority
@@ -181,7 +177,7 @@ fn hosts_with_ports(
             let name = percent_decode_str(name)
                 .decode_utf8()
                 .map_err(|_| InvalidDatabaseUrl::Malformed(None))?;
-            Ok(((!name.is_empty()).then(|| name.into_owned()), parse_port(port)?))
+            Ok((name.into_owned(), parse_port(port)?))
         })
         .collect()
 }
