@@ -17,7 +17,7 @@ pub mod admin;
 pub mod authentication;
 pub mod cli;
 pub mod config;
-mod connect;
+pub mod connect;
 #[cfg(all(feature = "embedded", unix))]
 pub mod embedded;
 mod error_chain;

@@ -57,7 +57,7 @@ impl Authenticator {
     ///
     /// # Errors
     ///
-    /// [`InvalidKeys`].
+    /// Returns an error if the configured keys are unusable.
     pub async fn open(settings: &AuthenticationSettings) -> Result<Option<Self>, InvalidKeys> {
         signatures::install();
         let (secret, file, url) = (
@@ -105,7 +105,7 @@ impl Authenticator {
     ///
     /// # Errors
     ///
-    /// [`AuthenticationError`].
+    /// Returns an error if the token is invalid, or while there are no keys.
     pub async fn verify(&self, token: &str) -> Result<Claims, AuthenticationError> {
         if !self.has_keys() {
             return Err(AuthenticationError::NoKeysYet);

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, raw_sql};
 
-pub(crate) use self::url::InvalidDatabaseUrl;
+pub use self::url::InvalidDatabaseUrl;
 use self::url::{Accepts, ConnectUrl};
 use crate::config::DatabaseUrl;
 

@@ -9,18 +9,24 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 /// The reason why a database URL cannot be used. It names the part, not the password.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidDatabaseUrl {
+    /// The text is not a PostgreSQL URL.
     #[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
     Malformed(#[source] Option<sqlx::Error>),
     /// The parameter has no effect here. sqlx would log it with its value.
     #[error("DATABASE_URL has the unsupported parameter {0}; remove it")]
     UnknownParameter(String),
+    /// A parameter has a value that it cannot have.
     #[error("DATABASE_URL has an invalid {parameter}; expected {expected}")]
     InvalidParameter {
+        /// The parameter.
         parameter: &'static str,
+        /// The values that it can have.
         expected: &'static str,
     },
+    /// The file of trusted certificates cannot be read.
     #[error("failed to read the certificates that sslrootcert in DATABASE_URL names: {0}")]
     RootCertificate(PathBuf, #[source] std::io::Error),
+    /// The password file cannot be read.
     #[error("failed to read the file that DATABASE_PASSWORD_FILE names: {0}")]
     PasswordFile(PathBuf, #[source] std::io::Error),
 }

@@ -81,7 +81,7 @@ impl Binaries {
     ///
     /// # Errors
     ///
-    /// Returns [`DownloadError`], which describes how to install PostgreSQL.
+    /// Returns an error that describes how to install PostgreSQL.
     pub async fn download(data_dir: &DataDir) -> Result<Self, DownloadError> {
         let version = data_dir.cluster_version();
         let download = download(data_dir, version.unwrap_or(DOWNLOADED_MAJOR_VERSION));

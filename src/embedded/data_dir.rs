@@ -71,7 +71,7 @@ impl DataDir {
     ///
     /// # Errors
     ///
-    /// Returns [`DataDirError`], for example if another process uses the folder.
+    /// Returns an error, for example if another process uses the folder.
     pub fn claim(path: Option<&Path>) -> Result<Self, DataDirError> {
         let path = match path {
             Some(path) => path.to_owned(),

@@ -86,7 +86,7 @@ impl DataDir {
     ///
     /// # Errors
     ///
-    /// Returns [`ServerError`] if `initdb` fails.
+    /// Returns an error if `initdb` fails.
     pub fn create_cluster(&self, binaries: &Binaries) -> Result<(), ServerError> {
         let failed = DataDirError::with_path(self.path());
         let log = self.open_log()?;
@@ -127,7 +127,7 @@ impl DataDir {
     ///
     /// # Errors
     ///
-    /// Returns [`ServerError`] if the server does not start.
+    /// Returns an error if the server does not start.
     pub fn start(self, binaries: &Binaries) -> Result<EmbeddedPostgres, ServerError> {
         let failed = DataDirError::with_path(self.path());
         let log = self.open_log()?;
@@ -228,7 +228,7 @@ impl EmbeddedPostgres {
     ///
     /// # Errors
     ///
-    /// Returns [`ServerError`] if the server does not stop.
+    /// Returns an error if the server does not stop.
     pub fn stop(mut self) -> Result<(), ServerError> {
         let data_dir = self.data_dir;
         let failed = DataDirError::with_path(data_dir.path());

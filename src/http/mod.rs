@@ -38,7 +38,7 @@ use problem::{Problem, ProblemContext};
 use problem_type::ProblemType;
 use request_log::{RequestLogger, log_request};
 
-/// Returns the public routes; without `has_probes`, [`admin_router`] has the probes and metrics. Requests run as
+/// Returns the public routes; without `has_probes`, `admin_router` has the probes and metrics. Requests run as
 /// tasks, which requires a Tokio runtime.
 ///
 /// Probes, metrics, page and API document need no token and do not count against the limit of concurrent
