@@ -49,7 +49,6 @@ fn read_env_file() -> Result<(), String> {
     }
 }
 
-/// Starts the runtime.
 fn start_runtime(worker_threads: usize) -> Result<Runtime, String> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(worker_threads).enable_all();

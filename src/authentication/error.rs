@@ -17,29 +17,14 @@ pub enum InvalidKeys {
     /// The secret can be guessed from any token.
     #[error("JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes; generate one with openssl rand -base64 32")]
     ShortSecret,
-    /// The file of public keys cannot be read.
     #[error("failed to read JWT_PUBLIC_KEY_FILE {}", path.display())]
-    Unreadable {
-        /// The path of the file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
-    /// The content of the file of public keys is unusable.
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("JWT_PUBLIC_KEY_FILE {} is unusable", path.display())]
-    File {
-        /// The path of the file.
-        path: PathBuf,
-        /// The reason.
-        source: InvalidKeyFile,
-    },
-    /// The URL of the key set is invalid.
+    File { path: PathBuf, source: InvalidKeyFile },
     #[error("JWT_JWKS_URL is invalid")]
     Url(#[from] InvalidKeySetUrl),
-    /// A token cannot be created.
     #[error("failed to create the token")]
     Claims(#[from] serde_json::Error),
-    /// A token cannot be signed.
     #[error("failed to sign the token")]
     Signing(#[source] jsonwebtoken::errors::Error),
 }
@@ -47,13 +32,11 @@ pub enum InvalidKeys {
 /// Reason for which `JWT_JWKS_URL` is invalid. No text contains the URL, which can contain a password.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeySetUrl {
-    /// It is not a URL with a host.
     #[error("https://HOST/PATH is expected")]
     NotAUrl,
     /// Others on the network could replace the keys.
     #[error("https is required, except for hosts on this machine (localhost, 127.0.0.1, ::1)")]
     Unencrypted,
-    /// It contains a user name or a password.
     #[error("a user name or password in the URL is not supported")]
     Credentials,
     /// The HTTP client cannot be set up, for example because there are no CA certificates.
@@ -64,10 +47,8 @@ pub enum InvalidKeySetUrl {
 /// A request is not authenticated.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthenticationError {
-    /// No key set has been fetched since the start.
     #[error("the keys that verify tokens have not been fetched yet")]
     NoKeysYet,
-    /// The token is refused.
     #[error(transparent)]
     Token(#[from] InvalidToken),
 }

@@ -1,5 +1,7 @@
 //! Keys that verify tokens: secrets, and public keys in PEM. `key_set` parses JSON Web Key Sets.
 
+use std::collections::HashMap;
+
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use pkcs1::RsaPublicKeyRef;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
@@ -14,6 +16,13 @@ const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
+/// The algorithms of all supported keys.
+const ALGORITHMS: [Algorithm; 4] = [
+    Algorithm::HS256,
+    Algorithm::RS256,
+    Algorithm::ES256,
+    Algorithm::EdDSA,
+];
 /// Required by RFC 7518, section 3.3.
 const MIN_RSA_BITS: usize = 2048;
 /// Maximum of ring.
@@ -33,43 +42,27 @@ pub(super) struct Key {
     pub(super) material: DecodingKey,
 }
 
-/// A key, and the requirements for tokens that it verifies.
-pub(super) struct Verifier {
-    pub(super) key: Key,
-    pub(super) validation: Validation,
-}
-
 /// The reason for which a key cannot verify tokens.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum UnusableKey {
-    /// A parameter has the wrong type.
     #[error("a parameter has the wrong type")]
     Malformed,
-    /// It lacks a parameter.
     #[error("it lacks the parameter {0}")]
     Lacks(&'static str),
-    /// A parameter has the wrong encoding.
     #[error("the parameter {0} is not base64url without padding")]
     Encoding(&'static str),
-    /// Its parameters do not form a key.
     #[error("it is damaged or compressed")]
     Damaged,
-    /// It is a symmetric key.
     #[error("it is a secret (kty oct); set JWT_SECRET to it instead")]
     Secret,
-    /// Its type is not supported.
     #[error("it is neither RSA, nor P-256, nor Ed25519")]
     UnknownKind,
-    /// Its size is not supported.
     #[error("it is an RSA key of {0} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} are required")]
     RsaSize(usize),
-    /// It is meant for another purpose, such as encryption.
     #[error("its use is not sig")]
     OtherUse,
-    /// It is meant for other operations, such as encryption.
     #[error("its key_ops lack verify")]
     OtherOperations,
-    /// It is meant for an unsupported algorithm.
     #[error("its algorithm is not {0}")]
     OtherAlgorithm(&'static str),
 }
@@ -77,38 +70,29 @@ pub enum UnusableKey {
 /// A file or response with public keys is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeyFile {
-    /// It contains a private key, which only the issuer of tokens may have.
     #[error(
         "it contains a private key, which belongs to the issuer of tokens; \
          extract the public key with openssl pkey -in FILE -pubout"
     )]
     PrivateKey,
-    /// It contains a certificate.
     #[error("it contains a certificate; extract its key with openssl x509 -in FILE -pubkey -noout")]
     Certificate,
-    /// It is in neither form, or has no keys.
     #[error(
         "it contains no key that verifies tokens; PEM with BEGIN PUBLIC KEY or a JSON Web Key Set is expected"
     )]
     NoKey,
-    /// It is a JSON Web Key Set without a key that verifies tokens. The text describes the skipped keys.
+    /// The text describes the skipped keys.
     #[error("it contains no usable key; {0}")]
     NoUsableKey(String),
-    /// It begins as JSON but is not a JSON Web Key Set.
     #[error("it is not a JSON Web Key Set (RFC 7517)")]
     NotAKeySet,
-    /// It contains a public key in PEM that cannot be used.
     #[error("it contains an unusable public key: {0}")]
     Key(#[from] UnusableKey),
 }
 
 impl Key {
     pub(super) fn from_secret(secret: &[u8]) -> Self {
-        Self {
-            id: None,
-            algorithm: Algorithm::HS256,
-            material: DecodingKey::from_secret(secret),
-        }
+        Self::new(Algorithm::HS256, DecodingKey::from_secret(secret))
     }
 
     /// Parses all keys of a PEM file.
@@ -166,12 +150,12 @@ impl Key {
     }
 
     pub(super) fn p256(point: &[u8]) -> Result<Self, UnusableKey> {
-        require_length(point, P256_POINT_BYTES)?;
+        let point: &[u8; P256_POINT_BYTES] = point.try_into().map_err(|_| UnusableKey::Damaged)?;
         Ok(Self::new(Algorithm::ES256, DecodingKey::from_ec_der(point)))
     }
 
     pub(super) fn ed25519(key: &[u8]) -> Result<Self, UnusableKey> {
-        require_length(key, ED25519_KEY_BYTES)?;
+        let key: &[u8; ED25519_KEY_BYTES] = key.try_into().map_err(|_| UnusableKey::Damaged)?;
         Ok(Self::new(Algorithm::EdDSA, DecodingKey::from_ed_der(key)))
     }
 
@@ -194,10 +178,10 @@ impl Key {
     }
 }
 
-/// Combines the keys with the requirements of the settings.
-pub(super) fn build_verifiers(keys: Vec<Key>, settings: &AuthenticationSettings) -> Vec<Verifier> {
-    let verifier = |key: Key| {
-        let mut validation = Validation::new(key.algorithm);
+/// Returns the requirements for tokens, by the algorithm of the key that verifies them.
+pub(super) fn build_validations(settings: &AuthenticationSettings) -> HashMap<Algorithm, Validation> {
+    let validation = |algorithm| {
+        let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
         if !settings.jwt_issuer.is_empty() {
@@ -208,17 +192,9 @@ pub(super) fn build_verifiers(keys: Vec<Key>, settings: &AuthenticationSettings)
             validation.set_audience(&settings.jwt_audience);
             validation.required_spec_claims.insert("aud".to_owned());
         }
-        Verifier { key, validation }
+        (algorithm, validation)
     };
-    keys.into_iter().map(verifier).collect()
-}
-
-fn require_length(key: &[u8], length: usize) -> Result<(), UnusableKey> {
-    if key.len() == length {
-        Ok(())
-    } else {
-        Err(UnusableKey::Damaged)
-    }
+    ALGORITHMS.map(validation).into()
 }
 
 fn without_leading_zeros(mut number: &[u8]) -> &[u8] {

@@ -12,46 +12,42 @@ const MAX_DESCRIBED_KEYS: usize = 10;
 /// Maximum length of text of others in the log.
 const MAX_LOGGED_CHARS: usize = 64;
 
-/// The usable keys of a file or a response, and a description of the skipped ones.
-pub(super) struct KeySet {
-    pub(super) keys: Vec<Key>,
-    pub(super) skipped: Option<String>,
+/// Parses a file, which is a JSON Web Key Set or PEM.
+pub(super) fn parse_file(file: &[u8]) -> Result<Vec<Key>, InvalidKeyFile> {
+    let file = file.strip_prefix(UTF8_BYTE_ORDER_MARK).unwrap_or(file);
+    if file.trim_ascii_start().starts_with(b"{") {
+        parse("JWT_PUBLIC_KEY_FILE", file)
+    } else {
+        Key::parse_pem(file)
+    }
 }
 
-impl KeySet {
-    /// Parses a file, which is a JSON Web Key Set or PEM.
-    pub(super) fn parse_file(file: &[u8]) -> Result<Self, InvalidKeyFile> {
-        let file = file.strip_prefix(UTF8_BYTE_ORDER_MARK).unwrap_or(file);
-        if file.trim_ascii_start().starts_with(b"{") {
-            return Self::parse(file);
+/// Parses the JSON Web Key Set of `setting`. Issuers publish keys for other purposes and of other types in the same
+/// set. These keys are skipped and logged. A private key makes the whole set unusable, because it has been disclosed.
+pub(super) fn parse(setting: &str, json: &[u8]) -> Result<Vec<Key>, InvalidKeyFile> {
+    let json = json.strip_prefix(UTF8_BYTE_ORDER_MARK).unwrap_or(json);
+    let set: Value = serde_json::from_slice(json).map_err(|_| InvalidKeyFile::NotAKeySet)?;
+    let members = set.get("keys").and_then(Value::as_array);
+    let (mut keys, mut skipped) = (Vec::new(), Vec::new());
+    for member in members.ok_or(InvalidKeyFile::NotAKeySet)? {
+        if member.get("d").is_some() {
+            return Err(InvalidKeyFile::PrivateKey);
         }
-        Ok(Self {
-            keys: Key::parse_pem(file)?,
-            skipped: None,
-        })
+        match parse_member(member) {
+            Ok(key) => keys.push(key),
+            Err(reason) => skipped.push(match member.get("kid").and_then(Value::as_str) {
+                Some(id) => format!("key {:?}: {reason}", shorten(id)),
+                None => format!("key without kid: {reason}"),
+            }),
+        }
     }
-
-    /// Parses a JSON Web Key Set. Issuers publish keys for other purposes and of other types in the same set.
-    /// These keys are skipped. A private key makes the whole set unusable, because it has been disclosed.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, InvalidKeyFile> {
-        let json = json.strip_prefix(UTF8_BYTE_ORDER_MARK).unwrap_or(json);
-        let set: Value = serde_json::from_slice(json).map_err(|_| InvalidKeyFile::NotAKeySet)?;
-        let members = set.get("keys").and_then(Value::as_array);
-        let (mut keys, mut skipped) = (Vec::new(), Vec::new());
-        for member in members.ok_or(InvalidKeyFile::NotAKeySet)? {
-            if member.get("d").is_some() {
-                return Err(InvalidKeyFile::PrivateKey);
-            }
-            match parse_member(member) {
-                Ok(key) => keys.push(key),
-                Err(reason) => skipped.push((member.get("kid").and_then(Value::as_str), reason)),
-            }
-        }
-        let skipped = describe(&skipped);
-        match (keys.is_empty(), skipped) {
-            (false, skipped) => Ok(Self { keys, skipped }),
-            (true, Some(skipped)) => Err(InvalidKeyFile::NoUsableKey(skipped)),
-            (true, None) => Err(InvalidKeyFile::NoKey),
+    match (keys.is_empty(), summarize(skipped)) {
+        (true, None) => Err(InvalidKeyFile::NoKey),
+        (true, Some(skipped)) => Err(InvalidKeyFile::NoUsableKey(skipped)),
+        (false, None) => Ok(keys),
+        (false, Some(skipped)) => {
+            tracing::warn!("{setting} contains keys that cannot verify tokens; {skipped}");
+            Ok(keys)
         }
     }
 }
@@ -117,20 +113,14 @@ fn decode(name: &'static str, value: Option<&String>) -> Result<Vec<u8>, Unusabl
     (BASE64URL_NOPAD.decode(value.as_bytes())).map_err(|_| UnusableKey::Encoding(name))
 }
 
-/// Describes the skipped keys, each with its id and the reason.
-fn describe(skipped: &[(Option<&str>, UnusableKey)]) -> Option<String> {
-    if skipped.is_empty() {
-        return None;
+/// Summarizes the descriptions of skipped keys.
+fn summarize(mut skipped: Vec<String>) -> Option<String> {
+    let count = skipped.len();
+    if let Some(more @ 1..) = count.checked_sub(MAX_DESCRIBED_KEYS) {
+        skipped.truncate(MAX_DESCRIBED_KEYS);
+        skipped.push(format!("and {more} more"));
     }
-    let describe = |(id, reason): &(Option<&str>, UnusableKey)| match id {
-        Some(id) => format!("key {:?}: {reason}", shorten(id)),
-        None => format!("key without kid: {reason}"),
-    };
-    let mut parts: Vec<_> = skipped.iter().take(MAX_DESCRIBED_KEYS).map(describe).collect();
-    if let Some(more @ 1..) = skipped.len().checked_sub(MAX_DESCRIBED_KEYS) {
-        parts.push(format!("and {more} more"));
-    }
-    Some(format!("skipped {}: {}", skipped.len(), parts.join("; ")))
+    (count > 0).then(|| format!("skipped {count}: {}", skipped.join("; ")))
 }
 
 /// Returns the beginning of a text that others wrote, short enough for the log.

@@ -9,10 +9,9 @@ use reqwest::{Client, Url, redirect};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::error::{InvalidKeySetUrl, InvalidKeys};
-use super::key::{InvalidKeyFile, Verifier, build_verifiers};
-use super::key_set::KeySet;
-use crate::config::AuthenticationSettings;
+use super::error::InvalidKeySetUrl;
+use super::key::{InvalidKeyFile, Key};
+use super::key_set;
 use crate::error_chain;
 
 /// Maximum duration of a fetch, so that a request that waits for it can still be handled.
@@ -31,8 +30,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 pub(super) struct KeySetUrl {
     url: Url,
     client: Client,
-    settings: AuthenticationSettings,
-    keys: watch::Sender<Vec<Verifier>>,
+    keys: watch::Sender<Vec<Key>>,
     /// Held during a fetch, so that there is one at a time.
     state: Mutex<State>,
 }
@@ -64,20 +62,14 @@ impl From<reqwest::Error> for FetchError {
 
 /// Fetches the keys and keeps them up to date until the receiver is dropped. If the first fetch fails, there
 /// are no keys until a later one succeeds. Requires a Tokio runtime.
-///
-/// # Errors
-///
-/// [`InvalidKeys`] if the URL is invalid.
 pub(super) async fn watch(
     url: &str,
-    settings: AuthenticationSettings,
-) -> Result<(Arc<KeySetUrl>, watch::Receiver<Vec<Verifier>>), InvalidKeys> {
+) -> Result<(Arc<KeySetUrl>, watch::Receiver<Vec<Key>>), InvalidKeySetUrl> {
     let url = parse(url)?;
     let (keys, receiver) = watch::channel(Vec::new());
     let source = Arc::new(KeySetUrl {
         client: build_client(&url).map_err(InvalidKeySetUrl::Client)?,
         url,
-        settings,
         keys,
         state: Mutex::default(),
     });
@@ -182,12 +174,9 @@ impl KeySetUrl {
         if content == state.content {
             return Ok(());
         }
-        let set = KeySet::parse(&content)?;
-        if let Some(skipped) = &set.skipped {
-            tracing::warn!("JWT_JWKS_URL contains keys that cannot verify tokens; {skipped}");
-        }
-        tracing::info!(keys = set.keys.len(), url = %self.url, "fetched JWT_JWKS_URL");
-        self.keys.send_replace(build_verifiers(set.keys, &self.settings));
+        let keys = key_set::parse("JWT_JWKS_URL", &content)?;
+        tracing::info!(keys = keys.len(), url = %self.url, "fetched JWT_JWKS_URL");
+        self.keys.send_replace(keys);
         state.content = content;
         Ok(())
     }

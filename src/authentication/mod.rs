@@ -18,32 +18,34 @@ mod signatures;
 mod token;
 mod unique_json;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
 use error::MIN_SECRET_BYTES;
-pub use error::{AuthenticationError, InvalidKeySetUrl, InvalidKeys};
-pub use key::{InvalidKeyFile, UnusableKey};
-pub use token::{Claims, InvalidToken, NewToken, READ_ANY_ORDERS};
+pub(crate) use error::{AuthenticationError, InvalidKeys};
+pub(crate) use token::NewToken;
 
 use crate::config::AuthenticationSettings;
 use crate::log_throttle::LogThrottle;
-use key::{Key, Verifier, build_verifiers};
+use key::{Key, build_validations};
 use key_set_url::KeySetUrl;
+use token::{Claims, InvalidToken};
 use unique_json::UniqueJson;
 
 /// Verifies tokens. Clones share their keys.
 #[derive(Clone)]
 pub struct Authenticator {
-    keys: watch::Receiver<Vec<Verifier>>,
+    keys: watch::Receiver<Vec<Key>>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     settings: AuthenticationSettings,
+    validations: HashMap<Algorithm, Validation>,
     key_set_url: Option<Arc<KeySetUrl>>,
     refused: LogThrottle,
 }
@@ -55,7 +57,7 @@ impl Authenticator {
     ///
     /// # Errors
     ///
-    /// [`InvalidKeys`].
+    /// Returns an error if the configured keys are unusable.
     pub async fn open(settings: &AuthenticationSettings) -> Result<Option<Self>, InvalidKeys> {
         signatures::install();
         let (secret, file, url) = (
@@ -67,11 +69,11 @@ impl Authenticator {
             (None, None, None) => return Ok(None),
             (Some(secret), None, None) => {
                 let key = Key::from_secret(expose_secret(secret)?.as_bytes());
-                (None, watch::channel(build_verifiers(vec![key], settings)).1)
+                (None, watch::channel(vec![key]).1)
             }
-            (None, Some(path), None) => (None, key_file::watch(path.clone(), settings.clone()).await?),
+            (None, Some(path), None) => (None, key_file::watch(path.clone()).await?),
             (None, None, Some(url)) => {
-                let (key_set_url, keys) = key_set_url::watch(url, settings.clone()).await?;
+                let (key_set_url, keys) = key_set_url::watch(url).await?;
                 (Some(key_set_url), keys)
             }
             _ => {
@@ -85,6 +87,7 @@ impl Authenticator {
         };
         let shared = Arc::new(Shared {
             settings: settings.clone(),
+            validations: build_validations(settings),
             key_set_url,
             refused: LogThrottle::default(),
         });
@@ -102,7 +105,7 @@ impl Authenticator {
     ///
     /// # Errors
     ///
-    /// [`AuthenticationError`].
+    /// Returns an error if the token is invalid, or while there are no keys.
     pub async fn verify(&self, token: &str) -> Result<Claims, AuthenticationError> {
         if !self.has_keys() {
             return Err(AuthenticationError::NoKeysYet);
@@ -130,11 +133,13 @@ impl Authenticator {
             return Err(InvalidToken::Critical);
         }
         let mut failure = InvalidToken::NoKey;
-        for verifier in self.keys.borrow().iter() {
-            if !verifier.key.is_candidate_for(&header) {
+        for key in self.keys.borrow().iter() {
+            if !key.is_candidate_for(&header) {
                 continue;
             }
-            match jsonwebtoken::decode::<UniqueJson>(token, &verifier.key.material, &verifier.validation) {
+            let validation = self.shared.validations.get(&key.algorithm);
+            let validation = validation.ok_or(InvalidToken::NoKey)?;
+            match jsonwebtoken::decode::<UniqueJson>(token, &key.material, validation) {
                 Ok(token) => return Claims::from_json(&token.claims, &self.shared.settings),
                 Err(error) => failure = error.into(),
             }
@@ -151,16 +156,12 @@ impl Authenticator {
         let id = jsonwebtoken::decode_header(token)
             .ok()
             .and_then(|header| header.kid);
-        id.is_some() && self.keys.borrow().iter().all(|verifier| verifier.key.id != id)
+        id.is_some() && self.keys.borrow().iter().all(|key| key.id != id)
     }
 }
 
 /// Signs a token for tests of the service (HS256).
-///
-/// # Errors
-///
-/// [`InvalidKeys`] if the secret is too short.
-pub fn sign(
+pub(crate) fn sign(
     token: &NewToken<'_>,
     secret: &SecretString,
     settings: &AuthenticationSettings,

@@ -8,13 +8,14 @@ use super::unique_json::UniqueJson;
 use crate::config::AuthenticationSettings;
 
 /// The scope that grants access to the orders of every user.
-pub const READ_ANY_ORDERS: &str = "orders:read:any";
+const READ_ANY_ORDERS: &str = "orders:read:any";
 
 /// The claims of a verified token (RFC 7519).
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
     subject: Option<String>,
-    organization: Option<String>,
+    /// The organization that the token is restricted to, if any.
+    pub(crate) organization: Option<String>,
     can_read_any_orders: bool,
 }
 
@@ -56,15 +57,8 @@ impl Claims {
     }
 
     /// Returns whether the token grants access to the orders of this user, in any organization.
-    #[must_use]
-    pub fn has_access_to(&self, user_id: &str) -> bool {
+    pub(crate) fn has_access_to(&self, user_id: &str) -> bool {
         self.can_read_any_orders || self.subject.as_deref() == Some(user_id)
-    }
-
-    /// Returns the organization that the token is restricted to, if any.
-    #[must_use]
-    pub fn into_organization(self) -> Option<String> {
-        self.organization
     }
 }
 
@@ -84,31 +78,22 @@ pub(super) fn claimed_origin(token: &str) -> (Option<String>, Option<String>) {
 /// The reason for which a token is refused. Its text is part of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// It is not a signed JSON Web Token, or contains an invalid value.
     #[error("it is not a well-formed, signed JSON Web Token")]
     Malformed,
-    /// It requires an extension (`crit`).
     #[error("it requires an extension (crit), and none is supported")]
     Critical,
-    /// No key matches its algorithm and key id.
     #[error("no trusted key matches its algorithm and key id")]
     NoKey,
-    /// No key verifies its signature.
     #[error("no trusted key verifies its signature")]
     Signature,
-    /// It lacks `exp`, or a required `iss` or `aud`.
     #[error("it lacks a required claim (exp, iss or aud)")]
     LacksClaim,
-    /// It has expired.
     #[error("it has expired")]
     Expired,
-    /// Its `nbf` is in the future.
     #[error("it is not valid yet")]
     NotYetValid,
-    /// Its issuer is not the required one.
     #[error("its issuer is not trusted")]
     Issuer,
-    /// Its audience is not the required one.
     #[error("it is intended for another audience")]
     Audience,
 }
@@ -130,26 +115,24 @@ impl From<jsonwebtoken::errors::Error> for InvalidToken {
 
 /// The claims of a new token.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct NewToken<'a> {
+pub(crate) struct NewToken<'a> {
     /// User id, in the subject claim of the settings.
     #[serde(skip)]
-    pub subject: &'a str,
+    pub(crate) subject: &'a str,
     /// The organization that the token is restricted to, in the organization claim of the settings.
     #[serde(skip)]
-    pub organization: Option<&'a str>,
+    pub(crate) organization: Option<&'a str>,
     /// Time of issue, in seconds since 1970.
-    pub iat: u64,
+    pub(crate) iat: u64,
     /// Expiry, in seconds since 1970.
-    pub exp: u64,
-    /// Issuer.
+    pub(crate) exp: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub iss: Option<&'a str>,
-    /// Audience.
+    pub(crate) iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub aud: Option<&'a str>,
+    pub(crate) aud: Option<&'a str>,
     /// Scopes, separated by spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<&'a str>,
+    pub(crate) scope: Option<&'a str>,
 }
 
 impl NewToken<'_> {

@@ -5,55 +5,46 @@ use std::path::PathBuf;
 use clap::Args;
 use secrecy::SecretString;
 
-const SUBJECT_CLAIM: &str = "/sub";
-const ORGANIZATION_CLAIM: &str = "/organization_id";
+use super::defaults::parse_defaults;
 
 /// Keys and claims that authenticate a request. Without a key, requests are not authenticated.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Authentication")]
 pub struct AuthenticationSettings {
     /// Secret that signs and verifies tokens (HS256), at least 32 bytes
-    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_name = "TEXT")]
+    #[arg(long, env, hide_env_values = true, value_name = "TEXT")]
     pub jwt_secret: Option<SecretString>,
 
     /// File with the public keys that verify tokens: PEM (RSA for RS256, P-256 for ES256, Ed25519 for EdDSA)
     /// or a JSON Web Key Set. Reloaded when it changes
-    #[arg(long, env = "JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
+    #[arg(long, env, value_name = "FILE")]
     pub jwt_public_key_file: Option<PathBuf>,
 
     /// URL of the issuer's JSON Web Key Set (https, or http on this machine). Fetched again every 5 minutes,
     /// and for an unknown key id
-    #[arg(long, env = "JWT_JWKS_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub jwt_jwks_url: Option<String>,
 
     /// Comma-separated accepted issuers of tokens (iss)
-    #[arg(long, env = "JWT_ISSUER", value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
+    #[arg(long, env, value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
     pub jwt_issuer: Vec<String>,
 
     /// Comma-separated accepted audiences of tokens (aud); a token needs one of them
-    #[arg(long, env = "JWT_AUDIENCE", value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
+    #[arg(long, env, value_name = "NAMES", value_delimiter = ',', value_parser = parse_name)]
     pub jwt_audience: Vec<String>,
 
     /// JSON pointer (RFC 6901) to the claim with the user id, such as /https:~1~1example.com~1user
-    #[arg(long, env = "JWT_SUBJECT_CLAIM", value_name = "POINTER", default_value = SUBJECT_CLAIM, value_parser = parse_pointer)]
+    #[arg(long, env, value_name = "POINTER", default_value = "/sub", value_parser = parse_pointer)]
     pub jwt_subject_claim: String,
 
     /// JSON pointer to the claim with the organization that the token is restricted to
-    #[arg(long, env = "JWT_ORGANIZATION_CLAIM", value_name = "POINTER", default_value = ORGANIZATION_CLAIM, value_parser = parse_pointer)]
+    #[arg(long, env, value_name = "POINTER", default_value = "/organization_id", value_parser = parse_pointer)]
     pub jwt_organization_claim: String,
 }
 
 impl Default for AuthenticationSettings {
     fn default() -> Self {
-        Self {
-            jwt_secret: None,
-            jwt_public_key_file: None,
-            jwt_jwks_url: None,
-            jwt_issuer: Vec::new(),
-            jwt_audience: Vec::new(),
-            jwt_subject_claim: SUBJECT_CLAIM.to_owned(),
-            jwt_organization_claim: ORGANIZATION_CLAIM.to_owned(),
-        }
+        parse_defaults()
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) const TRACE_TARGET: &str = "otel";
 #[command(next_help_heading = "Log")]
 pub struct LogSettings {
     /// Format of log lines [default: pretty on a terminal, otherwise json]
-    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", global = true)]
+    #[arg(long, env, value_name = "FORMAT", global = true)]
     log_format: Option<LogFormat>,
 
     /// Log level, optionally by module, such as info,sqlx=debug
@@ -23,8 +23,7 @@ pub struct LogSettings {
 
 impl LogSettings {
     /// Returns the configured format. The default depends on whether stderr is a terminal.
-    #[must_use]
-    pub fn format(&self) -> LogFormat {
+    pub(crate) fn format(&self) -> LogFormat {
         self.log_format.unwrap_or(if std::io::stderr().is_terminal() {
             LogFormat::Pretty
         } else {
@@ -40,8 +39,7 @@ impl LogSettings {
 
     /// Returns the filter. Notices of PostgreSQL, such as `relation already exists, skipping`, are left out by
     /// default.
-    #[must_use]
-    pub fn filter(&self) -> EnvFilter {
+    pub(crate) fn filter(&self) -> EnvFilter {
         EnvFilter::new(format!(
             "sqlx::postgres::notice=warn,{},{TRACE_TARGET}=off",
             self.log_filter
@@ -51,7 +49,7 @@ impl LogSettings {
 
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Readable text, colored on a terminal
     Pretty,
     /// One JSON object per line

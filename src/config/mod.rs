@@ -1,4 +1,5 @@
-//! All settings: flags, environment variables, defaults and validation.
+//! All settings: flags, environment variables, defaults and validation. A setting's flag and variable are named for its
+//! field.
 
 #![expect(
     clippy::disallowed_methods,
@@ -8,37 +9,32 @@
 mod authentication;
 mod cors;
 mod database;
+mod defaults;
 mod duration;
-mod listen;
 mod log;
-mod metrics;
-mod migrations;
 mod pool;
 mod roles;
 mod serve;
 #[cfg(feature = "otel")]
 mod traces;
-mod wait;
 
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 pub use authentication::AuthenticationSettings;
-pub use cors::{AllowedOrigins, CorsSettings};
-pub use database::{DatabaseSettings, DatabaseUrl};
+pub use cors::CorsSettings;
+pub use database::DatabaseUrl;
+pub(crate) use database::{DatabaseSettings, MigrationSettings, WaitSettings};
 pub(crate) use duration::parse_duration;
-pub use listen::ListenSettings;
-pub(crate) use log::TRACE_TARGET;
-pub use log::{LogFormat, LogSettings};
-pub use metrics::MetricsSettings;
-pub use migrations::MigrationSettings;
+pub use log::LogSettings;
+pub(crate) use log::{LogFormat, TRACE_TARGET};
 pub use pool::{PoolSettings, Pooler};
-pub use roles::{RoleSettings, TenantRoles};
-pub use serve::{RequestSettings, ServeSettings};
+pub use roles::RoleSettings;
+pub(crate) use serve::ListenSettings;
+pub use serve::{MetricsSettings, RequestSettings, ServeSettings};
 #[cfg(feature = "otel")]
-pub use traces::TraceSettings;
-pub use wait::WaitSettings;
+pub(crate) use traces::TraceSettings;
 
 /// Maximum number of worker threads; more cores than that are rare, and each thread takes memory.
 const MAX_WORKER_THREADS: usize = 1024;

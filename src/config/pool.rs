@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::RoleSettings;
+use super::defaults::parse_defaults;
 use super::duration::parse_duration as duration;
 
 /// Settings of the connection pool, and limits of its use.
@@ -13,54 +14,38 @@ use super::duration::parse_duration as duration;
 #[command(next_help_heading = "Connections")]
 pub struct PoolSettings {
     /// Maximum connections in the pool; by default twice the number of cores, at least 4
-    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "N", default_value_t = default_max_connections(),
+    #[arg(long, env, value_name = "N", default_value_t = default_max_connections(),
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub database_max_connections: u32,
 
     /// Maximum prepared statements per connection; each tenant needs one or two. Not used behind a
     /// transaction pooler
-    #[arg(
-        long,
-        env = "DATABASE_STATEMENT_CACHE",
-        value_name = "N",
-        default_value_t = 512
-    )]
+    #[arg(long, env, value_name = "N", default_value_t = 512)]
     pub database_statement_cache: usize,
 
     /// Maximum cached pairs of user and tenant, which save a lookup; 0 disables the cache
-    #[arg(long, env = "TENANT_CACHE_SIZE", value_name = "N", default_value_t = 100_000)]
+    #[arg(long, env, value_name = "N", default_value_t = 100_000)]
     pub tenant_cache_size: usize,
 
     /// Connection pooler between the service and PostgreSQL
-    #[arg(
-        long,
-        env = "DATABASE_POOLER",
-        value_name = "KIND",
-        value_enum,
-        default_value_t
-    )]
+    #[arg(long, env, value_name = "KIND", value_enum, default_value_t)]
     pub database_pooler: Pooler,
 
     /// Maximum connections of one tenant; further requests wait up to the acquire timeout, then get 429
     /// [default: half of the pool, at least 2]
-    #[arg(long, env = "TENANT_MAX_CONCURRENT_REQUESTS", value_name = "N")]
+    #[arg(long, env, value_name = "N")]
     pub tenant_max_concurrent_requests: Option<NonZeroUsize>,
 
     /// Maximum waiting requests of one tenant; further requests get 429 at once
-    #[arg(
-        long,
-        env = "TENANT_MAX_WAITING_REQUESTS",
-        value_name = "N",
-        default_value_t = 256
-    )]
+    #[arg(long, env, value_name = "N", default_value_t = 256)]
     pub tenant_max_waiting_requests: usize,
 
     /// Maximum time that a request waits for a connection
-    #[arg(long, env = "ACQUIRE_TIMEOUT", value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    #[arg(long, env, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub acquire_timeout: Duration,
 
     /// Maximum duration of one statement
-    #[arg(long, env = "STATEMENT_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, env, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub statement_timeout: Duration,
 
     /// Settings of tenant roles.
@@ -69,9 +54,8 @@ pub struct PoolSettings {
 }
 
 impl PoolSettings {
-    /// Maximum connections of one tenant.
-    #[must_use]
-    pub fn tenant_share(&self) -> usize {
+    /// Returns the maximum connections of one tenant.
+    pub(crate) fn tenant_share(&self) -> usize {
         let half = usize::try_from(self.database_max_connections / 2).unwrap_or(usize::MAX);
         self.tenant_max_concurrent_requests
             .map_or(half.max(2), NonZeroUsize::get)
@@ -80,17 +64,7 @@ impl PoolSettings {
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self {
-            database_max_connections: default_max_connections(),
-            database_statement_cache: 512,
-            tenant_cache_size: 100_000,
-            database_pooler: Pooler::None,
-            tenant_max_concurrent_requests: None,
-            tenant_max_waiting_requests: 256,
-            acquire_timeout: Duration::from_secs(2),
-            statement_timeout: Duration::from_secs(5),
-            roles: RoleSettings::default(),
-        }
+        parse_defaults()
     }
 }
 

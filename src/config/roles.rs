@@ -7,12 +7,12 @@ use clap::{Args, ValueEnum};
 #[command(next_help_heading = "Roles")]
 pub struct RoleSettings {
     /// Read each tenant as the role named like its schema, which can read only this tenant
-    #[arg(long, env = "TENANT_ROLES", value_name = "MODE", value_enum, default_value_t)]
+    #[arg(long, env, value_name = "MODE", value_enum, default_value_t)]
     pub tenant_roles: TenantRoles,
 
     /// Login role of the service, to which new tenant roles are granted; it must be NOINHERIT. If not
     /// set, nothing is granted, and only a superuser can use the tenant roles
-    #[arg(long, env = "SERVICE_ROLE", value_name = "NAME")]
+    #[arg(long, env, value_name = "NAME")]
     service_role: Option<String>,
 }
 
@@ -27,14 +27,12 @@ impl RoleSettings {
     }
 
     /// Returns whether tenants have roles.
-    #[must_use]
-    pub fn is_enabled(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.tenant_roles == TenantRoles::On
     }
 
-    /// The login role of the service, if it is set. An empty variable counts as not set.
-    #[must_use]
-    pub fn service_role(&self) -> Option<&str> {
+    /// Returns the login role of the service, if it is set. An empty value counts as not set.
+    pub(crate) fn service_role(&self) -> Option<&str> {
         self.service_role.as_deref().filter(|role| !role.is_empty())
     }
 }

@@ -4,19 +4,17 @@
 /// Variable Specification" and "OpenTelemetry Protocol Exporter". They have no flags, because they
 /// configure every program that uses OpenTelemetry.
 #[derive(Debug, Clone)]
-pub struct TraceSettings {
-    is_enabled: bool,
-    has_service_name: bool,
+pub(crate) struct TraceSettings {
+    /// Traces are exported.
+    pub(crate) is_enabled: bool,
+    /// A variable sets the service's name.
+    pub(crate) has_service_name: bool,
 }
 
 impl TraceSettings {
     /// Reads the variables. Unlike the specification, it has no default endpoint: without one, no traces are
-    /// exported.
-    ///
-    /// # Errors
-    ///
-    /// Returns a message if a variable selects an unsupported protocol.
-    pub fn read() -> Result<Self, String> {
+    /// exported. Returns a message if a variable selects an unsupported protocol.
+    pub(crate) fn read() -> Result<Self, String> {
         let is_off = read("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
             || read("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
         let endpoint =
@@ -37,18 +35,6 @@ impl TraceSettings {
             has_service_name: read("OTEL_SERVICE_NAME").is_some()
                 || read("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|list| list.contains("service.name=")),
         })
-    }
-
-    /// Returns whether traces are exported.
-    #[must_use]
-    pub fn is_enabled(&self) -> bool {
-        self.is_enabled
-    }
-
-    /// Returns whether a variable sets the service's name.
-    #[must_use]
-    pub fn has_service_name(&self) -> bool {
-        self.has_service_name
     }
 }
 

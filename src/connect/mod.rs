@@ -3,8 +3,8 @@
 mod tls;
 mod url;
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -12,62 +12,46 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, raw_sql};
 
 pub use self::url::InvalidDatabaseUrl;
-use self::url::{ConnectUrl, SessionAttributes};
+use self::url::{Accepts, ConnectUrl};
 use crate::config::DatabaseUrl;
 
 /// Connects to the first suitable host of a database URL.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    hosts: Vec<PgConnectOptions>,
-    session_attributes: SessionAttributes,
+    url: ConnectUrl,
     password_file: Option<PathBuf>,
 }
 
 impl Connector {
-    /// Parses `url`. Opens no connection.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidDatabaseUrl`], also if a file that the URL names cannot be read.
+    /// Parses `url`, and checks that the files it names can be read. Opens no connection.
     pub(crate) fn new(url: &DatabaseUrl) -> Result<Self, InvalidDatabaseUrl> {
-        let ConnectUrl {
-            hosts,
-            session_attributes,
-        } = ConnectUrl::parse(url.expose(), default_root_certificate().as_deref())?;
         let connector = Self {
-            hosts,
-            session_attributes,
-            password_file: url.password_file().map(PathBuf::from),
+            url: ConnectUrl::parse(url.expose(), default_root_certificate().as_deref())?,
+            password_file: url.password_file.clone(),
         };
         connector.read_password().map_err(|error| {
             let path = connector.password_file.clone().unwrap_or_default();
-            InvalidDatabaseUrl::PasswordFile(path, Arc::new(error))
+            InvalidDatabaseUrl::PasswordFile(path, error)
         })?;
         Ok(connector)
     }
 
     /// The same hosts with options changed by `change`.
-    pub(crate) fn with_options(self, change: impl Fn(PgConnectOptions) -> PgConnectOptions) -> Self {
-        Self {
-            hosts: self.hosts.into_iter().map(change).collect(),
-            ..self
-        }
+    pub(crate) fn with_options(mut self, change: impl Fn(PgConnectOptions) -> PgConnectOptions) -> Self {
+        self.url.hosts = self.url.hosts.into_iter().map(change).collect();
+        self
     }
 
     /// Connects to the first host that accepts connections and fits `target_session_attrs`, within `timeout`,
-    /// of which each host has an equal part. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// The error of the last host.
+    /// of which each host has an equal part. The error is that of the last host. Cancel-safe.
     pub(crate) async fn connect(&self, timeout: Duration) -> Result<PgConnection, sqlx::Error> {
         let password = self.read_password()?;
-        let passes = self.session_attributes.passes();
-        let attempts = u32::try_from(self.hosts.len() * passes.len()).unwrap_or(u32::MAX);
+        let ConnectUrl { hosts, passes } = &self.url;
+        let attempts = u32::try_from(hosts.len() * passes.len()).unwrap_or(u32::MAX);
         let timeout = timeout / attempts.max(1);
         let mut last_error = None;
-        for accepts in passes {
-            for host in &self.hosts {
+        for accepts in *passes {
+            for host in hosts {
                 let options = match &password {
                     Some(password) => host.clone().password(password.expose_secret()),
                     None => host.clone(),
@@ -76,19 +60,15 @@ impl Connector {
                     let connection = tls::open(options).await?;
                     accepts.check(connection).await
                 };
-                match tokio::time::timeout(timeout, attempt).await {
-                    Ok(Ok(connection)) => return Ok(connection),
-                    Ok(Err(error)) => last_error = Some(error),
-                    Err(_) => {
-                        last_error = Some(sqlx::Error::Io(std::io::Error::new(
-                            std::io::ErrorKind::TimedOut,
-                            format!(
-                                "no answer from {}:{} within {timeout:?}",
-                                host.get_host(),
-                                host.get_port()
-                            ),
-                        )));
-                    }
+                let timed_out = |_| {
+                    let (host, port) = (host.get_host(), host.get_port());
+                    let message = format!("no answer from {host}:{port} within {timeout:?}");
+                    Err(io::Error::new(io::ErrorKind::TimedOut, message).into())
+                };
+                let connected = tokio::time::timeout(timeout, attempt).await;
+                match connected.unwrap_or_else(timed_out) {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => last_error = Some(error),
                 }
             }
         }
@@ -97,13 +77,13 @@ impl Connector {
 
     /// Returns the name of the database. Like libpq, the user's name if the URL has none.
     pub(crate) fn database_name(&self) -> &str {
-        let options = self.hosts.first();
+        let options = self.url.hosts.first();
         options.map_or("", |options| {
             options.get_database().unwrap_or(options.get_username())
         })
     }
 
-    fn read_password(&self) -> std::io::Result<Option<SecretString>> {
+    fn read_password(&self) -> io::Result<Option<SecretString>> {
         let Some(path) = &self.password_file else {
             return Ok(None);
         };
@@ -117,29 +97,6 @@ impl Connector {
 fn default_root_certificate() -> Option<PathBuf> {
     let file = std::env::home_dir()?.join(".postgresql/root.crt");
     file.is_file().then_some(file)
-}
-
-/// The servers that one pass over the hosts accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepts {
-    Any,
-    ReadWrite,
-    ReadOnly,
-    Primary,
-    Standby,
-}
-
-impl SessionAttributes {
-    const fn passes(self) -> &'static [Accepts] {
-        match self {
-            Self::Any => &[Accepts::Any],
-            Self::ReadWrite => &[Accepts::ReadWrite],
-            Self::ReadOnly => &[Accepts::ReadOnly],
-            Self::Primary => &[Accepts::Primary],
-            Self::Standby => &[Accepts::Standby],
-            Self::PreferStandby => &[Accepts::Standby, Accepts::Any],
-        }
-    }
 }
 
 impl Accepts {
@@ -163,6 +120,6 @@ impl Accepts {
             _ => return Ok(connection),
         };
         let _ = connection.close().await;
-        Err(sqlx::Error::Io(std::io::Error::other(refusal)))
+        Err(sqlx::Error::Io(io::Error::other(refusal)))
     }
 }

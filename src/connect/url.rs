@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -13,7 +12,7 @@ pub enum InvalidDatabaseUrl {
     /// The text is not a PostgreSQL URL.
     #[error("DATABASE_URL is not a PostgreSQL URL such as postgres://user:password@host:5432/database")]
     Malformed(#[source] Option<sqlx::Error>),
-    /// The URL has a parameter that has no effect here. sqlx would log it with its value.
+    /// The parameter has no effect here. sqlx would log it with its value.
     #[error("DATABASE_URL has the unsupported parameter {0}; remove it")]
     UnknownParameter(String),
     /// A parameter has a value that it cannot have.
@@ -26,10 +25,10 @@ pub enum InvalidDatabaseUrl {
     },
     /// The file of trusted certificates cannot be read.
     #[error("failed to read the certificates that sslrootcert in DATABASE_URL names: {0}")]
-    RootCertificate(PathBuf, #[source] Arc<std::io::Error>),
+    RootCertificate(PathBuf, #[source] std::io::Error),
     /// The password file cannot be read.
     #[error("failed to read the file that DATABASE_PASSWORD_FILE names: {0}")]
-    PasswordFile(PathBuf, #[source] Arc<std::io::Error>),
+    PasswordFile(PathBuf, #[source] std::io::Error),
 }
 
 /// The parameters of `PgConnectOptions`, besides `options[…]`, that are passed on.
@@ -51,23 +50,23 @@ const SQLX_PARAMETERS: [&str; 13] = [
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// The servers that are accepted (`target_session_attrs`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum SessionAttributes {
-    #[default]
+/// The servers that one pass over the hosts accepts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepts {
     Any,
     ReadWrite,
     ReadOnly,
     Primary,
     Standby,
-    PreferStandby,
 }
 
 /// A parsed database URL.
+#[derive(Clone)]
 pub(super) struct ConnectUrl {
     /// The options for each host, in the order of the URL. At least one.
     pub(super) hosts: Vec<PgConnectOptions>,
-    pub(super) session_attributes: SessionAttributes,
+    /// The passes over the hosts (`target_session_attrs`).
+    pub(super) passes: &'static [Accepts],
 }
 
 /// The parameters that are not passed on to sqlx.
@@ -77,7 +76,7 @@ struct Parameters {
     addresses: Option<String>,
     ports: Option<String>,
     root_certificate: Option<String>,
-    session_attributes: SessionAttributes,
+    passes: Option<&'static [Accepts]>,
     /// The other parameters, as they stand in the URL.
     passed_on: Vec<String>,
 }
@@ -115,32 +114,30 @@ impl ConnectUrl {
         let options = parameters.with_root_certificate(options, default_root_certificate)?;
         let hosts = hosts_with_ports(hosts, &parameters)?
             .into_iter()
-            .map(|(host, port)| with_host(options.clone(), host, port))
+            .map(|(host, port)| with_host(options.clone(), &host, port))
             .collect();
         Ok(Self {
             hosts,
-            session_attributes: parameters.session_attributes,
+            passes: parameters.passes.unwrap_or(&[Accepts::Any]),
         })
     }
 }
 
-fn with_host(options: PgConnectOptions, host: Option<String>, port: u16) -> PgConnectOptions {
+fn with_host(options: PgConnectOptions, host: &str, port: u16) -> PgConnectOptions {
     match host {
-        Some(folder) if folder.starts_with('/') => options.socket(folder).port(port),
-        Some(host) => options.host(&host).port(port),
-        // as libpq: PGHOST, or the socket in its usual folder
-        None => {
-            let default = PgConnectOptions::new_without_pgpass();
-            options.host(default.get_host()).port(port)
-        }
+        // As in libpq: PGHOST, or the socket in its usual folder.
+        "" => options.host(PgConnectOptions::new_without_pgpass().get_host()),
+        folder if folder.starts_with('/') => options.socket(folder),
+        host => options.host(host),
     }
+    .port(port)
 }
 
-/// The hosts of the authority, or of the parameters `hostaddr` or `host`, each with its port.
+/// Returns the hosts of the authority, or of the parameters `hostaddr` or `host`, each with its port.
 fn hosts_with_ports(
     authority: &str,
     parameters: &Parameters,
-) -> Result<Vec<(Option<String>, u16)>, InvalidDatabaseUrl> {
+) -> Result<Vec<(String, u16)>, InvalidDatabaseUrl> {
     let invalid_port = || InvalidDatabaseUrl::InvalidParameter {
         parameter: "port",
         expected: "a number from 1 to 65535, or one for each host",
@@ -157,18 +154,16 @@ fn hosts_with_ports(
         let hosts: Vec<&str> = list.split(',').collect();
         let default_port = authority.rsplit_once(':').map_or("", |(_, port)| port);
         let ports = parameters.ports.as_deref().unwrap_or(default_port);
-        let ports: Vec<&str> = ports.split(',').collect();
+        let mut ports: Vec<&str> = ports.split(',').collect();
+        if let [port] = ports.as_slice() {
+            ports = vec![port; hosts.len()];
+        }
+        if ports.len() != hosts.len() {
+            return Err(invalid_port());
+        }
+        let hosts = hosts.into_iter().zip(ports);
         return hosts
-            .iter()
-            .enumerate()
-            .map(|(index, host)| {
-                let port = match ports.as_slice() {
-                    [port] => port,
-                    ports if ports.len() == hosts.len() => ports.get(index).copied().unwrap_or_default(),
-                    _ => return Err(invalid_port()),
-                };
-                Ok(((!host.is_empty()).then(|| (*host).to_owned()), parse_port(port)?))
-            })
+            .map(|(host, port)| Ok((host.to_owned(), parse_port(port)?)))
             .collect();
     }
     authority
@@ -188,7 +183,7 @@ fn hosts_with_ports(
             let name = percent_decode_str(name)
                 .decode_utf8()
                 .map_err(|_| InvalidDatabaseUrl::Malformed(None))?;
-            Ok(((!name.is_empty()).then(|| name.into_owned()), parse_port(port)?))
+            Ok((name.into_owned(), parse_port(port)?))
         })
         .collect()
 }
@@ -208,7 +203,7 @@ impl Parameters {
                 "hostaddr" => parameters.addresses = Some(value),
                 "port" => parameters.ports = Some(value),
                 "sslrootcert" => parameters.root_certificate = Some(value),
-                "target_session_attrs" => parameters.session_attributes = session_attributes(&value)?,
+                "target_session_attrs" => parameters.passes = Some(parse_session_attributes(&value)?),
                 name if SQLX_PARAMETERS.contains(&name) || name.starts_with("options[") => {
                     parameters.passed_on.push(parameter.to_owned());
                 }
@@ -250,8 +245,7 @@ impl Parameters {
         let Some(path) = named.map(Path::new).or(default_file) else {
             return Ok(options);
         };
-        std::fs::read(path)
-            .map_err(|error| InvalidDatabaseUrl::RootCertificate(path.to_owned(), Arc::new(error)))?;
+        std::fs::read(path).map_err(|error| InvalidDatabaseUrl::RootCertificate(path.to_owned(), error))?;
         let options = match options.get_ssl_mode() {
             PgSslMode::Require => options.ssl_mode(PgSslMode::VerifyCa),
             _ => options,
@@ -260,21 +254,19 @@ impl Parameters {
     }
 }
 
-fn session_attributes(value: &str) -> Result<SessionAttributes, InvalidDatabaseUrl> {
-    Ok(match value {
-        "any" => SessionAttributes::Any,
-        "read-write" => SessionAttributes::ReadWrite,
-        "read-only" => SessionAttributes::ReadOnly,
-        "primary" => SessionAttributes::Primary,
-        "standby" => SessionAttributes::Standby,
-        "prefer-standby" => SessionAttributes::PreferStandby,
-        _ => {
-            return Err(InvalidDatabaseUrl::InvalidParameter {
-                parameter: "target_session_attrs",
-                expected: "any, read-write, read-only, primary, standby or prefer-standby",
-            });
-        }
-    })
+fn parse_session_attributes(value: &str) -> Result<&'static [Accepts], InvalidDatabaseUrl> {
+    match value {
+        "any" => Ok(&[Accepts::Any]),
+        "read-write" => Ok(&[Accepts::ReadWrite]),
+        "read-only" => Ok(&[Accepts::ReadOnly]),
+        "primary" => Ok(&[Accepts::Primary]),
+        "standby" => Ok(&[Accepts::Standby]),
+        "prefer-standby" => Ok(&[Accepts::Standby, Accepts::Any]),
+        _ => Err(InvalidDatabaseUrl::InvalidParameter {
+            parameter: "target_session_attrs",
+            expected: "any, read-write, read-only, primary, standby or prefer-standby",
+        }),
+    }
 }
 
 #[cfg(test)]

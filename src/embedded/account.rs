@@ -12,14 +12,10 @@ use nix::unistd::{Uid, User, geteuid};
 /// Accounts to run as instead of root, in order of preference.
 const UNPRIVILEGED_ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
-/// The account that runs the server and owns its files.
+/// The account that runs the server and owns its files: this process's, or if this process runs as root, an
+/// unprivileged one.
 #[derive(Debug, Clone)]
-pub(super) enum Account {
-    /// The account of this process.
-    Current,
-    /// An unprivileged account, because this process runs as root.
-    Unprivileged(User),
-}
+pub(super) struct Account(Option<User>);
 
 /// Flag that refuses symbolic links. The unprivileged account can replace files by links, and root must not
 /// follow those.
@@ -30,7 +26,7 @@ impl Account {
     /// [`UNPRIVILEGED_ACCOUNTS`]; returns `None` if there is none of these.
     pub(super) fn choose(folder: &Path) -> Option<Self> {
         if !geteuid().is_root() {
-            return Some(Self::Current);
+            return Some(Self(None));
         }
         let owner = fs::metadata(folder)
             .ok()
@@ -42,22 +38,19 @@ impl Account {
                 .iter()
                 .find_map(|name| User::from_name(name).ok().flatten())
         };
-        owner.or_else(by_name).map(Self::Unprivileged)
+        owner.or_else(by_name).map(|user| Self(Some(user)))
     }
 
     /// Returns the name of the unprivileged account, or `None` for the current one.
     pub(super) fn unprivileged_name(&self) -> Option<&str> {
-        match self {
-            Self::Current => None,
-            Self::Unprivileged(user) => Some(&user.name),
-        }
+        self.0.as_ref().map(|user| user.name.as_str())
     }
 
     /// Makes the account the owner of an open file or folder.
     pub(super) fn take_ownership(&self, file: &File) -> std::io::Result<()> {
-        match self {
-            Self::Current => Ok(()),
-            Self::Unprivileged(user) => fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
+        match &self.0 {
+            None => Ok(()),
+            Some(user) => fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
         }
     }
 
@@ -65,7 +58,7 @@ impl Account {
     pub(super) fn command(&self, program: impl AsRef<OsStr>, folder: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(folder);
-        if let Self::Unprivileged(user) = self {
+        if let Some(user) = &self.0 {
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
         command

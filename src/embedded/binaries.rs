@@ -81,7 +81,7 @@ impl Binaries {
     ///
     /// # Errors
     ///
-    /// Returns [`DownloadError`], which describes how to install PostgreSQL.
+    /// Returns an error that describes how to install PostgreSQL.
     pub async fn download(data_dir: &DataDir) -> Result<Self, DownloadError> {
         let version = data_dir.cluster_version();
         let download = download(data_dir, version.unwrap_or(DOWNLOADED_MAJOR_VERSION));
@@ -153,12 +153,8 @@ fn children(parent: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
     let mut children: Vec<_> = fs::read_dir(parent)
         .into_iter()
         .flatten()
-        .filter_map(|entry| {
-            Some((
-                entry.as_ref().ok()?.file_name().into_string().ok()?,
-                entry.ok()?.path(),
-            ))
-        })
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
         .filter(|(name, _)| name.starts_with(prefix))
         .map(|(name, path)| (version_numbers(&name), path))
         .collect();

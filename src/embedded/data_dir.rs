@@ -29,47 +29,41 @@ pub struct DataDir {
 /// Error of [`DataDir::claim`] and of operations in the folder.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// The user has no home folder, and `DATA_DIR` is not set.
+    /// The user has no home folder.
     #[error("failed to determine the default data folder; set DATA_DIR or DATABASE_URL")]
     NoDefault,
-    /// The process runs as root, and the system has no unprivileged account.
     #[error(
         "PostgreSQL refuses to run as root, and the users postgres and nobody do not exist; set DATABASE_URL"
     )]
     NoAccount,
-    /// The path of the socket in the folder would be longer than the system allows.
     #[error("the path {} is too long for a Unix socket inside; set DATA_DIR to a shorter one", .0.display())]
     PathTooLong(PathBuf),
     /// The path has a character that is unsafe in a shell, to which PostgreSQL's programs pass it.
     #[error("the path {} has a character that PostgreSQL's programs do not support; set DATA_DIR to another one", .0.display())]
     UnsupportedPath(PathBuf),
-    /// Another process uses the folder.
     #[error("{} is in use by another tenant-orders{owner}; stop that process or set DATA_DIR to another folder", path.display())]
     InUse {
-        /// The folder.
         path: PathBuf,
-        /// The other process, if known.
+        /// The other process, or empty if it is not known.
         owner: String,
     },
-    /// The unprivileged account cannot write to the folder.
     #[error(
         "PostgreSQL refuses to run as root, and user {account} cannot write to {}; \
          set DATA_DIR to a folder such as {SYSTEM_DATA_DIR}", path.display()
     )]
-    NotWritable {
-        /// The folder.
-        path: PathBuf,
-        /// Name of the account.
-        account: String,
-    },
-    /// An operation on the folder failed.
+    NotWritable { path: PathBuf, account: String },
     #[error("failed to access {}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl DataDirError {
+    /// Returns a function that adds `path` to an error.
+    pub(super) fn with_path(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
 }
 
 impl DataDir {
@@ -77,7 +71,7 @@ impl DataDir {
     ///
     /// # Errors
     ///
-    /// Returns [`DataDirError`], for example if another process uses the folder.
+    /// Returns an error, for example if another process uses the folder.
     pub fn claim(path: Option<&Path>) -> Result<Self, DataDirError> {
         let path = match path {
             Some(path) => path.to_owned(),
@@ -87,10 +81,7 @@ impl DataDir {
                 .data_dir()
                 .join("tenant-orders"),
         };
-        let failed = |source| DataDirError::Io {
-            path: path.clone(),
-            source,
-        };
+        let failed = DataDirError::with_path(&path);
         let path = std::path::absolute(&path).map_err(failed)?;
         let account = Account::choose(&path).ok_or(DataDirError::NoAccount)?;
         if path
@@ -134,23 +125,14 @@ impl DataDir {
     }
 
     /// Returns the path of PostgreSQL's log.
-    #[must_use]
-    pub fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.path.join("postgres.log")
     }
 
     /// Returns the major version of the cluster, or `None` before it is created.
-    #[must_use]
-    pub fn cluster_version(&self) -> Option<u32> {
+    pub(crate) fn cluster_version(&self) -> Option<u32> {
         let version = fs::read_to_string(self.cluster().join("PG_VERSION")).ok()?;
         version.trim().parse().ok()
-    }
-
-    pub(super) fn failed(&self, source: io::Error) -> DataDirError {
-        DataDirError::Io {
-            path: self.path.clone(),
-            source,
-        }
     }
 }
 
@@ -177,10 +159,7 @@ fn is_empty(path: &Path) -> io::Result<bool> {
 
 fn lock(folder: &Path) -> Result<File, DataDirError> {
     let path = folder.join("lock");
-    let failed = |source| DataDirError::Io {
-        path: path.clone(),
-        source,
-    };
+    let failed = DataDirError::with_path(&path);
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -229,9 +208,6 @@ fn check_writable(path: &Path, account: &Account) -> Result<(), DataDirError> {
             path: path.to_owned(),
             account: name.to_owned(),
         }),
-        Err(source) => Err(DataDirError::Io {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(error) => Err(DataDirError::with_path(path)(error)),
     }
 }

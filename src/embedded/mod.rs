@@ -11,6 +11,9 @@ mod binaries;
 mod data_dir;
 mod server;
 
-pub use binaries::{Binaries, DownloadError};
-pub use data_dir::{DataDir, DataDirError};
-pub use server::{EmbeddedPostgres, ServerError};
+pub use binaries::Binaries;
+pub(crate) use binaries::DownloadError;
+pub use data_dir::DataDir;
+pub(crate) use data_dir::DataDirError;
+pub use server::EmbeddedPostgres;
+pub(crate) use server::ServerError;

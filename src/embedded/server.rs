@@ -67,12 +67,9 @@ pub struct EmbeddedPostgres {
 /// Error while creating, starting or stopping the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// One of PostgreSQL's programs failed.
     #[error("PostgreSQL failed to {action}; the end of its log ({}):\n\n{tail}", log.display())]
     Failed {
-        /// The failed operation.
         action: &'static str,
-        /// Path of the log.
         log: PathBuf,
         /// Last lines of this run in the log.
         tail: String,
@@ -80,7 +77,6 @@ pub enum ServerError {
     /// An earlier run's server did not stop in time.
     #[error("the PostgreSQL server of an earlier run is still running in {}", .0.display())]
     StillRunning(PathBuf),
-    /// An operation on the data folder failed.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
 }
@@ -90,12 +86,13 @@ impl DataDir {
     ///
     /// # Errors
     ///
-    /// Returns [`ServerError`] if `initdb` fails.
+    /// Returns an error if `initdb` fails.
     pub fn create_cluster(&self, binaries: &Binaries) -> Result<(), ServerError> {
+        let failed = DataDirError::with_path(self.path());
         let log = self.open_log()?;
         let unfinished = self.path().join("unfinished-cluster");
         if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).map_err(|error| self.failed(error))?;
+            fs::remove_dir_all(&unfinished).map_err(failed)?;
         }
         let created = self
             .account
@@ -110,10 +107,10 @@ impl DataDir {
             .arg(&unfinished)
             .process_group(0) // not interrupted by Ctrl-C in the terminal
             .stdin(Stdio::null())
-            .stdout(log.child_output(self)?)
-            .stderr(log.child_output(self)?)
+            .stdout(log.child_output().map_err(failed)?)
+            .stderr(log.child_output().map_err(failed)?)
             .status()
-            .map_err(|error| self.failed(error))?;
+            .map_err(failed)?;
         if !created.success() {
             return Err(log.failure(self, "create a cluster"));
         }
@@ -123,15 +120,16 @@ impl DataDir {
             .open(unfinished.join("postgresql.conf"))
             .and_then(|mut file| file.write_all(CONFIGURATION.as_bytes()))
             .and_then(|()| fs::rename(&unfinished, self.cluster()))
-            .map_err(|error| self.failed(error).into())
+            .map_err(|error| failed(error).into())
     }
 
     /// Starts the folder's cluster and waits until it accepts connections.
     ///
     /// # Errors
     ///
-    /// Returns [`ServerError`] if the server does not start.
+    /// Returns an error if the server does not start.
     pub fn start(self, binaries: &Binaries) -> Result<EmbeddedPostgres, ServerError> {
+        let failed = DataDirError::with_path(self.path());
         let log = self.open_log()?;
         self.remove_stale_pid_files()?;
         let mut supervisor = self
@@ -144,14 +142,12 @@ impl DataDir {
             .process_group(0) // not interrupted by Ctrl-C in the terminal
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log.child_output(&self)?)
+            .stderr(log.child_output().map_err(failed)?)
             .spawn()
-            .map_err(|error| self.failed(error))?;
+            .map_err(failed)?;
         let mut status = String::new();
         if let Some(output) = supervisor.stdout.take() {
-            BufReader::new(output)
-                .read_line(&mut status)
-                .map_err(|error| self.failed(error))?;
+            BufReader::new(output).read_line(&mut status).map_err(failed)?;
         }
         if status.trim() != "ready" {
             return Err(log.failure(&self, "start"));
@@ -178,7 +174,9 @@ impl DataDir {
         }
         for file in ["postmaster.pid", ".s.PGSQL.5432.lock"] {
             match fs::remove_file(cluster.join(file)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.failed(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(DataDirError::with_path(self.path())(error));
+                }
                 _ => {}
             }
         }
@@ -188,17 +186,15 @@ impl DataDir {
     /// Opens and locks the log. Child processes inherit the lock, so this waits for an earlier run's server or
     /// `initdb` to end.
     fn open_log(&self) -> Result<Log, ServerError> {
-        let path = self.log();
+        let failed = DataDirError::with_path(self.path());
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
             .read(true)
             .custom_flags(NO_FOLLOW)
-            .open(&path)
-            .map_err(|error| self.failed(error))?;
-        self.account
-            .take_ownership(&file)
-            .map_err(|error| self.failed(error))?;
+            .open(self.log())
+            .map_err(failed)?;
+        self.account.take_ownership(&file).map_err(failed)?;
         let retries = ConstantBuilder::default()
             .with_delay(LOCK_RETRY_INTERVAL)
             .with_max_times(MAX_LOCK_RETRIES);
@@ -208,9 +204,9 @@ impl DataDir {
             .call()
             .map_err(|error| match error {
                 TryLockError::WouldBlock => ServerError::StillRunning(self.path().to_owned()),
-                TryLockError::Error(error) => self.failed(error).into(),
+                TryLockError::Error(error) => failed(error).into(),
             })?;
-        let start = file.seek(SeekFrom::End(0)).map_err(|error| self.failed(error))?;
+        let start = file.seek(SeekFrom::End(0)).map_err(failed)?;
         Ok(Log { file, start })
     }
 }
@@ -223,8 +219,7 @@ impl EmbeddedPostgres {
     }
 
     /// Returns a shell command that connects to the server.
-    #[must_use]
-    pub fn psql_command(&self) -> String {
+    pub(crate) fn psql_command(&self) -> String {
         let socket = self.data_dir.cluster();
         format!("psql -h '{}' -U postgres", socket.display())
     }
@@ -233,33 +228,31 @@ impl EmbeddedPostgres {
     ///
     /// # Errors
     ///
-    /// Returns [`ServerError`] if the server does not stop.
+    /// Returns an error if the server does not stop.
     pub fn stop(mut self) -> Result<(), ServerError> {
+        let data_dir = self.data_dir;
+        let failed = DataDirError::with_path(data_dir.path());
         drop(self.supervisor.stdin.take());
-        let stopped = self
-            .supervisor
-            .wait()
-            .map_err(|error| self.data_dir.failed(error))?;
+        let stopped = self.supervisor.wait().map_err(failed)?;
         if stopped.success() {
             return Ok(());
         }
         // The supervisor was killed, so the server is still running.
-        let log = self.data_dir.open_log()?;
-        let stopped = self
-            .data_dir
+        let log = data_dir.open_log()?;
+        let stopped = data_dir
             .account
-            .command(&self.pg_ctl, self.data_dir.path())
+            .command(&self.pg_ctl, data_dir.path())
             .args(["-m", "fast", "-w", "stop", "-D"])
-            .arg(self.data_dir.cluster())
+            .arg(data_dir.cluster())
             .stdin(Stdio::null())
-            .stdout(log.child_output(&self.data_dir)?)
-            .stderr(log.child_output(&self.data_dir)?)
+            .stdout(log.child_output().map_err(failed)?)
+            .stderr(log.child_output().map_err(failed)?)
             .status()
-            .map_err(|error| self.data_dir.failed(error))?;
+            .map_err(failed)?;
         if stopped.success() {
             return Ok(());
         }
-        Err(log.failure(&self.data_dir, "stop"))
+        Err(log.failure(&data_dir, "stop"))
     }
 }
 
@@ -271,9 +264,8 @@ struct Log {
 }
 
 impl Log {
-    fn child_output(&self, data_dir: &DataDir) -> Result<Stdio, DataDirError> {
-        let file = self.file.try_clone().map_err(|error| data_dir.failed(error))?;
-        Ok(Stdio::from(file))
+    fn child_output(&self) -> io::Result<Stdio> {
+        Ok(self.file.try_clone()?.into())
     }
 
     fn failure(mut self, data_dir: &DataDir, action: &'static str) -> ServerError {

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::extract::UserId;
+use super::extract::{PathParameters, UserPath};
 use super::problem::Problem;
 use super::problem_type::ProblemType;
 use crate::authentication::{AuthenticationError, Authenticator};
@@ -24,8 +24,7 @@ const INSUFFICIENT_SCOPE: &str =
 pub(super) struct TokenOrganization(pub(super) String);
 
 /// Refuses a request unless its token grants access to the user in the path. Waits at most the request's time
-/// for keys. The refusal involves no lookup,
-/// so the response does not reveal whether the user exists.
+/// for keys. The refusal involves no lookup, so the response does not reveal whether the user exists.
 pub(super) async fn authenticate(
     State((authenticator, timeout)): State<(Authenticator, Duration)>,
     request: Request,
@@ -36,28 +35,16 @@ pub(super) async fn authenticate(
     let claims = tokio::time::timeout(timeout, verify)
         .await
         .map_err(|elapsed| Problem::from_cause(ProblemType::Timeout, elapsed))??;
-    let UserId(user_id) = UserId::from_request_parts(&mut parts, &()).await?;
-    if !claims.has_access_to(&user_id) {
+    let PathParameters(UserPath { id }) = PathParameters::from_request_parts(&mut parts, &()).await?;
+    if !claims.has_access_to(&id) {
         return Err(Problem::new(ProblemType::Forbidden)
             .with_detail("The token belongs to another user and lacks the scope orders:read:any.")
             .with_challenge(INSUFFICIENT_SCOPE));
     }
-    if let Some(organization) = claims.into_organization() {
+    if let Some(organization) = claims.organization {
         parts.extensions.insert(TokenOrganization(organization));
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
-}
-
-/// Refuses the request while there are no keys that verify tokens.
-pub(super) async fn require_keys(
-    State(authenticator): State<Option<Authenticator>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    if authenticator.is_some_and(|authenticator| !authenticator.has_keys()) {
-        return Err(AuthenticationError::NoKeysYet.into());
-    }
-    Ok(next.run(request).await)
 }
 
 /// Returns the token of the header `Authorization`. A token in the query is refused because it would appear

@@ -9,10 +9,10 @@ use axum::http::header::{
 };
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::Response;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::CorsLayer;
 
 use super::request_id::X_REQUEST_ID;
-use crate::config::{AllowedOrigins, CorsSettings};
+use crate::config::CorsSettings;
 
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 
@@ -43,22 +43,18 @@ const ALLOWED_HEADERS: [HeaderName; 7] = [
 /// Permits the configured origins to read responses, including errors: otherwise a page cannot see why a
 /// request failed.
 pub(super) fn allow_origins(router: Router, settings: &CorsSettings) -> Router {
-    match &settings.cors_allowed_origins {
-        None => router,
-        Some(AllowedOrigins::Any) => router.layer(cors_layer().allow_origin(Any)),
-        Some(AllowedOrigins::Named(origins)) => {
-            router.layer(cors_layer().allow_origin(AllowOrigin::list(origins.iter().cloned())))
-        }
-    }
-}
-
-/// Returns a layer without credentials: a page sends a token itself, in a header.
-fn cors_layer() -> CorsLayer {
-    CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers(ALLOWED_HEADERS)
-        .expose_headers([LINK, RETRY_AFTER, X_REQUEST_ID])
-        .max_age(PREFLIGHT_MAX_AGE)
+    let Some(origins) = settings.cors_allowed_origins.clone() else {
+        return router;
+    };
+    // Without credentials: a page sends a token itself, in a header.
+    router.layer(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::HEAD])
+            .allow_headers(ALLOWED_HEADERS)
+            .expose_headers([LINK, RETRY_AFTER, X_REQUEST_ID])
+            .max_age(PREFLIGHT_MAX_AGE),
+    )
 }
 
 /// Adds the security headers that the response lacks.

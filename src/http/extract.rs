@@ -8,6 +8,7 @@
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::problem::Problem;
@@ -16,41 +17,28 @@ use crate::orders::PageRequest;
 const DEFAULT_LIMIT: u16 = 100;
 const MAX_LIMIT: u16 = 1000;
 
-/// The `{id}` of the path, percent-decoded. The path may have other parameters.
-pub(super) struct UserId(pub(super) String);
+/// The parameters of the path, percent-decoded. The path may have others than `T`.
+pub(super) struct PathParameters<T>(pub(super) T);
 
 #[derive(Deserialize)]
-struct UserPath {
-    id: String,
+pub(super) struct UserPath {
+    pub(super) id: String,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for UserId {
+#[derive(Deserialize)]
+pub(super) struct OrderPath {
+    pub(super) id: String,
+    pub(super) order_id: String,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParameters<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(UserPath { id }) = Path::from_request_parts(parts, state)
+        let Path(parameters) = Path::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::bad_request("The id in the path must be percent-encoded UTF-8."))?;
-        Ok(Self(id))
-    }
-}
-
-/// The `{order_id}` of the path, percent-decoded. The path may have other parameters.
-pub(super) struct OrderId(pub(super) String);
-
-#[derive(Deserialize)]
-struct OrderPath {
-    order_id: String,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for OrderId {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(OrderPath { order_id }) = Path::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Problem::bad_request("The order id in the path must be percent-encoded UTF-8."))?;
-        Ok(Self(order_id))
+        Ok(Self(parameters))
     }
 }
 
@@ -110,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn user_id_is_extracted_beside_other_parameters() {
-        let handler = async |UserId(id): UserId| id;
+        let handler = async |PathParameters(UserPath { id })| id;
         let router = Router::<()>::new().route("/users/{id}/orders/{order_id}", get(handler));
         let request = Request::get("/users/a%2Fb/orders/2").body(Body::empty());
         let response = router.oneshot(request.unwrap()).await.unwrap();

@@ -1,21 +1,18 @@
 //! The HTTP interface: routes, and the layers around them.
 //!
 //! To add an endpoint, write a file here with the handler and its `#[utoipa::path]`, add its route to
-//! [`router`] and its name to the API document in `openapi.rs`.
+//! [`router`], and its name and problems to the API document in `openapi.rs`.
 
 mod authentication;
 mod browser;
 mod compression;
 mod extract;
-mod health;
 mod host;
-mod metrics;
 mod openapi;
-mod order;
 mod orders;
 mod page;
+mod probes;
 mod problem;
-mod problem_responses;
 mod problem_type;
 mod request_id;
 mod request_log;
@@ -41,7 +38,7 @@ use problem::{Problem, ProblemContext};
 use problem_type::ProblemType;
 use request_log::{RequestLogger, log_request};
 
-/// Returns the public routes; without `has_probes`, [`admin_router`] has the probes and metrics. Requests run as
+/// Returns the public routes; without `has_probes`, `admin_router` has the probes and metrics. Requests run as
 /// tasks, which requires a Tokio runtime.
 ///
 /// Probes, metrics, page and API document need no token and do not count against the limit of concurrent
@@ -60,15 +57,18 @@ pub fn router(
         refused: Arc::default(),
         timeout: settings.request_timeout,
     };
-    let logger = RequestLogger::new(metrics.clone(), settings);
+    let logger = RequestLogger {
+        metrics: metrics.clone(),
+        settings: settings.clone(),
+    };
     let probes = if has_probes {
-        probe_routes(metrics, settings, authenticator.clone())
+        probe_routes(users.clone(), metrics, settings, authenticator.clone())
     } else {
         Router::new()
     };
     let api = Router::new()
         .route("/users/{id}/orders", get(orders::list))
-        .route("/users/{id}/orders/{order_id}", get(order::find))
+        .route("/users/{id}/orders/{order_id}", get(orders::find))
         .layer(from_fn_with_state(limit, limit_concurrency));
     // Outside the limit: a request without a valid token takes no permit.
     let api = match authenticator {
@@ -88,33 +88,34 @@ pub fn router(
 }
 
 /// Returns the routes of the port for administration: probes and metrics. `/readyz` checks the database of `users`.
-pub fn admin_router(
+pub(crate) fn admin_router(
     users: UserDirectory,
     metrics: Metrics,
     settings: &RequestSettings,
     authenticator: Option<Authenticator>,
 ) -> Router {
-    let logger = RequestLogger::new(metrics.clone(), settings);
-    let router = probe_routes(metrics, settings, authenticator).layer(compression::layer());
-    with_fallbacks(router)
-        .with_state(users)
-        .layer(from_fn_with_state(Some(logger), request_context))
+    let logger = RequestLogger {
+        metrics: metrics.clone(),
+        settings: settings.clone(),
+    };
+    let router = probe_routes(users, metrics, settings, authenticator).layer(compression::layer());
+    with_fallbacks(router).layer(from_fn_with_state(Some(logger), request_context))
 }
 
-fn probe_routes(
+fn probe_routes<S: Clone + Send + Sync + 'static>(
+    users: UserDirectory,
     metrics: Metrics,
     settings: &RequestSettings,
     authenticator: Option<Authenticator>,
-) -> Router<UserDirectory> {
-    let require_keys = from_fn_with_state(authenticator, authentication::require_keys);
+) -> Router<S> {
     Router::new()
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz).layer(require_keys))
-        .route("/metrics", get(metrics::scrape).with_state(metrics))
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz).with_state((users, authenticator)))
+        .route("/metrics", get(probes::metrics).with_state(metrics))
         .layer(from_fn_with_state(settings.request_timeout, limit_time))
 }
 
-fn with_fallbacks(router: Router<UserDirectory>) -> Router<UserDirectory> {
+fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .fallback(async || Problem::new(ProblemType::NotFound))
         .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
@@ -125,13 +126,13 @@ fn with_fallbacks(router: Router<UserDirectory>) -> Router<UserDirectory> {
 ///
 /// An overloaded service is alive, and a restart would cost the other clients their responses. The requests
 /// are not logged, which would add to the load. The caller logs the number of connections.
-pub fn overloaded_router(cors: &CorsSettings, has_probes: bool) -> Router {
+pub(crate) fn overloaded_router(cors: &CorsSettings, has_probes: bool) -> Router {
     let refuse = async || {
         Problem::new(ProblemType::Overloaded)
             .with_detail("The service has reached its maximum number of connections. Try again shortly.")
     };
     let probes = if has_probes {
-        Router::new().route("/livez", get(health::livez))
+        Router::new().route("/livez", get(probes::livez))
     } else {
         Router::new()
     };

@@ -1,4 +1,4 @@
-//! `GET /users/{id}/orders`.
+//! `GET /users/{id}/orders` and `GET /users/{id}/orders/{order_id}`.
 
 use std::sync::Arc;
 
@@ -8,11 +8,10 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
 use super::authentication::TokenOrganization;
-use super::extract::{Page, PageParameters, UserId};
+use super::extract::{OrderPath, Page, PageParameters, PathParameters, UserPath};
 use super::problem::Problem;
-use super::problem_responses::ApiProblems;
 use super::request_log::DatabaseWork;
-use crate::orders::{self, Cursor, OrdersPage};
+use crate::orders::{self, Cursor, OrderLine, OrdersPage};
 use crate::users::UserDirectory;
 
 /// The orders of a user
@@ -31,37 +30,33 @@ use crate::users::UserDirectory;
             description = "Id of this request: 1 to 128 letters, digits and `-_.:`. Any other value is replaced"),
     ),
     security((), ("bearer" = [])),
-    responses(
-        (
-            status = 200, description = "A page of orders", body = OrdersPage,
-            headers(("Link" = String, description = "URL of the next page, if there is one: `rel=\"next\"` (RFC 8288)")),
-            example = json!({
-                "user": { "id": "1", "name": "rich_dude", "organization_id": "client1" },
-                "orders": [{
-                    "id": "1",
-                    "created_at": null,
-                    "item": { "id": "1", "description": "Tesla" },
-                    "unit_price": "5000.00",
-                    "quantity": 10,
-                    "line_total": "50000.00"
-                }],
-                "total_due": "50000.00",
-                "next_cursor": null
-            })
-        ),
-        ApiProblems,
-    ),
+    responses((
+        status = 200, description = "A page of orders", body = OrdersPage,
+        headers(("Link" = String, description = "URL of the next page, if there is one: `rel=\"next\"` (RFC 8288)")),
+        example = json!({
+            "user": { "id": "1", "name": "rich_dude", "organization_id": "client1" },
+            "orders": [{
+                "id": "1",
+                "created_at": null,
+                "item": { "id": "1", "description": "Tesla" },
+                "unit_price": "5000.00",
+                "quantity": 10,
+                "line_total": "50000.00"
+            }],
+            "total_due": "50000.00",
+            "next_cursor": null
+        })
+    )),
 )]
 pub(super) async fn list(
     State(users): State<UserDirectory>,
     Extension(work): Extension<Arc<DatabaseWork>>,
-    UserId(id): UserId,
+    PathParameters(UserPath { id }): PathParameters<UserPath>,
     Page(page): Page,
     organization: Option<Extension<TokenOrganization>>,
 ) -> Result<Response, Problem> {
-    let organization = organization
-        .as_deref()
-        .map(|TokenOrganization(name)| name.as_str());
+    let organization = organization.map(|Extension(TokenOrganization(name))| name);
+    let organization = organization.as_deref();
     let found = orders::list_for_user(&users, &work.timings, &id, organization, &page).await?;
     Ok(match &found.next_cursor {
         None => Json(found).into_response(),
@@ -70,6 +65,35 @@ pub(super) async fn list(
             ([(LINK, next)], Json(found)).into_response()
         }
     })
+}
+
+/// One order of a user
+///
+/// With its item at the price of the user's tenant.
+#[utoipa::path(
+    get,
+    path = "/users/{id}/orders/{order_id}",
+    tag = "orders",
+    operation_id = "getOrder",
+    params(
+        ("id" = String, Path, description = "The user's id: opaque text", min_length = 1, example = "1"),
+        ("order_id" = String, Path, description = "The order's id: opaque text", min_length = 1, example = "1"),
+        ("x-request-id" = Option<String>, Header, nullable = false,
+            description = "Id of this request: 1 to 128 letters, digits and `-_.:`. Any other value is replaced"),
+    ),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "The order", body = OrderLine)),
+)]
+pub(super) async fn find(
+    State(users): State<UserDirectory>,
+    Extension(work): Extension<Arc<DatabaseWork>>,
+    PathParameters(OrderPath { id, order_id }): PathParameters<OrderPath>,
+    organization: Option<Extension<TokenOrganization>>,
+) -> Result<Json<OrderLine>, Problem> {
+    let organization = organization.map(|Extension(TokenOrganization(name))| name);
+    let organization = organization.as_deref();
+    let order = orders::find_for_user(&users, &work.timings, &id, organization, &order_id).await?;
+    Ok(Json(order))
 }
 
 /// Returns the link to the next page (RFC 8288). It is relative to the address of the request, which can have a

@@ -60,7 +60,7 @@ impl Problem {
     pub(super) fn new(kind: ProblemType) -> Self {
         Self {
             kind,
-            detail: Cow::Borrowed(kind.definition().detail),
+            detail: Cow::Borrowed(kind.detail()),
             challenge: None,
             cause: None,
         }
@@ -99,7 +99,7 @@ impl Problem {
     /// Logs the failure with all its causes. Client errors are not failures, and overload is summed up
     /// by the limit that detects it.
     fn log(&self, request_id: Option<&RequestId>) {
-        let status = self.kind.definition().status;
+        let status = self.kind.status();
         if self.kind.is_overload() || !status.is_server_error() {
             return;
         }
@@ -119,18 +119,13 @@ impl Problem {
 impl From<OrdersError> for Problem {
     fn from(error: OrdersError) -> Self {
         let kind = match &error {
-            OrdersError::User(UserError::NotFound) => return Self::new(ProblemType::UserNotFound),
             OrdersError::User(UserError::OutsideOrganization) => {
                 return Self::new(ProblemType::Forbidden)
                     .with_detail("The token is restricted to an organization that does not have this user.");
             }
-            OrdersError::User(UserError::Tenant {
-                source: DatabaseError::TenantLimit,
-                ..
-            }) => return Self::new(ProblemType::TenantOverloaded),
-            OrdersError::OrderNotFound => return Self::new(ProblemType::OrderNotFound),
-            OrdersError::Cursor(_) => return Self::bad_cursor(),
             OrdersError::User(error) => user_problem_type(error),
+            OrdersError::OrderNotFound => ProblemType::OrderNotFound,
+            OrdersError::Cursor(_) => return Self::bad_cursor(),
             OrdersError::Data { .. } => ProblemType::TenantDataInvalid,
         };
         Self::from_cause(kind, error)
@@ -140,22 +135,24 @@ impl From<OrdersError> for Problem {
 /// Returns the problem type for a failure to read a user's tenant.
 fn user_problem_type(error: &UserError) -> ProblemType {
     use DatabaseError::{
-        AcquireTimeout, InvalidData, MissingRole, NotIsolated, SchemaMismatch, TimedOut, Unavailable,
+        AcquireTimeout, InvalidData, MissingRole, NotIsolated, SchemaMismatch, TenantLimit, TimedOut,
+        Unavailable, Unencodable,
     };
     match error {
+        UserError::NotFound => ProblemType::UserNotFound,
+        UserError::OutsideOrganization => ProblemType::Forbidden,
+        UserError::SeveralOrganizations => ProblemType::TenantDataInvalid,
+        UserError::InvalidTenantName(_) | UserError::InvalidOrganization(_) => ProblemType::TenantUnavailable,
+        // Without the table of users no request can be answered: the database is not ready yet.
+        UserError::TenantChanged | UserError::Lookup(SchemaMismatch(_)) => ProblemType::DatabaseUnavailable,
         UserError::Lookup(source) | UserError::Tenant { source, .. } => match source {
             Unavailable(_) | AcquireTimeout { .. } | NotIsolated(_) => ProblemType::DatabaseUnavailable,
+            TenantLimit => ProblemType::TenantOverloaded,
             TimedOut(_) => ProblemType::Timeout,
-            // Without the table of users no request can be answered: the database is not ready yet.
-            SchemaMismatch(_) if matches!(error, UserError::Lookup(_)) => ProblemType::DatabaseUnavailable,
             SchemaMismatch(_) | MissingRole(_) => ProblemType::TenantUnavailable,
-            InvalidData(_) | DatabaseError::Unencodable(_) => ProblemType::TenantDataInvalid,
-            _ => ProblemType::Internal,
+            InvalidData(_) | Unencodable(_) => ProblemType::TenantDataInvalid,
+            DatabaseError::Unexpected(_) => ProblemType::Internal,
         },
-        UserError::TenantChanged => ProblemType::DatabaseUnavailable,
-        UserError::InvalidTenantName(_) | UserError::InvalidOrganization(_) => ProblemType::TenantUnavailable,
-        UserError::SeveralOrganizations => ProblemType::TenantDataInvalid,
-        UserError::NotFound | UserError::OutsideOrganization => ProblemType::Internal,
     }
 }
 
@@ -170,24 +167,18 @@ impl IntoResponse for Problem {
             context.as_ref().map_or("", |context| context.uri.path()),
             request_id.map_or("", request_id::as_str),
         );
-        let definition = self.kind.definition();
-        let mut response = (definition.status, Json(body)).into_response();
+        let mut response = (self.kind.status(), Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if definition.is_retryable {
+        if self.kind.is_retryable() {
             headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        response.extensions_mut().insert(self.kind);
+        response.extensions_mut().insert(self.kind); // for the request log
         response
     }
-}
-
-/// Returns the problem that the response describes, if it describes one.
-pub(super) fn problem_type(response: &Response) -> Option<ProblemType> {
-    response.extensions().get().copied()
 }
 
 /// A failure (RFC 9457). Types may be added: for an unknown `type`, use `status`.
@@ -213,11 +204,10 @@ pub(super) struct ProblemBody<'a> {
 
 impl<'a> ProblemBody<'a> {
     pub(super) fn new(kind: ProblemType, detail: &'a str, instance: &'a str, request_id: &'a str) -> Self {
-        let definition = kind.definition();
         Self {
             r#type: kind.uri(),
-            title: definition.title,
-            status: definition.status.as_u16(),
+            title: kind.title(),
+            status: kind.status().as_u16(),
             detail,
             instance,
             request_id,

@@ -29,116 +29,87 @@ pub(super) enum ProblemType {
     Internal,
 }
 
-/// The properties that all problems of a type share.
-pub(super) struct Definition {
-    pub(super) status: StatusCode,
-    pub(super) title: &'static str,
-    /// The detail of a problem that has no more specific one.
-    pub(super) detail: &'static str,
-    /// The response has `Retry-After`.
-    pub(super) is_retryable: bool,
-}
-
-const fn define(status: StatusCode, title: &'static str, detail: &'static str) -> Definition {
-    Definition {
-        status,
-        title,
-        detail,
-        is_retryable: false,
-    }
-}
-
-impl Definition {
-    const fn with_retry_after(mut self) -> Self {
-        self.is_retryable = true;
-        self
-    }
-}
-
 impl ProblemType {
-    pub(super) const fn definition(self) -> Definition {
+    pub(super) const fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest => define(
-                StatusCode::BAD_REQUEST,
-                "Bad request",
-                "The request is malformed.",
-            ),
-            Self::Unauthorized => define(
-                StatusCode::UNAUTHORIZED,
-                "Unauthorized",
-                "The request requires a valid bearer token.",
-            ),
-            Self::Forbidden => define(
-                StatusCode::FORBIDDEN,
-                "Forbidden",
-                "The token does not grant access to this user's orders.",
-            ),
-            Self::UserNotFound => define(
-                StatusCode::NOT_FOUND,
-                "User not found",
-                "There is no user with this id.",
-            ),
-            Self::OrderNotFound => define(
-                StatusCode::NOT_FOUND,
-                "Order not found",
-                "The user has no order with this id.",
-            ),
-            Self::NotFound => define(
-                StatusCode::NOT_FOUND,
-                "Not found",
-                "There is no resource at this path.",
-            ),
-            Self::MethodNotAllowed => define(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "Method not allowed",
-                "This path does not support the method. The Allow header lists the supported methods.",
-            ),
-            Self::TenantOverloaded => define(
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many concurrent requests of one organization",
-                "The service is handling the maximum number of concurrent requests of the user's \
-                 organization. Try again shortly.",
-            )
-            .with_retry_after(),
-            Self::TenantUnavailable => define(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Tenant unavailable",
-                "The data of the user's organization is missing, incomplete or not readable.",
-            ),
-            Self::DatabaseUnavailable => define(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Database unavailable",
-                "The database is not available. Try again shortly.",
-            )
-            .with_retry_after(),
-            Self::AuthenticationUnavailable => define(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Authentication unavailable",
-                "The keys that verify tokens are not available yet. Try again shortly.",
-            )
-            .with_retry_after(),
-            Self::Overloaded => define(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too many concurrent requests",
-                "The service is handling its maximum number of concurrent requests. Try again shortly.",
-            )
-            .with_retry_after(),
-            Self::Timeout => define(
-                StatusCode::GATEWAY_TIMEOUT,
-                "Timeout",
-                "The request took longer than the service allows.",
-            ),
-            Self::TenantDataInvalid => define(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Invalid tenant data",
-                "The data of the user's organization contains a value that cannot be represented exactly.",
-            ),
-            Self::Internal => define(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Internal error",
-                "An unexpected error occurred. The log has the cause under this request id.",
-            ),
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::UserNotFound | Self::OrderNotFound | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TenantOverloaded => StatusCode::TOO_MANY_REQUESTS,
+            Self::TenantUnavailable
+            | Self::DatabaseUnavailable
+            | Self::AuthenticationUnavailable
+            | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::TenantDataInvalid | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::BadRequest => "Bad request",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::UserNotFound => "User not found",
+            Self::OrderNotFound => "Order not found",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::TenantOverloaded => "Too many concurrent requests of one organization",
+            Self::TenantUnavailable => "Tenant unavailable",
+            Self::DatabaseUnavailable => "Database unavailable",
+            Self::AuthenticationUnavailable => "Authentication unavailable",
+            Self::Overloaded => "Too many concurrent requests",
+            Self::Timeout => "Timeout",
+            Self::TenantDataInvalid => "Invalid tenant data",
+            Self::Internal => "Internal error",
+        }
+    }
+
+    /// Returns the detail of a problem that has no more specific one.
+    pub(super) const fn detail(self) -> &'static str {
+        match self {
+            Self::BadRequest => "The request is malformed.",
+            Self::Unauthorized => "The request requires a valid bearer token.",
+            Self::Forbidden => "The token does not grant access to this user's orders.",
+            Self::UserNotFound => "There is no user with this id.",
+            Self::OrderNotFound => "The user has no order with this id.",
+            Self::NotFound => "There is no resource at this path.",
+            Self::MethodNotAllowed => {
+                "This path does not support the method. The Allow header lists the supported methods."
+            }
+            Self::TenantOverloaded => {
+                "The service is handling the maximum number of concurrent requests of the user's organization. \
+                 Try again shortly."
+            }
+            Self::TenantUnavailable => {
+                "The data of the user's organization is missing, incomplete or not readable."
+            }
+            Self::DatabaseUnavailable => "The database is not available. Try again shortly.",
+            Self::AuthenticationUnavailable => {
+                "The keys that verify tokens are not available yet. Try again shortly."
+            }
+            Self::Overloaded => {
+                "The service is handling its maximum number of concurrent requests. Try again shortly."
+            }
+            Self::Timeout => "The request took longer than the service allows.",
+            Self::TenantDataInvalid => {
+                "The data of the user's organization contains a value that cannot be represented exactly."
+            }
+            Self::Internal => "An unexpected error occurred. The log has the cause under this request id.",
+        }
+    }
+
+    /// Returns whether the response has `Retry-After`.
+    pub(super) const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::TenantOverloaded
+                | Self::DatabaseUnavailable
+                | Self::AuthenticationUnavailable
+                | Self::Overloaded
+        )
     }
 
     /// Returns whether the request was refused to protect the service from overload.

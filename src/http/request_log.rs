@@ -11,7 +11,7 @@ use tower_http::request_id::RequestId;
 use tracing::{Instrument, Span, field};
 
 use super::problem_type::ProblemType;
-use super::{problem, request_id};
+use super::request_id;
 use crate::config::{RequestSettings, TRACE_TARGET};
 use crate::telemetry::Metrics;
 use crate::tenancy::{RequestTimings, Step};
@@ -23,20 +23,8 @@ const CLIENT_CLOSED_REQUEST: (u16, &str) = (499, "499");
 /// Logs, measures and traces requests.
 #[derive(Clone)]
 pub(super) struct RequestLogger {
-    metrics: Metrics,
-    slow_request_threshold: Duration,
-    /// Responses have the header `Server-Timing`.
-    server_timing: bool,
-}
-
-impl RequestLogger {
-    pub(super) fn new(metrics: Metrics, settings: &RequestSettings) -> Self {
-        Self {
-            metrics,
-            slow_request_threshold: settings.slow_request_threshold,
-            server_timing: settings.server_timing,
-        }
-    }
+    pub(super) metrics: Metrics,
+    pub(super) settings: RequestSettings,
 }
 
 /// Responds to the request and logs it: when the response is ready, or when the client has disconnected.
@@ -58,7 +46,7 @@ pub(super) async fn log_request<F: Future<Output = Response>>(
     async move {
         let mut response = respond(request).await;
         log.record_outcome(&response);
-        if log.logger.server_timing {
+        if log.logger.settings.server_timing {
             response.headers_mut().extend(log.server_timing());
         }
         response
@@ -138,7 +126,7 @@ impl RequestLog {
     }
 
     fn record_outcome(&mut self, response: &Response) {
-        self.outcome = Some((response.status(), problem::problem_type(response)));
+        self.outcome = Some((response.status(), response.extensions().get().copied()));
     }
 
     /// Returns the header `Server-Timing` (W3C) with the steps so far, in milliseconds.
@@ -158,7 +146,7 @@ impl RequestLog {
         let tenant = timings.tenant();
         let tenant = tenant.as_ref().map(|tenant| tenant.as_str());
         let latency_us = microseconds(latency);
-        if latency <= self.logger.slow_request_threshold {
+        if latency <= self.logger.settings.slow_request_threshold {
             tracing::info!(status, latency_us, tenant, "request completed");
             return;
         }

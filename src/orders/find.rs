@@ -9,11 +9,7 @@ use crate::users::{UserDirectory, UserError};
 ///
 /// If `organization` is given, the user has to belong to it. Dropping the future is safe: it closes the
 /// connection in use.
-///
-/// # Errors
-///
-/// [`OrdersError`].
-pub async fn find_for_user(
+pub(crate) async fn find_for_user(
     users: &UserDirectory,
     timings: &RequestTimings,
     user_id: &str,
@@ -38,16 +34,11 @@ pub async fn find_for_user(
         } => OrdersError::OrderNotFound,
         error => error.into(),
     })?;
-    let orders = with_tenant(user, |_| {
-        if has_unusable_row(&rows)? {
-            return Err(InvalidTenantData::Ambiguous);
-        }
-        let orders = order_rows(&rows)?.into_iter().map(OrderLine::try_from);
-        match orders.collect::<Result<Vec<_>, _>>()? {
-            orders if orders.len() > 1 => Err(InvalidTenantData::Ambiguous),
-            orders => Ok(orders),
-        }
+    let order = with_tenant(user, |_| match order_rows(&rows)?.as_slice() {
+        _ if has_unusable_row(&rows)? => Err(InvalidTenantData::Ambiguous),
+        [] => Ok(None),
+        [(_, row)] => OrderLine::from_row(row).map(Some),
+        _ => Err(InvalidTenantData::Ambiguous),
     })?;
-    let order = orders.into_iter().next().filter(|_| is_possible);
-    order.ok_or(OrdersError::OrderNotFound)
+    order.filter(|_| is_possible).ok_or(OrdersError::OrderNotFound)
 }

@@ -1,8 +1,8 @@
 //! The orders of a user, a page at a time.
 
-use super::query::{
-    NEWEST_ORDERS, OrderRow, PAGE_AND_TOTAL, TABLES, TotalRow, has_unusable_row, order_rows, total_row,
-};
+use sqlx::postgres::PgRow;
+
+use super::query::{NEWEST_ORDERS, PAGE_AND_TOTAL, TABLES, has_unusable_row, order_rows, read_total_due};
 use super::{Cursor, InvalidTenantData, Money, OrderLine, OrdersError, OrdersPage, PageRequest, with_tenant};
 use crate::tenancy::{DatabaseError, Query, RequestTimings, TenantQuery, Value};
 use crate::users::{User, UserDirectory, UserError};
@@ -40,7 +40,7 @@ pub async fn list_for_user(
                 if has_unusable_row(&rows)? {
                     return Err(InvalidTenantData::Ambiguous);
                 }
-                OrdersPage::new(user, order_rows(&rows)?, page.limit, None)
+                OrdersPage::new(user, &rows, page.limit, None)
             });
         }
     }
@@ -70,34 +70,34 @@ pub async fn list_for_user(
         error => error.into(),
     })?;
     with_tenant(user, |user| {
-        let total = rows.first().map(total_row).transpose()?;
-        OrdersPage::new(user, order_rows(&rows)?, page.limit, total)
+        let total_due = rows.first().map(read_total_due).transpose()?;
+        OrdersPage::new(user, &rows, page.limit, total_due)
     })
 }
 
 impl OrdersPage {
-    /// A page of at most `limit` of `rows`. Without `total`, `rows` are all orders of the user.
+    /// Creates a page of at most `limit` of `rows`. Without `total_due`, `rows` are all orders of the user.
     fn new(
         user: User,
-        rows: Vec<OrderRow>,
+        rows: &[PgRow],
         limit: u16,
-        total: Option<TotalRow>,
+        total_due: Option<Money>,
     ) -> Result<Self, InvalidTenantData> {
-        let mut ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        let rows = order_rows(rows)?;
+        let mut ids: Vec<&str> = rows.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
-        if !ids.is_sorted_by(|a, b| a < b) || total.as_ref().is_some_and(|total| !total.is_unique) {
+        if !ids.is_sorted_by(|a, b| a < b) {
             return Err(InvalidTenantData::Ambiguous);
         }
         let has_more = rows.len() > usize::from(limit);
         let orders = rows
-            .into_iter()
+            .iter()
             .take(limit.into())
-            .map(OrderLine::try_from)
+            .map(|(_, row)| OrderLine::from_row(row))
             .collect::<Result<Vec<_>, _>>()?;
-        let total_due = match total {
+        let total_due = match total_due {
+            Some(total_due) => total_due,
             None => Money::sum(orders.iter().filter_map(|line| line.line_total))?,
-            Some(TotalRow { due: None, .. }) => Money::ZERO, // no order has a line total
-            Some(TotalRow { due: Some(due), .. }) => Money::parse(&due)?,
         };
         let next_cursor = orders
             .last()

@@ -11,15 +11,14 @@ mod timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub use cursor::{Cursor, InvalidCursor};
-pub use find::find_for_user;
+pub(crate) use cursor::Cursor;
+pub(crate) use find::find_for_user;
 pub use list::list_for_user;
-pub use money::{InvalidNumber, Money, Quantity};
-pub use timestamp::{InvalidTimestamp, Timestamp};
+use money::{InvalidNumber, Money, Quantity};
+use timestamp::{InvalidTimestamp, Timestamp};
 
 use crate::tenancy::DatabaseError;
 use crate::users::{User, UserError};
-use query::OrderRow;
 
 /// A page of a user's orders to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,29 +123,4 @@ fn with_tenant<T>(
 ) -> Result<T, OrdersError> {
     let tenant = user.organization_id.clone();
     read(user).map_err(|source| OrdersError::Data { tenant, source })
-}
-
-impl TryFrom<OrderRow> for OrderLine {
-    type Error = InvalidTenantData;
-
-    fn try_from(row: OrderRow) -> Result<Self, Self::Error> {
-        let unit_price = row.price.as_deref().map(Money::parse).transpose()?;
-        let quantity = row.quantity.as_deref().map(Quantity::parse).transpose()?;
-        let line_total = match (unit_price, quantity) {
-            (Some(unit_price), Some(quantity)) => Some(unit_price.checked_mul(quantity)?),
-            _ => None,
-        };
-        let created_at = row.creation_timestamp.as_deref();
-        Ok(Self {
-            id: row.id,
-            created_at: created_at.map(Timestamp::parse_postgres).transpose()?,
-            item: Item {
-                id: row.item_id,
-                description: row.description,
-            },
-            unit_price,
-            quantity,
-            line_total,
-        })
-    }
 }

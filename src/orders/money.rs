@@ -26,24 +26,14 @@ pub struct Quantity(Decimal);
 pub struct InvalidNumber(String);
 
 impl Money {
-    /// Zero.
-    pub const ZERO: Self = Self(Decimal::ZERO);
+    pub(super) const ZERO: Self = Self(Decimal::ZERO);
 
     /// Parses a `numeric` or `double precision` as PostgreSQL writes it: digits, perhaps with an exponent.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidNumber`], also for `NaN` and infinities.
-    pub fn parse(text: &str) -> Result<Self, InvalidNumber> {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidNumber> {
         parse_decimal(text).map(Self)
     }
 
-    /// Multiplies the amount by `quantity`.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidNumber`] if the product has too many digits.
-    pub fn checked_mul(self, quantity: Quantity) -> Result<Self, InvalidNumber> {
+    pub(super) fn checked_mul(self, quantity: Quantity) -> Result<Self, InvalidNumber> {
         let (price, quantity) = (self.0, quantity.0);
         price
             .mantissa()
@@ -53,12 +43,8 @@ impl Money {
             .ok_or_else(|| InvalidNumber(format!("{price} × {quantity}")))
     }
 
-    /// The sum of `amounts`. Intermediate sums may have more digits than an amount.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidNumber`] if the sum has too many digits.
-    pub fn sum(mut amounts: impl Iterator<Item = Self>) -> Result<Self, InvalidNumber> {
+    /// Returns the sum of `amounts`. Intermediate sums may have more digits than an amount.
+    pub(super) fn sum(mut amounts: impl Iterator<Item = Self>) -> Result<Self, InvalidNumber> {
         // The integer parts and the fractions are added separately: together they have up to 57 digits, and an
         // i128 holds 38.
         amounts
@@ -84,11 +70,7 @@ impl Money {
 
 impl Quantity {
     /// Parses an `integer`, `numeric` or `double precision` as PostgreSQL writes it.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidNumber`], also for `NaN` and infinities.
-    pub fn parse(text: &str) -> Result<Self, InvalidNumber> {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidNumber> {
         parse_decimal(text).map(Self)
     }
 }

@@ -8,6 +8,7 @@
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::{InvalidTenantData, Item, Money, OrderLine, Quantity, Timestamp};
 use crate::tenancy::{IdComparison, Statement, select_id_type};
 
 /// The tables that the statements read.
@@ -159,59 +160,57 @@ ORDER BY page.creation_timestamp DESC NULLS LAST, page.id /*if inexact*/, page.i
 )
 .with_ids(SELECT_ID_TYPES, &[ORDERS_OF_USER, ITEMS_OF_TOTAL, ITEMS_OF_PAGE]);
 
-/// An order, as text from the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OrderRow {
-    pub(super) id: String,
-    pub(super) creation_timestamp: Option<String>,
-    pub(super) quantity: Option<String>,
-    pub(super) item_id: Option<String>,
-    pub(super) description: Option<String>,
-    pub(super) price: Option<String>,
-}
-
-/// The total due, as text from the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TotalRow {
-    /// `None` if no order has both a quantity and a price.
-    pub(super) due: Option<String>,
-    /// `false` if an order may have been counted more than once.
-    pub(super) is_unique: bool,
-}
-
-/// Reads the orders of `rows`.
-pub(super) fn order_rows(rows: &[PgRow]) -> Result<Vec<OrderRow>, sqlx::Error> {
+/// Returns the rows that have an order, each with its id. A total without orders is a row without one.
+pub(super) fn order_rows(rows: &[PgRow]) -> Result<Vec<(&str, &PgRow)>, sqlx::Error> {
     let mut orders = Vec::with_capacity(rows.len());
     for row in rows {
-        let Some(id) = row.try_get(0)? else {
-            continue; // there is a total, but no order
-        };
-        orders.push(OrderRow {
-            id,
-            creation_timestamp: row.try_get(1)?,
-            quantity: row.try_get(2)?,
-            item_id: row.try_get(3)?,
-            description: row.try_get(4)?,
-            price: row.try_get(5)?,
-        });
+        if let Some(id) = row.try_get(0)? {
+            orders.push((id, row));
+        }
     }
     Ok(orders)
 }
 
 /// Returns whether a row of [`NEWEST_ORDERS`] or [`ORDER_BY_ID`] must not be used, as its last column says.
 pub(super) fn has_unusable_row(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
-    for row in rows {
-        if row.try_get(6)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    rows.iter()
+        .try_fold(false, |is_unusable, row| Ok(is_unusable || row.try_get(6)?))
 }
 
-/// Reads the total of a row of [`PAGE_AND_TOTAL`].
-pub(super) fn total_row(row: &PgRow) -> Result<TotalRow, sqlx::Error> {
-    Ok(TotalRow {
-        due: row.try_get(6)?,
-        is_unique: row.try_get(7)?,
-    })
+impl OrderLine {
+    /// Reads a row that has an order.
+    pub(super) fn from_row(row: &PgRow) -> Result<Self, InvalidTenantData> {
+        let created_at: Option<&str> = row.try_get(1)?;
+        let quantity: Option<&str> = row.try_get(2)?;
+        let price: Option<&str> = row.try_get(5)?;
+        let quantity = quantity.map(Quantity::parse).transpose()?;
+        let unit_price = price.map(Money::parse).transpose()?;
+        let line_total = match (unit_price, quantity) {
+            (Some(unit_price), Some(quantity)) => Some(unit_price.checked_mul(quantity)?),
+            _ => None,
+        };
+        Ok(Self {
+            id: row.try_get(0)?,
+            created_at: created_at.map(Timestamp::parse_postgres).transpose()?,
+            item: Item {
+                id: row.try_get(3)?,
+                description: row.try_get(4)?,
+            },
+            unit_price,
+            quantity,
+            line_total,
+        })
+    }
+}
+
+/// Reads the total due from a row of [`PAGE_AND_TOTAL`].
+pub(super) fn read_total_due(row: &PgRow) -> Result<Money, InvalidTenantData> {
+    let is_unique: bool = row.try_get(7)?;
+    if !is_unique {
+        return Err(InvalidTenantData::Ambiguous);
+    }
+    match row.try_get(6)? {
+        Some(due) => Ok(Money::parse(due)?),
+        None => Ok(Money::ZERO), // no order has a line total
+    }
 }

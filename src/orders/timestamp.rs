@@ -23,19 +23,12 @@ pub struct InvalidTimestamp(String);
 
 impl Timestamp {
     /// Parses a `timestamp` as PostgreSQL writes it in the `ISO` style (manual, section 8.5.2).
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidTimestamp`].
-    pub fn parse_postgres(text: &str) -> Result<Self, InvalidTimestamp> {
+    pub(super) fn parse_postgres(text: &str) -> Result<Self, InvalidTimestamp> {
         text.parse()
             .ok()
-            .and_then(Self::from_datetime)
+            .filter(|datetime: &DateTime| datetime.year() >= 1)
+            .map(Self)
             .ok_or_else(|| InvalidTimestamp(text.to_owned()))
-    }
-
-    fn from_datetime(datetime: DateTime) -> Option<Self> {
-        (datetime.year() >= 1).then_some(Self(datetime))
     }
 }
 

@@ -38,30 +38,10 @@ pub(super) struct Connections {
     overloaded_router: Router,
     rejected_clients: Arc<Semaphore>,
     rejection_log: LogThrottle,
-    invalid_requests: InvalidRequests,
+    invalid_request_log: Arc<LogThrottle>,
     /// Maximum idle time of a connection, and maximum time for a request head to arrive.
     idle_timeout: Duration,
     metrics: Metrics,
-}
-
-/// Logs and counts the requests that hyper refuses by itself, so that no handler sees them.
-#[derive(Clone)]
-struct InvalidRequests {
-    log: Arc<LogThrottle>,
-    metrics: Metrics,
-}
-
-impl InvalidRequests {
-    fn record(&self, error: &hyper::Error) {
-        if !error.is_parse() {
-            tracing::debug!(%error, "a client connection failed");
-            return;
-        }
-        self.metrics.count_invalid_request(error.is_parse_too_large());
-        if let Some(rejected) = self.log.hit() {
-            tracing::info!(rejected, %error, "rejected requests that are not valid HTTP or have too large a head");
-        }
-    }
 }
 
 impl Connections {
@@ -80,10 +60,7 @@ impl Connections {
             overloaded_router,
             rejected_clients: Arc::new(Semaphore::new(MAX_REJECTED_CLIENTS)),
             rejection_log: LogThrottle::default(),
-            invalid_requests: InvalidRequests {
-                log: Arc::default(),
-                metrics: metrics.clone(),
-            },
+            invalid_request_log: Arc::default(),
             idle_timeout,
             metrics,
         }
@@ -153,7 +130,7 @@ impl Connections {
                 service,
             );
         let closing = self.lifecycle.clone().wait_until_closing();
-        let invalid_requests = self.invalid_requests.clone();
+        let (metrics, log) = (self.metrics.clone(), Arc::clone(&self.invalid_request_log));
         self.lifecycle.connections.spawn(async move {
             let mut connection = pin!(connection);
             let ended = tokio::select! {
@@ -166,7 +143,7 @@ impl Connections {
                 }
             };
             if let Err(error) = ended {
-                invalid_requests.record(&error);
+                record_error(&error, &metrics, &log);
             }
             drop(permit);
         });
@@ -185,5 +162,17 @@ impl Connections {
             let _ = tokio::time::timeout(REJECTION_TIMEOUT, connection).await;
             drop(permit);
         });
+    }
+}
+
+/// Logs the error of a connection. Counts the requests that hyper refuses by itself, so that no handler sees them.
+fn record_error(error: &hyper::Error, metrics: &Metrics, log: &LogThrottle) {
+    if !error.is_parse() {
+        tracing::debug!(%error, "a client connection failed");
+        return;
+    }
+    metrics.count_invalid_request(error.is_parse_too_large());
+    if let Some(rejected) = log.hit() {
+        tracing::info!(rejected, %error, "rejected requests that are not valid HTTP or have too large a head");
     }
 }

@@ -21,7 +21,7 @@ use crate::config::ServeSettings;
 use crate::http;
 use crate::telemetry::Metrics;
 use crate::users::UserDirectory;
-pub use admin_port::AdminPort;
+pub(crate) use admin_port::AdminPort;
 use admin_port::MAX_ADMIN_CLIENTS;
 use connections::{Connections, MAX_REJECTED_CLIENTS};
 use lifecycle::{Lifecycle, Phase};
@@ -44,7 +44,7 @@ pub enum ServeError {
     /// The listener has no address.
     #[error("failed to read the listener's address")]
     Listener(#[from] io::Error),
-    /// Requests were still in flight after `SHUTDOWN_TIMEOUT`.
+    /// Requests took longer than `SHUTDOWN_TIMEOUT`.
     #[error("requests were still in flight after SHUTDOWN_TIMEOUT ({0:?}) and were cut off")]
     ShutdownTimedOut(Duration),
 }

@@ -35,15 +35,11 @@ enum Message {
 
 /// A queue of log lines that its own thread writes to stderr. Each write is one line. Clones share the queue.
 #[derive(Clone)]
-pub struct LogQueue(SyncSender<Message>);
+pub(crate) struct LogQueue(SyncSender<Message>);
 
 impl LogQueue {
     /// Starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the operating system refuses another thread.
-    pub fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let (sender, messages) = sync_channel(MAX_QUEUED_LINES);
         std::thread::Builder::new()
             .name("log".to_owned())
@@ -52,7 +48,7 @@ impl LogQueue {
     }
 
     /// Waits until the queued lines are written, for at most `FLUSH_TIMEOUT`.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         let (done, written) = sync_channel(1);
         let mut request = Message::Flush(done);

@@ -12,7 +12,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::snapshot::{Snapshot, expect_valid};
+use super::snapshot::{self, expect_valid};
 use super::top_tenants::TopTenants;
 use crate::config::MetricsSettings;
 use crate::tenancy::{RequestTimings, Step};
@@ -44,12 +44,13 @@ struct MetricSet {
     rejected_clients: IntCounter,
     invalid_requests: IntCounterVec,
     steps: [(Step, Histogram); 3],
-    tenants: Arc<Mutex<TopTenants>>,
+    tenants: Mutex<TopTenants>,
+    users: UserDirectory,
 }
 
 impl Metrics {
     /// Content type of [`Metrics::render`].
-    pub const CONTENT_TYPE: &str = TEXT_FORMAT;
+    pub(crate) const CONTENT_TYPE: &str = TEXT_FORMAT;
 
     /// Creates metrics with all counts zero. Each scrape reads the pool's state from `users`.
     #[must_use]
@@ -74,12 +75,6 @@ impl Metrics {
         for reason in [MALFORMED, TOO_LARGE] {
             invalid_requests.with_label_values(&[reason]); // a series begins with 0, not with its first count
         }
-        let tenants = Arc::new(Mutex::new(TopTenants::new(settings.metrics_tenants)));
-        let snapshot = Snapshot {
-            users,
-            tenants: Arc::clone(&tenants),
-        };
-        expect_valid(registry.register(Box::new(snapshot)));
         #[cfg(target_os = "linux")]
         expect_valid(registry.register(Box::new(ProcessCollector::for_self())));
         let build_info = Opts::new("tenant_orders_build_info", "Version of the running program.");
@@ -110,12 +105,12 @@ impl Metrics {
             ),
             invalid_requests,
             steps: Step::ALL.map(|step| (step, steps.with_label_values(&[step.name()]))),
-            tenants,
+            tenants: Mutex::new(TopTenants::new(settings.metrics_tenants)),
+            users,
             registry,
         }))
     }
 
-    /// Counts a request as in flight.
     pub(crate) fn begin_request(&self) {
         self.0.in_flight.inc();
     }
@@ -167,26 +162,25 @@ impl Metrics {
     }
 
     /// Renders all metrics in Prometheus' text format.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if a metric has no valid text form, which does not happen with these metrics.
-    pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.0.registry.gather())
+    pub(crate) fn render(&self) -> Result<String, prometheus::Error> {
+        let mut families = self.0.registry.gather();
+        families.extend(snapshot::collect(&self.0.users, &self.0.tenants));
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 
 /// Returns the label for `method`. Methods outside HTTP share one label, because clients can invent any
 /// number of them.
-fn method_label(method: &Method) -> &'static str {
+fn method_label(method: &Method) -> &str {
     match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS => method.as_str(),
         _ => "other",
     }
 }

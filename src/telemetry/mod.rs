@@ -7,7 +7,7 @@ mod top_tenants;
 #[cfg(feature = "otel")]
 pub(crate) mod traces;
 
-pub use log_queue::LogQueue;
+pub(crate) use log_queue::LogQueue;
 pub use metrics::Metrics;
 #[cfg(feature = "otel")]
-pub use traces::Traces;
+pub(crate) use traces::Traces;

@@ -1,8 +1,8 @@
 //! Metrics that are counted elsewhere and read at each scrape.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use prometheus::core::{Collector, Desc};
+use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, IntCounter, IntCounterVec, IntGauge, Opts};
 
@@ -11,33 +11,21 @@ use super::top_tenants::{TenantCounts, TopTenants};
 use crate::tenancy::PoolStatus;
 use crate::users::{TenantCacheCounts, UserDirectory};
 
-/// Collects the metrics of the connection pool, the tenant cache, the busiest tenants and the log.
-pub(super) struct Snapshot {
-    pub(super) users: UserDirectory,
-    pub(super) tenants: Arc<Mutex<TopTenants>>,
-}
-
-impl Collector for Snapshot {
-    /// Returns no descriptions: the metrics are created at each scrape.
-    fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.rerank_if_due();
-        [
-            pool(self.users.database().pool_status()),
-            tenant_cache(self.users.tenant_cache_counts()),
-            tenants_by_name(&tenants.counts()),
-            counter(
-                "tenant_orders_log_lines_dropped_total",
-                "Log lines dropped because stderr did not accept them in time.",
-                log_queue::dropped_lines(),
-            ),
-        ]
-        .concat()
-    }
+/// Returns the metrics of the connection pool, the tenant cache, the busiest tenants and the log.
+pub(super) fn collect(users: &UserDirectory, tenants: &Mutex<TopTenants>) -> Vec<MetricFamily> {
+    let mut tenants = tenants.lock().unwrap_or_else(PoisonError::into_inner);
+    tenants.rerank_if_due();
+    [
+        pool(users.database().pool_status()),
+        tenant_cache(users.tenant_cache_counts()),
+        tenants_by_name(&tenants.counts()),
+        counter(
+            "tenant_orders_log_lines_dropped_total",
+            "Log lines dropped because stderr did not accept them in time.",
+            log_queue::dropped_lines(),
+        ),
+    ]
+    .concat()
 }
 
 fn pool(status: PoolStatus) -> Vec<MetricFamily> {

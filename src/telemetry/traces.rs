@@ -2,8 +2,9 @@
 
 use axum::http::HeaderMap;
 use opentelemetry::KeyValue;
-use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_http::HeaderExtractor;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -19,17 +20,13 @@ use crate::config::{TRACE_TARGET, TraceSettings};
 /// Exports traces to a collector in the background. Dropping it exports the remaining traces and takes at
 /// most five seconds.
 #[derive(Debug)]
-pub struct Traces(SdkTracerProvider);
+pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
     /// Starts the export. Returns `None` if `settings` name no collector. OpenTelemetry's own code reads the
-    /// other `OTEL_*` variables.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if a variable has an invalid value.
-    pub fn start(settings: &TraceSettings) -> Result<Option<Self>, ExporterBuildError> {
-        if !settings.is_enabled() {
+    /// other `OTEL_*` variables. Returns an error if one of them has an invalid value.
+    pub(crate) fn start(settings: &TraceSettings) -> Result<Option<Self>, ExporterBuildError> {
+        if !settings.is_enabled {
             return Ok(None);
         }
         // The exporter's HTTP client uses the process's default provider. An error means that one is set.
@@ -43,8 +40,7 @@ impl Traces {
     }
 
     /// Returns a layer that receives the spans with the target of traces and no other events.
-    #[must_use]
-    pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
+    pub(crate) fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'s> LookupSpan<'s> + Send + Sync,
     {
@@ -70,7 +66,7 @@ impl Drop for Traces {
 fn resource(settings: &TraceSettings) -> Resource {
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_attribute(version);
-    if settings.has_service_name() {
+    if settings.has_service_name {
         return resource.build();
     }
     resource.with_service_name(env!("CARGO_PKG_NAME")).build()
@@ -83,23 +79,11 @@ pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap) -> Option<String>
         return None;
     }
     if headers.contains_key("traceparent") {
-        let parent = TraceContextPropagator::new().extract(&Headers(headers));
+        let parent = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
         // Fails only for a span that has started already.
         let _ = span.set_parent(parent);
     }
     let context = span.context();
     let context = context.span().span_context().clone();
     context.is_valid().then(|| context.trace_id().to_string())
-}
-
-struct Headers<'h>(&'h HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(axum::http::HeaderName::as_str).collect()
-    }
 }

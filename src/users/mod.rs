@@ -18,7 +18,7 @@ use crate::tenancy::{
 };
 pub use error::UserError;
 use tenant_cache::TenantCache;
-pub use tenant_cache::TenantCacheCounts;
+pub(crate) use tenant_cache::TenantCacheCounts;
 
 /// Maximum number of messages that look for the user's tenant; a user can be moved between two of them.
 const MAX_LOOKUPS: usize = 4;
@@ -106,15 +106,14 @@ impl UserDirectory {
         })
     }
 
-    /// The database.
+    /// Returns the database.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// The tenant cache's effect.
-    #[must_use]
-    pub fn tenant_cache_counts(&self) -> TenantCacheCounts {
+    /// Returns the tenant cache's effect.
+    pub(crate) fn tenant_cache_counts(&self) -> TenantCacheCounts {
         self.tenant_cache.counts()
     }
 
@@ -126,10 +125,6 @@ impl UserDirectory {
     /// user exists elsewhere.
     ///
     /// Dropping the future closes the connection that it uses.
-    ///
-    /// # Errors
-    ///
-    /// [`UserError`].
     pub(crate) async fn query_tenant(
         &self,
         timings: &RequestTimings,
@@ -239,19 +234,11 @@ impl UserDirectory {
     }
 
     /// Returns whether there are no users.
-    ///
-    /// # Errors
-    ///
-    /// [`DatabaseError`].
     pub(crate) async fn is_empty(&self) -> Result<bool, DatabaseError> {
         Ok(self.read_users(&ANY_USER).await?.is_empty())
     }
 
     /// Checks that a connection works and that `public.users` is readable.
-    ///
-    /// # Errors
-    ///
-    /// [`DatabaseError`].
     pub(crate) async fn check(&self) -> Result<(), DatabaseError> {
         self.read_users(&COLUMNS).await?;
         Ok(())

@@ -18,13 +18,11 @@ pub(super) struct TenantCache {
 
 /// The tenant cache's effect, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TenantCacheCounts {
-    /// Lookups of users that the cache contained.
-    pub hits: u64,
-    /// Lookups of users that it did not contain.
-    pub misses: u64,
+pub(crate) struct TenantCacheCounts {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
     /// Hits that were out of date.
-    pub stale: u64,
+    pub(crate) stale: u64,
 }
 
 impl TenantCache {

@@ -7,7 +7,8 @@ use axum::http::{HeaderValue, Method, Request};
 use insta::{allow_duplicates, assert_json_snapshot};
 use nix::sys::signal::Signal;
 use tenant_orders::authentication::Authenticator;
-use tenant_orders::config::{AllowedOrigins, AuthenticationSettings, CorsSettings};
+use tenant_orders::config::{AuthenticationSettings, CorsSettings};
+use tower_http::cors::AllowOrigin;
 
 use crate::support::client::{self, Connection};
 use crate::support::{Answer, Service, ServiceProcess, TestDatabase, finished, wait_until};
@@ -19,7 +20,7 @@ const OTHER: &str = "http://localhost:3000";
 fn two_origins() -> CorsSettings {
     let origins = [SHOP, OTHER].map(HeaderValue::from_static);
     CorsSettings {
-        cors_allowed_origins: Some(AllowedOrigins::Named(origins.to_vec())),
+        cors_allowed_origins: Some(origins.into()),
     }
 }
 
@@ -99,7 +100,7 @@ async fn no_origin_can_read_responses_by_default() {
 #[tokio::test]
 async fn wildcard_allows_all_origins_without_credentials() {
     let any = CorsSettings {
-        cors_allowed_origins: Some(AllowedOrigins::Any),
+        cors_allowed_origins: Some(AllowOrigin::any()),
     };
     let service = Service::guarded(TestDatabase::demo().await.database(), None, &any);
     for request in [request_from_page(Method::GET, PATH, SHOP), preflight(SHOP)] {

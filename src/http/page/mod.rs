@@ -14,6 +14,8 @@ use super::openapi;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
+const JSON: &str = "application/json";
+const SVG: &str = "image/svg+xml";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Restricts the pages to this origin. Text cannot become markup or a script.
@@ -23,23 +25,24 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
 
 /// Returns the routes. The API document describes the probes if `has_probes`.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(has_probes: bool) -> Router<S> {
-    Router::new()
-        .route("/", file(HTML, include_str!("index.html")))
-        .route("/docs", file(HTML, include_str!("docs.html")))
-        .route(
-            "/openapi.json",
-            file("application/json", openapi::render(has_probes)),
-        )
-        .route("/assets/page.css", file(CSS, include_str!("page.css")))
-        .route("/assets/page.js", file(JAVASCRIPT, include_str!("page.js")))
-        .route("/assets/api.js", file(JAVASCRIPT, include_str!("api.js")))
-        .route("/assets/numbers.js", file(JAVASCRIPT, include_str!("numbers.js")))
-        .route("/assets/docs.css", file(CSS, include_str!("docs.css")))
-        .route("/assets/docs.js", file(JAVASCRIPT, include_str!("docs.js")))
-        .route(
-            "/assets/icon.svg",
-            file("image/svg+xml", include_str!("icon.svg")),
-        )
+    let files = [
+        ("/", HTML, include_str!("index.html")),
+        ("/docs", HTML, include_str!("docs.html")),
+        ("/assets/page.css", CSS, include_str!("page.css")),
+        ("/assets/page.js", JAVASCRIPT, include_str!("page.js")),
+        ("/assets/api.js", JAVASCRIPT, include_str!("api.js")),
+        ("/assets/numbers.js", JAVASCRIPT, include_str!("numbers.js")),
+        ("/assets/docs.css", CSS, include_str!("docs.css")),
+        ("/assets/docs.js", JAVASCRIPT, include_str!("docs.js")),
+        ("/assets/icon.svg", SVG, include_str!("icon.svg")),
+    ];
+    let document = file(JSON, openapi::render(has_probes));
+    files
+        .into_iter()
+        .fold(Router::new(), |router, (path, content_type, content)| {
+            router.route(path, file(content_type, content))
+        })
+        .route("/openapi.json", document)
 }
 
 /// Returns a handler that serves `content`, or 304 if the client has it (RFC 9110, section 13.1.2).
