@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK, REFERRER_POLICY, RETRY_AFTER,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -40,21 +39,17 @@ const ALLOWED_HEADERS: [HeaderName; 7] = [
     HeaderName::from_static("sentry-trace"),
 ];
 
-/// Permits the configured origins to read responses, including errors: otherwise a page cannot see why a
-/// request failed.
-pub(super) fn allow_origins(router: Router, settings: &CorsSettings) -> Router {
-    let Some(origins) = settings.cors_allowed_origins.clone() else {
-        return router;
-    };
-    // Without credentials: a page sends a token itself, in a header.
-    router.layer(
-        CorsLayer::new()
-            .allow_origin(origins)
-            .allow_methods([Method::GET, Method::HEAD])
-            .allow_headers(ALLOWED_HEADERS)
-            .expose_headers([LINK, RETRY_AFTER, X_REQUEST_ID])
-            .max_age(PREFLIGHT_MAX_AGE),
-    )
+/// Returns the layer that permits the configured origins to read responses, including errors: otherwise a page
+/// cannot see why a request failed. It permits no credentials: a page sends a token itself, in a header.
+pub(super) fn cors_layer(settings: &CorsSettings) -> Option<CorsLayer> {
+    let origins = settings.cors_allowed_origins.clone()?;
+    let layer = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers(ALLOWED_HEADERS)
+        .expose_headers([LINK, RETRY_AFTER, X_REQUEST_ID])
+        .max_age(PREFLIGHT_MAX_AGE);
+    Some(layer)
 }
 
 /// Adds the security headers that the response lacks.

@@ -81,10 +81,8 @@ pub fn router(
     let router = Router::new()
         .merge(api)
         .merge(probes)
-        .merge(page::routes(has_probes))
-        .layer(compression::layer());
-    let router = with_fallbacks(router).with_state(users);
-    browser::allow_origins(router, cors).layer(from_fn_with_state(Some(logger), request_context))
+        .merge(page::routes(has_probes));
+    with_layers(with_fallbacks(router).with_state(users), Some(logger), cors)
 }
 
 /// Returns the routes of the port for administration: probes and metrics. `/readyz` checks the database of `users`.
@@ -98,8 +96,18 @@ pub(crate) fn admin_router(
         metrics: metrics.clone(),
         settings: settings.clone(),
     };
-    let router = probe_routes(users, metrics, settings, authenticator).layer(compression::layer());
-    with_fallbacks(router).layer(from_fn_with_state(Some(logger), request_context))
+    let router = with_fallbacks(probe_routes(users, metrics, settings, authenticator));
+    with_layers(router, Some(logger), &CorsSettings::default())
+}
+
+/// Adds the layers that all requests pass. They are added together, because each call of `layer` costs every request
+/// some allocations and copies.
+fn with_layers(router: Router, logger: Option<RequestLogger>, cors: &CorsSettings) -> Router {
+    let context = from_fn_with_state(logger, request_context);
+    match browser::cors_layer(cors) {
+        None => router.layer((context, compression::layer())),
+        Some(cors) => router.layer((context, cors, compression::layer())),
+    }
 }
 
 fn probe_routes<S: Clone + Send + Sync + 'static>(
@@ -137,7 +145,7 @@ pub(crate) fn overloaded_router(cors: &CorsSettings, has_probes: bool) -> Router
         Router::new()
     };
     let router = probes.fallback(refuse).method_not_allowed_fallback(refuse);
-    browser::allow_origins(router, cors).layer(from_fn_with_state(None, request_context))
+    with_layers(router, None, cors)
 }
 
 /// Surrounds every request: its id, its log, and the headers of its response. It is one layer because each

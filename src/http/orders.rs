@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header::LINK;
+use axum::http::header::{CONTENT_TYPE, LINK};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
 use super::authentication::TokenOrganization;
 use super::extract::{OrderPath, Page, PageParameters, PathParameters, UserPath};
 use super::problem::Problem;
+use super::problem_type::ProblemType;
 use super::request_log::DatabaseWork;
 use crate::orders::{self, Cursor, OrderLine, OrdersPage};
 use crate::users::UserDirectory;
+
+/// Expected size of an order in a response, and of all other fields together. A buffer that is large enough is not
+/// copied while it grows.
+const EXPECTED_BYTES: usize = 256;
 
 /// The orders of a user
 ///
@@ -58,12 +63,13 @@ pub(super) async fn list(
     let organization = organization.map(|Extension(TokenOrganization(name))| name);
     let organization = organization.as_deref();
     let found = orders::list_for_user(&users, &work.timings, &id, organization, &page).await?;
+    let mut json = Vec::with_capacity(EXPECTED_BYTES * (1 + found.orders.len()));
+    serde_json::to_writer(&mut json, &found)
+        .map_err(|error| Problem::from_cause(ProblemType::Internal, error))?;
+    let response = ([(CONTENT_TYPE, "application/json")], json);
     Ok(match &found.next_cursor {
-        None => Json(found).into_response(),
-        Some(cursor) => {
-            let next = next_link(page.limit, cursor);
-            ([(LINK, next)], Json(found)).into_response()
-        }
+        None => response.into_response(),
+        Some(cursor) => ([(LINK, next_link(page.limit, cursor))], response).into_response(),
     })
 }
 

@@ -37,7 +37,7 @@ pub(crate) async fn find_for_user(
     let order = with_tenant(user, |_| match order_rows(&rows)?.as_slice() {
         _ if has_unusable_row(&rows)? => Err(InvalidTenantData::Ambiguous),
         [] => Ok(None),
-        [(_, row)] => OrderLine::from_row(row).map(Some),
+        [(id, row)] => OrderLine::from_row(id, row).map(Some),
         _ => Err(InvalidTenantData::Ambiguous),
     })?;
     order.filter(|_| is_possible).ok_or(OrdersError::OrderNotFound)

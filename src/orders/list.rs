@@ -93,7 +93,7 @@ impl OrdersPage {
         let orders = rows
             .iter()
             .take(limit.into())
-            .map(|(_, row)| OrderLine::from_row(row))
+            .map(|(id, row)| OrderLine::from_row(id, row))
             .collect::<Result<Vec<_>, _>>()?;
         let total_due = match total_due {
             Some(total_due) => total_due,

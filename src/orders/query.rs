@@ -5,8 +5,8 @@
 //! statement's result. Both sides of every operator have types for which `pg_catalog` has the operator, mostly by
 //! a cast. It is searched first, so that an operator of the tenant cannot replace it.
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{Row, ValueRef};
 
 use super::{InvalidTenantData, Item, Money, OrderLine, Quantity, Timestamp};
 use crate::tenancy::{IdComparison, Statement, select_id_type};
@@ -164,7 +164,7 @@ ORDER BY page.creation_timestamp DESC NULLS LAST, page.id /*if inexact*/, page.i
 pub(super) fn order_rows(rows: &[PgRow]) -> Result<Vec<(&str, &PgRow)>, sqlx::Error> {
     let mut orders = Vec::with_capacity(rows.len());
     for row in rows {
-        if let Some(id) = row.try_get(0)? {
+        if let Some(id) = read_text(row, 0)? {
             orders.push((id, row));
         }
     }
@@ -178,29 +178,36 @@ pub(super) fn has_unusable_row(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
 }
 
 impl OrderLine {
-    /// Reads a row that has an order.
-    pub(super) fn from_row(row: &PgRow) -> Result<Self, InvalidTenantData> {
-        let created_at: Option<&str> = row.try_get(1)?;
-        let quantity: Option<&str> = row.try_get(2)?;
-        let price: Option<&str> = row.try_get(5)?;
-        let quantity = quantity.map(Quantity::parse).transpose()?;
-        let unit_price = price.map(Money::parse).transpose()?;
+    /// Reads a row that has the order `id`.
+    pub(super) fn from_row(id: &str, row: &PgRow) -> Result<Self, InvalidTenantData> {
+        let quantity = read_text(row, 2)?.map(Quantity::parse).transpose()?;
+        let unit_price = read_text(row, 5)?.map(Money::parse).transpose()?;
         let line_total = match (unit_price, quantity) {
             (Some(unit_price), Some(quantity)) => Some(unit_price.checked_mul(quantity)?),
             _ => None,
         };
         Ok(Self {
-            id: row.try_get(0)?,
-            created_at: created_at.map(Timestamp::parse_postgres).transpose()?,
+            id: id.to_owned(),
+            created_at: read_text(row, 1)?.map(Timestamp::parse_postgres).transpose()?,
             item: Item {
-                id: row.try_get(3)?,
-                description: row.try_get(4)?,
+                id: read_text(row, 3)?.map(str::to_owned),
+                description: read_text(row, 4)?.map(str::to_owned),
             },
             unit_price,
             quantity,
             line_total,
         })
     }
+}
+
+/// Returns a column that the statement has cast to `text`. Unlike `try_get`, it does not look up the column's type, which
+/// costs more than the rest of reading it.
+fn read_text(row: &PgRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    value.as_str().map(Some).map_err(sqlx::Error::Decode)
 }
 
 /// Reads the total due from a row of [`PAGE_AND_TOTAL`].

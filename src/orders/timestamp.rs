@@ -3,17 +3,17 @@
 use std::fmt;
 
 use jiff::civil::DateTime;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// A date and time in the years 1 to 9999, with microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[schema(
     value_type = String,
     pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?$",
     example = "2026-01-31T09:30:00"
 )]
-#[serde(into = "String", try_from = "String")]
+#[serde(try_from = "String")]
 pub struct Timestamp(DateTime);
 
 /// A text that is not a time in the years 1 to 9999, such as `infinity` or a year BC.
@@ -43,9 +43,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
-impl From<Timestamp> for String {
-    fn from(timestamp: Timestamp) -> Self {
-        timestamp.to_string()
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
