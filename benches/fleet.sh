@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --release --locked
-program="$PWD/${CARGO_TARGET_DIR:-target}/release/tenant-orders"
+program="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/tenant-orders"
 scratch=$(mktemp -d)
 chmod 755 "$scratch" # as root, PostgreSQL runs as another user
 service=

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 minutes=${1:-60} tenants=${2:-200} users=${3:-500}
 
 cargo build --release --locked
-program="$PWD/${CARGO_TARGET_DIR:-target}/release/tenant-orders"
+program="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/tenant-orders"
 export DATA_DIR="/var/tmp/tenant-orders-benchmark/${tenants}x${users}x10"
 mkdir -p "${DATA_DIR%/*}"
 "$program" seed bulk --tenants "$tenants" --users "$users" --orders 10
