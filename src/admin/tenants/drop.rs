@@ -63,15 +63,15 @@ pub async fn inspect(
         return Err(DropError::HasUsers { users: tenant.users }.into());
     }
     let mut connection = database.connect().await?;
-    let owner = removal::names(&mut connection, FOREIGN_OWNER, schema)
+    let owner = removal::read_names(&mut connection, FOREIGN_OWNER, schema)
         .await?
         .pop();
     if let Some(owner) = owner {
         return Err(DropError::NotOwner { owner }.into());
     }
     refuse_dependents(&mut connection, schema).await?;
-    let tables = removal::names(&mut connection, TABLES, schema).await?;
-    let extensions = removal::names(&mut connection, EXTENSIONS, schema).await?;
+    let tables = removal::read_names(&mut connection, TABLES, schema).await?;
+    let extensions = removal::read_names(&mut connection, EXTENSIONS, schema).await?;
     let role = roles::plan_removal(&mut connection, schema).await?;
     connection.close().await?;
     let storage = storage::read(database, &[schema.as_str()]).await?;
@@ -142,7 +142,7 @@ async fn drop_next(
 }
 
 async fn refuse_dependents(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), AdminError> {
-    let objects = removal::names(connection, OUTSIDE_DEPENDENTS, schema).await?;
+    let objects = removal::read_names(connection, OUTSIDE_DEPENDENTS, schema).await?;
     if objects.is_empty() {
         Ok(())
     } else {

@@ -32,7 +32,7 @@ pub(super) const OUTSIDE_DEPENDENTS: &str = include_str!("dependents.sql");
 
 /// Returns the names that `query`, one of the constants of this module, finds for `schema`. They are quoted if SQL
 /// requires it.
-pub(super) async fn names(
+pub(super) async fn read_names(
     connection: &mut PgConnection,
     query: &'static str,
     schema: &SchemaName,

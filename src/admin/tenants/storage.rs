@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::{Connection, PgConnection};
 
-use crate::admin::citus::{self, Placement};
+use crate::admin::citus;
 use crate::admin::database::AdminDatabase;
 use crate::admin::error::AdminError;
 use crate::admin::schema::{is_relation_of_schema, locked_tables};
@@ -29,26 +29,16 @@ pub(in crate::admin) async fn read(
     schemas: &[&str],
 ) -> Result<HashMap<String, TenantStorage>, AdminError> {
     let sizes = database.map_chunks(schemas, MAX_PER_CONNECTION, sizes).await?;
-    let local = |(schema, size_bytes)| {
-        (
-            schema,
-            TenantStorage {
-                node: None,
-                size_bytes,
-            },
-        )
-    };
-    let mut storage: HashMap<_, _> = sizes.into_iter().flatten().map(local).collect();
+    let mut storage = HashMap::with_capacity(schemas.len());
+    for (schema, size_bytes) in sizes.into_iter().flatten() {
+        let node = None;
+        storage.insert(schema, TenantStorage { node, size_bytes });
+    }
     let mut connection = database.connect().await?;
-    for Placement {
-        tenant,
-        node,
-        size_bytes,
-    } in citus::placements(&mut connection).await?
-    {
-        if let Some(stored) = storage.get_mut(&tenant) {
-            let node = Some(node);
-            *stored = TenantStorage { node, size_bytes };
+    for placement in citus::placements(&mut connection).await? {
+        if let Some(stored) = storage.get_mut(&placement.tenant) {
+            stored.node = Some(placement.node);
+            stored.size_bytes = placement.size_bytes;
         }
     }
     connection.close().await?;
