@@ -1,7 +1,6 @@
 //! A concurrency limit for each tenant.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,22 +16,22 @@ use crate::tenancy::SchemaName;
 pub(in crate::tenancy) struct TenantLimits {
     max_connections: usize,
     max_requests: usize,
-    tenants: Mutex<HashMap<Arc<SchemaName>, Arc<Tenant>>>,
+    tenants: Mutex<HashMap<Arc<SchemaName>, Tenant>>,
     refused: LogThrottle,
 }
 
 struct Tenant {
     connections: Arc<Semaphore>,
-    requests: Arc<Semaphore>,
-    connected: AtomicUsize,
+    /// Number of requests that wait for a permit or have one.
+    requests: usize,
+    /// Number of requests that have a connection.
+    connected: usize,
 }
 
 /// Permission to use one connection for a tenant, until it is dropped.
 pub(in crate::tenancy) struct TenantPermit {
     limits: Arc<TenantLimits>,
     schema: Arc<SchemaName>,
-    tenant: Arc<Tenant>,
-    _request: OwnedSemaphorePermit,
     connection: Option<OwnedSemaphorePermit>,
     is_connected: bool,
 }
@@ -49,10 +48,9 @@ pub(in crate::tenancy) enum LimitError {
 impl TenantLimits {
     /// At most `max_connections` connections for each tenant, and `max_waiting` requests that wait for one.
     pub(in crate::tenancy) fn new(max_connections: usize, max_waiting: usize) -> Self {
-        let max_requests = max_connections.saturating_add(max_waiting);
         Self {
             max_connections: max_connections.min(Semaphore::MAX_PERMITS),
-            max_requests: max_requests.min(Semaphore::MAX_PERMITS),
+            max_requests: max_connections.saturating_add(max_waiting),
             tenants: Mutex::default(),
             refused: LogThrottle::default(),
         }
@@ -68,17 +66,18 @@ impl TenantLimits {
         schema: &Arc<SchemaName>,
         deadline: Instant,
     ) -> Result<TenantPermit, LimitError> {
-        let mut permit = self.enter(schema)?;
-        let connection = Arc::clone(&permit.tenant.connections).acquire_owned();
-        match tokio::time::timeout_at(deadline, connection).await {
-            Ok(connection) => permit.connection = connection.ok(), // the semaphore is never closed
-            Err(_) => return Err(self.refuse(schema, &permit.tenant)),
+        let (mut permit, connections) = self.enter(schema)?;
+        match tokio::time::timeout_at(deadline, connections.acquire_owned()).await {
+            Ok(connection) => {
+                permit.connection = connection.ok(); // the semaphore is never closed
+                Ok(permit)
+            }
+            Err(_) => Err(self.refuse(schema, self.tenants().get(schema))),
         }
-        Ok(permit)
     }
 
-    fn refuse(&self, schema: &SchemaName, tenant: &Tenant) -> LimitError {
-        if tenant.connected.load(Ordering::Relaxed) == 0 {
+    fn refuse(&self, schema: &SchemaName, tenant: Option<&Tenant>) -> LimitError {
+        if tenant.is_none_or(|tenant| tenant.connected == 0) {
             return LimitError::PoolExhausted;
         }
         if let Some(refused) = self.refused.hit() {
@@ -91,29 +90,30 @@ impl TenantLimits {
         LimitError::TenantSaturated
     }
 
-    fn enter(self: &Arc<Self>, schema: &Arc<SchemaName>) -> Result<TenantPermit, LimitError> {
+    fn enter(
+        self: &Arc<Self>,
+        schema: &Arc<SchemaName>,
+    ) -> Result<(TenantPermit, Arc<Semaphore>), LimitError> {
         let mut tenants = self.tenants();
-        let tenant = tenants.entry(Arc::clone(schema)).or_insert_with(|| {
-            Arc::new(Tenant {
-                connections: Arc::new(Semaphore::new(self.max_connections)),
-                requests: Arc::new(Semaphore::new(self.max_requests)),
-                connected: AtomicUsize::new(0),
-            })
+        let tenant = tenants.entry(Arc::clone(schema)).or_insert_with(|| Tenant {
+            connections: Arc::new(Semaphore::new(self.max_connections)),
+            requests: 0,
+            connected: 0,
         });
-        let Ok(request) = Arc::clone(&tenant.requests).try_acquire_owned() else {
-            return Err(self.refuse(schema, tenant));
-        };
-        Ok(TenantPermit {
+        if tenant.requests >= self.max_requests {
+            return Err(self.refuse(schema, Some(tenant)));
+        }
+        tenant.requests += 1;
+        let permit = TenantPermit {
             limits: Arc::clone(self),
             schema: Arc::clone(schema),
-            tenant: Arc::clone(tenant),
-            _request: request,
             connection: None,
             is_connected: false,
-        })
+        };
+        Ok((permit, Arc::clone(&tenant.connections)))
     }
 
-    fn tenants(&self) -> MutexGuard<'_, HashMap<Arc<SchemaName>, Arc<Tenant>>> {
+    fn tenants(&self) -> MutexGuard<'_, HashMap<Arc<SchemaName>, Tenant>> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,22 +121,23 @@ impl TenantLimits {
 impl TenantPermit {
     /// Records that the request has a connection.
     pub(super) fn connected(mut self) -> Self {
-        self.tenant.connected.fetch_add(1, Ordering::Relaxed);
-        self.is_connected = true;
+        if let Some(tenant) = self.limits.tenants().get_mut(&self.schema) {
+            tenant.connected += 1;
+            self.is_connected = true;
+        }
         self
     }
 }
 
 impl Drop for TenantPermit {
     fn drop(&mut self) {
-        if self.is_connected {
-            self.tenant.connected.fetch_sub(1, Ordering::Relaxed);
-        }
         let mut tenants = self.limits.tenants();
-        // Two references are left, this one and the map's: the tenant has no other request, and cannot get one
-        // while the map is locked.
-        if Arc::strong_count(&self.tenant) == 2 {
-            tenants.remove(&self.schema);
+        if let Some(tenant) = tenants.get_mut(&self.schema) {
+            tenant.requests -= 1;
+            tenant.connected -= usize::from(self.is_connected);
+            if tenant.requests == 0 {
+                tenants.remove(&self.schema);
+            }
         }
     }
 }
