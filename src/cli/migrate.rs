@@ -111,7 +111,7 @@ pub(super) async fn migrate(arguments: &MigrateArguments, signals: &StopSignals)
             let shared = migrations::pending_shared(&database).await?;
             let plan = migrations::plan(&database, &only).await?;
             let versions: Vec<_> = shared.steps.iter().map(|step| step.version).collect();
-            let hazards = migrations::hazards(&database, &versions, &plan, &rollout.job).await?;
+            let hazards = migrations::find_hazards(&database, &versions, &plan, &rollout.job).await?;
             Ok((database, rollout, shared, plan, hazards))
         })
         .await?;

@@ -43,7 +43,7 @@ pub(super) async fn query(arguments: QueryArguments, signals: &StopSignals) -> R
     with_readonly_admin_database(&arguments.database, signals, async |database| {
         let database = database.with_roles(&arguments.roles);
         let only = database.schema_names(&arguments.tenants).await?;
-        let tenants = tenants::queried_tenants(&database, &only).await?;
+        let tenants = tenants::list_queried(&database, &only).await?;
         let mut summary = RunSummary::new(tenants.len());
         let mut output = QueryOutput::new(arguments.json);
         let job = QueryTenant {

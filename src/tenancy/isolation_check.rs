@@ -85,8 +85,8 @@ pub(super) async fn run(
         return Err(IsolationError::SplitMessage.into());
     }
     require_no_leak(shared_path)?;
-    require_no_leak(search_path(&mut other).await?)?;
-    require_no_leak(search_path(connection).await?)?;
+    require_no_leak(read_search_path(&mut other).await?)?;
+    require_no_leak(read_search_path(connection).await?)?;
     pooled.check_in();
     other.close().await?;
     Ok(settings)
@@ -104,7 +104,7 @@ async fn has_citus(connection: &mut PgConnection) -> Result<bool, DatabaseError>
     Ok(found.is_some())
 }
 
-async fn search_path(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+async fn read_search_path(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
     raw_sql("SELECT pg_catalog.current_setting('search_path')")
         .fetch_one(connection)
         .await?
@@ -153,9 +153,9 @@ fn require_version(version: Option<u32>) -> Result<(), IsolationError> {
 
 /// Returns whether a pooler shares the server's connections between clients.
 async fn is_pooled(one: &mut PgConnection, other: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let first = (server_process(one).await?, server_process(other).await?);
+    let first = (read_server_process(one).await?, read_server_process(other).await?);
     for _ in 0..PROCESS_CHECKS {
-        if (server_process(one).await?, server_process(other).await?) != first {
+        if (read_server_process(one).await?, read_server_process(other).await?) != first {
             return Ok(true);
         }
     }
@@ -164,7 +164,7 @@ async fn is_pooled(one: &mut PgConnection, other: &mut PgConnection) -> Result<b
 
 /// The process that answers, and the start time of its server. A standby refuses transactions that begin as
 /// serializable.
-async fn server_process(connection: &mut PgConnection) -> Result<(i32, String), sqlx::Error> {
+async fn read_server_process(connection: &mut PgConnection) -> Result<(i32, String), sqlx::Error> {
     let row = raw_sql(
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
          SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time()::text",

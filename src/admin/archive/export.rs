@@ -93,7 +93,7 @@ async fn write_archive(
     let mut manifest = create_manifest(snapshot, tenant, now).await?;
     manifest
         .left_out
-        .extend(users::other_users(snapshot, tenant).await?);
+        .extend(users::describe_other_users(snapshot, tenant).await?);
     if let Err(error) = manifest.check_migrations(known) {
         manifest
             .left_out

@@ -23,7 +23,7 @@ pub(super) async fn copy_out_statement(
 
 /// Returns a description for each foreign key to `public.users` with rows that refer to users of other
 /// organizations. The archive does not contain these users.
-pub(super) async fn other_users(
+pub(super) async fn describe_other_users(
     connection: &mut PgConnection,
     tenant: &SchemaName,
 ) -> Result<Vec<String>, DatabaseError> {

@@ -135,7 +135,7 @@ pub(super) async fn create_schema(
 }
 
 /// Returns the placements of distributed tenants that have tables. Empty on plain PostgreSQL.
-pub(super) async fn placements(connection: &mut PgConnection) -> Result<Vec<Placement>, AdminError> {
+pub(super) async fn read_placements(connection: &mut PgConnection) -> Result<Vec<Placement>, AdminError> {
     if !is_installed(connection).await? {
         return Ok(Vec::new());
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection, FromRow, PgConnection};
 
-use super::{CitusError, placements, rejection, require_coordinator};
+use super::{CitusError, read_placements, rejection, require_coordinator};
 use crate::admin::AdminError;
 use crate::admin::{advisory_lock, database::AdminDatabase, schema};
 use crate::tenancy::SchemaName;
@@ -58,7 +58,7 @@ pub(crate) async fn plan(
     if !schema::exists(&mut connection, tenant).await? {
         return Err(AdminError::NoSuchSchema);
     }
-    let mut placements = placements(&mut connection).await?.into_iter();
+    let mut placements = read_placements(&mut connection).await?.into_iter();
     let placement = placements.find(|placement| placement.tenant == tenant.as_str());
     let placement = placement.ok_or(CitusError::NotDistributed)?;
     let to = find_node(&mut connection, node).await?;

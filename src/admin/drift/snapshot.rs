@@ -112,21 +112,21 @@ pub(in crate::admin) async fn read(
         .await?;
     let schemas: Vec<_> = schemas.iter().map(SchemaName::as_str).collect();
     let mut snapshots = HashMap::new();
-    for row in rows(connection, COLUMNS, &schemas).await? {
+    for row in fetch_rows(connection, COLUMNS, &schemas).await? {
         add_column(&mut snapshots, &row)?;
     }
-    for row in rows(connection, CONSTRAINTS, &schemas).await? {
+    for row in fetch_rows(connection, CONSTRAINTS, &schemas).await? {
         if let Some((table, name, definition)) = find_table(&mut snapshots, &row)? {
             table.constraints.insert(name, definition);
         }
     }
-    for row in rows(connection, INDEXES, &schemas).await? {
+    for row in fetch_rows(connection, INDEXES, &schemas).await? {
         if let Some((table, name, definition)) = find_table(&mut snapshots, &row)? {
             let definition = definition.without_index_name(&name);
             table.indexes.insert(name, definition);
         }
     }
-    for row in rows(connection, include_str!("objects.sql"), &schemas).await? {
+    for row in fetch_rows(connection, include_str!("objects.sql"), &schemas).await? {
         add_object(&mut snapshots, &row)?;
     }
     Ok(snapshots)
@@ -141,7 +141,7 @@ pub(in crate::admin) async fn read_one(
     Ok(snapshots.remove(schema.as_str()).unwrap_or_default())
 }
 
-async fn rows(
+async fn fetch_rows(
     connection: &mut PgConnection,
     query: &'static str,
     schemas: &[&str],

@@ -76,7 +76,7 @@ impl MigrateTenant {
     }
 
     /// Returns the baselines of those of `schemas` that can be adopted. Nothing is written that remains.
-    pub(super) async fn baselines<'s>(
+    pub(super) async fn find_baselines<'s>(
         &self,
         database: &AdminDatabase,
         schemas: &[&'s SchemaName],

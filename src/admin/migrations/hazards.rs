@@ -73,7 +73,7 @@ pub(crate) struct LargestTable {
 
 /// Returns the hazards of all pending migrations: those of the shared schema, then those of tenants. For tenants
 /// that `job` adopts, the migrations after their baseline are pending.
-pub(crate) async fn hazards(
+pub(crate) async fn find_hazards(
     database: &AdminDatabase,
     shared: &[i64],
     plan: &MigrationPlan,
@@ -100,7 +100,7 @@ pub(crate) async fn hazards(
             Err(_) => {}
         }
     }
-    for (schema, baseline) in job.baselines(database, &unadopted).await? {
+    for (schema, baseline) in job.find_baselines(database, &unadopted).await? {
         for migration in migrations.tenant.after(baseline) {
             tenants.entry(migration.version).or_default().push(schema);
         }
@@ -129,7 +129,7 @@ async fn find(
         let begin = before.rfind(';').map_or(0, |semicolon| semicolon + 1);
         let whole = sql.get(begin..).unwrap_or(statement);
         let table = match affected_table(whole) {
-            Some(name) => largest_table(connection, schemas, name).await?,
+            Some(name) => find_largest_table(connection, schemas, name).await?,
             None => None,
         };
         hazards.push(Hazard {
@@ -180,7 +180,7 @@ fn affected_table(sql: &str) -> Option<String> {
     name
 }
 
-async fn largest_table(
+async fn find_largest_table(
     connection: &mut PgConnection,
     schemas: &[&str],
     name: String,

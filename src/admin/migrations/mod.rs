@@ -26,7 +26,7 @@ pub(crate) use apply::SchemaUpgrade;
 pub(crate) use dry_run::dry_run;
 pub(crate) use error::MigrationError;
 pub(crate) use folder::InvalidMigrations;
-pub(crate) use hazards::{Hazard, hazards};
+pub(crate) use hazards::{Hazard, find_hazards};
 pub(crate) use job::{Adopt, MigrateTenant, MigrationOutcome, verify_current};
 pub(crate) use plan::{MigrationPlan, PendingTenant, plan};
 pub(crate) use predictions::{predict_failures, predict_shared};

@@ -12,4 +12,4 @@ pub(super) mod storage;
 pub use create::{create, create_if_missing};
 pub use error::DropError;
 pub use list::{ListedTenant, TenantState, list};
-pub(crate) use query::{QueriedRows, QueryTenant, TextRow, queried_tenants};
+pub(crate) use query::{QueriedRows, QueryTenant, TextRow, list_queried};

@@ -40,7 +40,7 @@ pub(crate) struct QueriedRows {
 }
 
 /// Returns the tenants that a query reads: those in `only`, or all existing ones.
-pub(crate) async fn queried_tenants(
+pub(crate) async fn list_queried(
     database: &AdminDatabase,
     only: &[SchemaName],
 ) -> Result<Vec<SchemaName>, AdminError> {

@@ -28,14 +28,16 @@ pub(in crate::admin) async fn read(
     database: &AdminDatabase,
     schemas: &[&str],
 ) -> Result<HashMap<String, TenantStorage>, AdminError> {
-    let sizes = database.map_chunks(schemas, MAX_PER_CONNECTION, sizes).await?;
+    let sizes = database
+        .map_chunks(schemas, MAX_PER_CONNECTION, read_sizes)
+        .await?;
     let mut storage = HashMap::with_capacity(schemas.len());
     for (schema, size_bytes) in sizes.into_iter().flatten() {
         let node = None;
         storage.insert(schema, TenantStorage { node, size_bytes });
     }
     let mut connection = database.connect().await?;
-    for placement in citus::placements(&mut connection).await? {
+    for placement in citus::read_placements(&mut connection).await? {
         if let Some(stored) = storage.get_mut(&placement.tenant) {
             stored.node = Some(placement.node);
             stored.size_bytes = placement.size_bytes;
@@ -45,7 +47,7 @@ pub(in crate::admin) async fn read(
     Ok(storage)
 }
 
-async fn sizes(
+async fn read_sizes(
     connection: &mut PgConnection,
     schemas: &[&str],
 ) -> Result<Vec<(String, Option<i64>)>, AdminError> {

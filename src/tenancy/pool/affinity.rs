@@ -12,7 +12,7 @@ pub(super) const MAX_MISPLACED_LIFETIME: Duration = Duration::from_mins(1);
 
 /// The age and use of the server process behind a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wear {
+pub(super) struct Usage {
     pub(super) created_at: Instant,
     pub(super) misplaced_checkouts: usize,
 }
@@ -24,7 +24,7 @@ pub(super) struct Affinity {
     enabled_at: Option<Instant>,
 }
 
-impl Wear {
+impl Usage {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             created_at: now,
@@ -59,13 +59,13 @@ impl Affinity {
 
     /// A server process keeps what it has read of other slots' tenants until it ends. So a connection expires
     /// that is older than the affinity, or that served too many of those tenants.
-    pub(super) fn is_expired(&self, wear: Wear, now: Instant) -> bool {
-        let age = now - wear.created_at;
+    pub(super) fn is_expired(&self, usage: Usage, now: Instant) -> bool {
+        let age = now - usage.created_at;
         age > MAX_LIFETIME
             || self
                 .enabled_at
-                .is_some_and(|enabled_at| wear.created_at < enabled_at)
-            || wear.misplaced_checkouts > self.threshold / 4 && age > MAX_MISPLACED_LIFETIME
+                .is_some_and(|enabled_at| usage.created_at < enabled_at)
+            || usage.misplaced_checkouts > self.threshold / 4 && age > MAX_MISPLACED_LIFETIME
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::affinity::{Affinity, Wear, slots_of};
+use super::affinity::{Affinity, Usage, slots_of};
 use super::waiters::{AFFINITY_TIMEOUT, Ticket, Waiters};
 
 /// Maximum number of requests that a tenant's home slot may have more than its second slot. With less, more requests
@@ -42,14 +42,14 @@ enum Slot<C> {
     InUse {
         since: Instant,
         /// The age of its connection; `None` while there is none.
-        wear: Option<Wear>,
+        usage: Option<Usage>,
     },
 }
 
 /// An idle connection.
 struct Held<C> {
     connection: C,
-    wear: Wear,
+    usage: Usage,
     idle_since: Instant,
 }
 
@@ -141,27 +141,33 @@ impl<C, W> Slots<C, W> {
 
     /// Records that the slot in use has a new connection.
     pub(super) fn connected(&mut self, slot: usize, now: Instant) {
-        if let Some(Slot::InUse { wear, .. }) = self.all.get_mut(slot) {
-            *wear = Some(Wear::new(now));
+        if let Some(Slot::InUse { usage, .. }) = self.all.get_mut(slot) {
+            *usage = Some(Usage::new(now));
         }
     }
 
     /// Returns whether the slot's connection must be closed instead of used again.
     pub(super) fn is_expired(&self, slot: usize, now: Instant) -> bool {
-        let Some(Slot::InUse { wear: Some(wear), .. }) = self.all.get(slot) else {
+        let Some(Slot::InUse {
+            usage: Some(usage), ..
+        }) = self.all.get(slot)
+        else {
             return false;
         };
-        self.is_closed || self.affinity.is_expired(*wear, now)
+        self.is_closed || self.affinity.is_expired(*usage, now)
     }
 
     /// Returns a slot with its connection. The waker of the request that gets it is returned.
     pub(super) fn check_in(&mut self, slot: usize, connection: C, now: Instant) -> Option<W> {
-        let Some(Slot::InUse { wear: Some(wear), .. }) = self.all.get(slot) else {
+        let Some(Slot::InUse {
+            usage: Some(usage), ..
+        }) = self.all.get(slot)
+        else {
             return self.free(slot, now);
         };
         let held = Held {
             connection,
-            wear: *wear,
+            usage: *usage,
             idle_since: now,
         };
         self.put(slot, Some(held), now)
@@ -186,7 +192,7 @@ impl<C, W> Slots<C, W> {
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<(usize, C)> {
         let affinity = &self.affinity;
         let is_expired = |held: &Held<C>| {
-            self.is_closed || now - held.idle_since > IDLE_TIMEOUT || affinity.is_expired(held.wear, now)
+            self.is_closed || now - held.idle_since > IDLE_TIMEOUT || affinity.is_expired(held.usage, now)
         };
         let mut expired = Vec::new();
         for (number, slot) in self.all.iter_mut().enumerate() {
@@ -195,7 +201,7 @@ impl<C, W> Slots<C, W> {
             {
                 *slot = Slot::InUse {
                     since: now,
-                    wear: Some(held.wear),
+                    usage: Some(held.usage),
                 };
                 expired.push((number, held.connection));
             }
@@ -229,8 +235,8 @@ impl<C, W> Slots<C, W> {
                     counts.open += 1;
                     counts.idle += 1;
                 }
-                Slot::InUse { wear, .. } => {
-                    counts.open += usize::from(wear.is_some());
+                Slot::InUse { usage, .. } => {
+                    counts.open += usize::from(usage.is_some());
                     counts.in_use += 1;
                 }
             }
@@ -280,12 +286,12 @@ impl<C, W> Slots<C, W> {
             Some(Slot::Idle(held)) => held.take(),
             _ => None,
         };
-        let (mut wear, connection) = held.map(|held: Held<C>| (held.wear, held.connection)).unzip();
-        if let Some(wear) = &mut wear {
-            wear.misplaced_checkouts += usize::from(is_misplaced);
+        let (mut usage, connection) = held.map(|held: Held<C>| (held.usage, held.connection)).unzip();
+        if let Some(usage) = &mut usage {
+            usage.misplaced_checkouts += usize::from(is_misplaced);
         }
         if let Some(place) = self.all.get_mut(slot) {
-            *place = Slot::InUse { since: now, wear };
+            *place = Slot::InUse { since: now, usage };
         }
         CheckedOut {
             slot,
