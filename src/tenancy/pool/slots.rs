@@ -41,7 +41,7 @@ enum Slot<C> {
     Idle(Option<Held<C>>),
     InUse {
         since: Instant,
-        /// The age of its connection; `None` while there is none.
+        /// The use of its connection; `None` while there is none.
         usage: Option<Usage>,
     },
 }
@@ -148,26 +148,26 @@ impl<C, W> Slots<C, W> {
 
     /// Returns whether the slot's connection must be closed instead of used again.
     pub(super) fn is_expired(&self, slot: usize, now: Instant) -> bool {
-        let Some(Slot::InUse {
-            usage: Some(usage), ..
-        }) = self.all.get(slot)
-        else {
-            return false;
-        };
-        self.is_closed || self.affinity.is_expired(*usage, now)
+        let usage = self.usage(slot);
+        usage.is_some_and(|usage| self.is_closed || self.affinity.is_expired(usage, now))
+    }
+
+    /// The use of the connection in a slot that is in use.
+    fn usage(&self, slot: usize) -> Option<Usage> {
+        match self.all.get(slot) {
+            Some(Slot::InUse { usage, .. }) => *usage,
+            _ => None,
+        }
     }
 
     /// Returns a slot with its connection. The waker of the request that gets it is returned.
     pub(super) fn check_in(&mut self, slot: usize, connection: C, now: Instant) -> Option<W> {
-        let Some(Slot::InUse {
-            usage: Some(usage), ..
-        }) = self.all.get(slot)
-        else {
+        let Some(usage) = self.usage(slot) else {
             return self.free(slot, now);
         };
         let held = Held {
             connection,
-            usage: *usage,
+            usage,
             idle_since: now,
         };
         self.put(slot, Some(held), now)
@@ -222,26 +222,14 @@ impl<C, W> Slots<C, W> {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let mut counts = Counts {
-            open: 0,
-            idle: 0,
-            in_use: 0,
+        let count = |is_counted: fn(&&Slot<C>) -> bool| self.all.iter().filter(is_counted).count();
+        let idle = count(|slot| matches!(slot, Slot::Idle(Some(_))));
+        Counts {
+            open: idle + count(|slot| matches!(slot, Slot::InUse { usage: Some(_), .. })),
+            idle,
+            in_use: count(|slot| matches!(slot, Slot::InUse { .. })),
             waiting: self.waiters.len(),
-        };
-        for slot in &self.all {
-            match slot {
-                Slot::Idle(None) => {}
-                Slot::Idle(Some(_)) => {
-                    counts.open += 1;
-                    counts.idle += 1;
-                }
-                Slot::InUse { usage, .. } => {
-                    counts.open += usize::from(usage.is_some());
-                    counts.in_use += 1;
-                }
-            }
         }
-        counts
     }
 
     /// The slot that a tenant prefers, and its other one.
