@@ -106,7 +106,7 @@ async fn a_complete_index_is_not_built_again() {
 async fn a_failed_migration_outside_a_transaction_leaves_nothing() {
     let database = old_fleet(1).await;
     let lock = database.lock("t1.orders").await;
-    let locked = ["migrate", "--lock-timeout", "20ms", "--retries", "1"];
+    let locked = ["migrate", "--lock-timeout", "1s", "--retries", "0"];
     let (status, output, errors) = run(&database, &locked);
     assert_eq!(status, Some(1));
     assert_eq!(
