@@ -1,7 +1,7 @@
 //! The HTTP interface: routes, and the layers around them.
 //!
-//! To add an endpoint, write a file here with the handler and its `#[utoipa::path]`, add its route to
-//! [`router`], and its name and problems to the API document in `openapi.rs`.
+//! To add an endpoint, write the handler and its `#[utoipa::path]` in a file here, add its route to [`router`], and
+//! its name and problems to the API document in `openapi.rs`.
 
 mod authentication;
 mod browser;

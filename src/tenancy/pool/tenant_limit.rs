@@ -67,17 +67,17 @@ impl TenantLimits {
         deadline: Instant,
     ) -> Result<TenantPermit, LimitError> {
         let (mut permit, connections) = self.enter(schema)?;
-        match tokio::time::timeout_at(deadline, connections.acquire_owned()).await {
-            Ok(connection) => {
-                permit.connection = connection.ok(); // the semaphore is never closed
-                Ok(permit)
-            }
-            Err(_) => Err(self.refuse(schema, self.tenants().get(schema))),
-        }
+        let acquired = tokio::time::timeout_at(deadline, connections.acquire_owned()).await;
+        let Ok(connection) = acquired else {
+            let connected = self.tenants().get(schema).map_or(0, |tenant| tenant.connected);
+            return Err(self.refuse(schema, connected));
+        };
+        permit.connection = connection.ok(); // the semaphore is never closed
+        Ok(permit)
     }
 
-    fn refuse(&self, schema: &SchemaName, tenant: Option<&Tenant>) -> LimitError {
-        if tenant.is_none_or(|tenant| tenant.connected == 0) {
+    fn refuse(&self, schema: &SchemaName, connected: usize) -> LimitError {
+        if connected == 0 {
             return LimitError::PoolExhausted;
         }
         if let Some(refused) = self.refused.hit() {
@@ -101,7 +101,7 @@ impl TenantLimits {
             connected: 0,
         });
         if tenant.requests >= self.max_requests {
-            return Err(self.refuse(schema, Some(tenant)));
+            return Err(self.refuse(schema, tenant.connected));
         }
         tenant.requests += 1;
         let permit = TenantPermit {
