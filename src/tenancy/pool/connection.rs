@@ -130,19 +130,29 @@ impl Pool {
         let tenant =
             tenant.map(|tenant| BuildHasherDefault::<DefaultHasher>::default().hash_one(tenant.as_str()));
         let (waker, mut woken) = oneshot::channel();
-        let acquired = self.slots().acquire(tenant, Instant::now(), waker);
-        let ticket = match acquired {
+        let (acquired, has_affinity) = {
+            let mut slots = self.slots();
+            (slots.acquire(tenant, Instant::now(), waker), slots.has_affinity())
+        };
+        let waiting = match acquired {
             Acquired::Now(checked_out) => return Ok(checked_out),
             Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
             Acquired::Waiting(ticket) => Waiting { pool: self, ticket },
         };
-        // While other slots are idle, only the affinity keeps the request waiting: it has to look again. After
-        // that, it gets any slot that becomes idle.
-        let _ = tokio::time::timeout(AFFINITY_TIMEOUT, &mut woken).await;
+        if has_affinity {
+            // While other slots are idle, only the affinity keeps the request waiting: it has to look again. After
+            // that, it gets any slot that becomes idle.
+            let _ = tokio::time::timeout(AFFINITY_TIMEOUT, &mut woken).await;
+        } else {
+            let _ = (&mut woken).await;
+        }
         loop {
-            let polled = self.slots().poll(ticket.ticket, Instant::now());
+            let polled = self.slots().poll(waiting.ticket, Instant::now());
             match polled {
-                Acquired::Now(checked_out) => return Ok(checked_out),
+                Acquired::Now(checked_out) => {
+                    std::mem::forget(waiting); // nothing to cancel
+                    return Ok(checked_out);
+                }
                 Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
                 Acquired::Waiting(_) => {
                     let _ = (&mut woken).await;

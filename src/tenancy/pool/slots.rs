@@ -10,7 +10,6 @@
 //! - If no slot is idle, later requests overtake a request only until three times as many were served as waited
 //!   before it; then it takes the next of its two slots. After nine times as many, it takes any.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -31,7 +30,8 @@ pub(super) struct Slots<C, W> {
     /// connections that are not needed reach their idle timeout.
     idle: Vec<usize>,
     waiters: Waiters<W>,
-    granted: HashMap<Ticket, CheckedOut<C>>,
+    /// The slots of requests that waited and have not taken them yet.
+    granted: Vec<(Ticket, CheckedOut<C>)>,
     affinity: Affinity,
     check_outs: u64,
     is_closed: bool,
@@ -89,7 +89,7 @@ impl<C, W> Slots<C, W> {
             all: (0..limit).map(|_| Slot::Idle(None)).collect(),
             idle: (0..limit).rev().collect(),
             waiters: Waiters::new(),
-            granted: HashMap::new(),
+            granted: Vec::new(),
             affinity: Affinity::new(affinity_threshold),
             check_outs: 0,
             is_closed: false,
@@ -112,7 +112,7 @@ impl<C, W> Slots<C, W> {
     /// Takes the slot that was granted to a waiting request, if there is one. One that has waited for longer
     /// than [`AFFINITY_TIMEOUT`] takes any idle slot.
     pub(super) fn poll(&mut self, ticket: Ticket, now: Instant) -> Acquired<C> {
-        if let Some(granted) = self.granted.remove(&ticket) {
+        if let Some(granted) = self.take_granted(ticket) {
             return Acquired::Now(granted);
         }
         if !self.waiters.contains(ticket) {
@@ -132,11 +132,21 @@ impl<C, W> Slots<C, W> {
     /// waker is returned.
     pub(super) fn cancel(&mut self, ticket: Ticket, now: Instant) -> Option<W> {
         self.waiters.remove(ticket);
-        let CheckedOut { slot, connection, .. } = self.granted.remove(&ticket)?;
+        let CheckedOut { slot, connection, .. } = self.take_granted(ticket)?;
         match connection {
             Some(connection) => self.check_in(slot, connection, now),
             None => self.free(slot, now),
         }
+    }
+
+    fn take_granted(&mut self, ticket: Ticket) -> Option<CheckedOut<C>> {
+        let index = self.granted.iter().position(|(granted, _)| *granted == ticket)?;
+        Some(self.granted.swap_remove(index).1)
+    }
+
+    /// Returns whether tenants prefer slots.
+    pub(super) fn has_affinity(&self) -> bool {
+        self.affinity.is_enabled()
     }
 
     /// Records that the slot in use has a new connection.
@@ -183,7 +193,7 @@ impl<C, W> Slots<C, W> {
         self.idle.push(slot);
         let waiter = self.waiters.take_next(slot, self.check_outs, now)?;
         let granted = self.check_out(slot, waiter.tenant, now);
-        self.granted.insert(waiter.ticket, granted);
+        self.granted.push((waiter.ticket, granted));
         Some(waiter.waker)
     }
 

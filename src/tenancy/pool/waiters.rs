@@ -93,6 +93,9 @@ impl<W> Waiters<W> {
     /// Takes out the request that gets `slot`: the first that was overtaken too often, else the first that prefers the
     /// slot or none, else the first that has waited too long for another slot.
     pub(super) fn take_next(&mut self, slot: usize, check_outs: u64, now: Instant) -> Option<Waiter<W>> {
+        if self.queue.front()?.choices.is_none() {
+            return self.queue.pop_front(); // the usual case without affinity
+        }
         let is_choice = |waiter: &Waiter<W>| waiter.choices.is_none_or(|choices| choices.contains(&slot));
         let prefers = |waiter: &Waiter<W>| waiter.choices.is_none_or(|[preferred, _]| preferred == slot);
         self.take_first(|waiter| waiter.is_overtaken(check_outs, OVERTAKING_FACTOR_ELSEWHERE))
