@@ -77,23 +77,26 @@ impl Quantity {
 
 fn parse_decimal(text: &str) -> Result<Decimal, InvalidNumber> {
     let invalid = || InvalidNumber(format!("{text:?}"));
-    // The library accepts more than PostgreSQL writes, such as underscores.
-    if !text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
-    {
-        return Err(invalid());
-    }
-    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().map_err(|_| invalid())?;
-    let digits = if digits.contains('.') {
-        digits.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        digits
-    };
-    let decimal = Decimal::from_str_exact(digits).map_err(|_| invalid())?;
-    let scale = i64::from(decimal.scale()) - i64::from(exponent);
-    from_parts(decimal.mantissa(), scale).ok_or_else(invalid)
+    let (mantissa, scale) = parse_digits(digits).ok_or_else(invalid)?;
+    from_parts(mantissa, scale - i64::from(exponent)).ok_or_else(invalid)
+}
+
+/// Returns the mantissa and the scale of digits with at most one point.
+fn parse_digits(text: &str) -> Option<(i128, i64)> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    if integer.is_empty() {
+        return None;
+    }
+    let mut digits = integer.bytes().chain(fraction.bytes());
+    let mantissa = digits.try_fold(0_i128, |mantissa, byte| {
+        let digit = byte.is_ascii_digit().then(|| i128::from(byte - b'0'))?;
+        mantissa.checked_mul(10)?.checked_add(digit)
+    })?;
+    Some((sign * mantissa, i64::try_from(fraction.len()).ok()?))
 }
 
 /// `mantissa × 10^-scale`, in as few digits as possible.
@@ -111,6 +114,14 @@ fn from_parts(mantissa: i128, scale: i64) -> Option<Decimal> {
 
 /// Removes trailing zeros of the fraction.
 fn normalize(mut mantissa: i128, mut scale: i64) -> (i128, i64) {
+    // Dividing 64 bits is many times as fast.
+    if let Ok(mut short) = i64::try_from(mantissa) {
+        while scale > 0 && short % 10 == 0 {
+            short /= 10;
+            scale -= 1;
+        }
+        return (short.into(), scale);
+    }
     while scale > 0 && mantissa % 10 == 0 {
         mantissa /= 10;
         scale -= 1;
@@ -126,8 +137,37 @@ fn shift(mantissa: i128, digits: u32) -> Option<i128> {
 impl fmt::Display for Money {
     /// At least two decimals, and as many as the amount has.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.*}", self.0.scale().max(2) as usize, self.0)
+        let scale = self.0.scale().max(2);
+        let mantissa = shift(self.0.mantissa(), scale - self.0.scale());
+        // A response has many amounts, and rust_decimal divides 96 bits for each digit.
+        let Some(mantissa) = mantissa.and_then(|mantissa| i64::try_from(mantissa).ok()) else {
+            return write!(f, "{:.*}", scale as usize, self.0);
+        };
+        if mantissa < 0 {
+            f.write_str("-")?;
+        }
+        f.write_str(render(mantissa.unsigned_abs(), scale, &mut [0; _]))
     }
+}
+
+/// Renders `mantissa × 10^-scale` with `scale` decimals, from its last digit to its first.
+fn render(mut mantissa: u64, scale: u32, buffer: &mut [u8; 32]) -> &str {
+    let mut length = 0;
+    for place in buffer.iter_mut().rev() {
+        if length > scale + 1 && mantissa == 0 {
+            break;
+        }
+        *place = if length == scale {
+            b'.'
+        } else {
+            let digit = mantissa % 10;
+            mantissa /= 10;
+            b'0' + u8::try_from(digit).unwrap_or_default()
+        };
+        length += 1;
+    }
+    let start = buffer.len() - length as usize;
+    str::from_utf8(buffer.get(start..).unwrap_or_default()).unwrap_or_default()
 }
 
 impl Serialize for Money {

@@ -6,6 +6,9 @@ use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+/// The form of a time, with `0` for each digit.
+const FORM: [u8; 26] = *b"0000-00-00T00:00:00.000000";
+
 /// A date and time in the years 1 to 9999, with microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[schema(
@@ -14,7 +17,7 @@ use utoipa::ToSchema;
     example = "2026-01-31T09:30:00"
 )]
 #[serde(try_from = "String")]
-pub struct Timestamp(DateTime);
+pub struct Timestamp([u8; FORM.len()]);
 
 /// A text that is not a time in the years 1 to 9999, such as `infinity` or a year BC.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,30 +25,42 @@ pub struct Timestamp(DateTime);
 pub struct InvalidTimestamp(String);
 
 impl Timestamp {
-    /// Parses a `timestamp` as PostgreSQL writes it in the `ISO` style (manual, section 8.5.2).
+    /// Parses a `timestamp` as PostgreSQL writes it in the `ISO` style (manual, section 8.5.2). It has to exist in the
+    /// calendar, as every time that PostgreSQL writes.
     pub(super) fn parse_postgres(text: &str) -> Result<Self, InvalidTimestamp> {
-        text.parse()
-            .ok()
-            .filter(|datetime: &DateTime| datetime.year() >= 1)
-            .map(Self)
-            .ok_or_else(|| InvalidTimestamp(text.to_owned()))
+        let mut time = FORM;
+        let has_length = matches!(text.len(), 19 | 21..=26);
+        let has_form = text.bytes().zip(&mut time).all(|(byte, place)| match *place {
+            b'0' => {
+                *place = byte;
+                byte.is_ascii_digit()
+            }
+            b'T' => byte == b' ' || byte == b'T',
+            separator => byte == separator,
+        });
+        if has_length && has_form && !text.starts_with("0000") {
+            Ok(Self(time))
+        } else {
+            Err(InvalidTimestamp(text.to_owned()))
+        }
+    }
+
+    /// `YYYY-MM-DDTHH:MM:SS`, and six decimals if there is a fraction.
+    fn as_str(&self) -> &str {
+        let text = self.0.strip_suffix(b".000000").unwrap_or(&self.0);
+        str::from_utf8(text).unwrap_or_default() // it is ASCII
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// `YYYY-MM-DDTHH:MM:SS`, and six decimals if there is a fraction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.subsec_nanosecond() == 0 {
-            write!(f, "{}", self.0)
-        } else {
-            write!(f, "{:.6}", self.0)
-        }
+        f.write_str(self.as_str())
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -55,7 +70,7 @@ impl TryFrom<String> for Timestamp {
     /// Parses the form that [`Timestamp`] is written in, and no other.
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match Self::parse_postgres(&text) {
-            Ok(timestamp) if timestamp.to_string() == text => Ok(timestamp),
+            Ok(timestamp) if timestamp.as_str() == text && text.parse::<DateTime>().is_ok() => Ok(timestamp),
             _ => Err(InvalidTimestamp(text)),
         }
     }
@@ -88,8 +103,25 @@ mod tests {
             "10000-01-01 00:00:00",
             "294276-12-31 23:59:59.999999",
             "",
+            "2000-01-01",
+            "2000-01-01 00:00:00.",
+            "2000-01-01 00:00:00.0000001",
+            "2000-01-01 00:00:0x",
+            "2000-01-01 00:00:00+0",
         ] {
             assert!(Timestamp::parse_postgres(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_outside_the_calendar_are_refused_in_cursors() {
+        for text in [
+            "2023-02-29T00:00:00",
+            "2000-01-01T24:00:00",
+            "2000-13-01T00:00:00",
+            "2000-01-01 00:00:00",
+        ] {
+            assert!(Timestamp::try_from(text.to_owned()).is_err(), "{text}");
         }
     }
 
@@ -99,7 +131,9 @@ mod tests {
             (year, month, day) in (1..=9999_i16, 1..=12_i8, 1..=28_i8),
             (hour, minute, second, micros) in (0..24_i8, 0..60_i8, 0..60_i8, 0..1_000_000),
         ) {
-            let timestamp = Timestamp(jiff::civil::date(year, month, day).at(hour, minute, second, micros * 1000));
+            let datetime = jiff::civil::date(year, month, day).at(hour, minute, second, micros * 1000);
+            let timestamp = Timestamp::parse_postgres(&datetime.to_string()).unwrap();
+            prop_assert_eq!(timestamp.to_string().parse::<DateTime>().unwrap(), datetime);
             prop_assert_eq!(Timestamp::try_from(timestamp.to_string()), Ok(timestamp));
         }
     }
