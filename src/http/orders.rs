@@ -36,7 +36,7 @@ const EXPECTED_BYTES: usize = 256;
     ),
     security((), ("bearer" = [])),
     responses((
-        status = 200, description = "A page of orders", body = OrdersPage,
+        status = 200, description = "A page of orders", body = OrdersPage<'_>,
         headers(("Link" = String, description = "URL of the next page, if there is one: `rel=\"next\"` (RFC 8288)")),
         example = json!({
             "user": { "id": "1", "name": "rich_dude", "organization_id": "client1" },
@@ -62,7 +62,8 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let organization = organization.map(|Extension(TokenOrganization(name))| name);
     let organization = organization.as_deref();
-    let found = orders::list_for_user(&users, &work.timings, &id, organization, &page).await?;
+    let rows = orders::list_for_user(&users, &work.timings, &id, organization, &page).await?;
+    let found = rows.page(page.limit)?;
     let mut json = Vec::with_capacity(EXPECTED_BYTES * (1 + found.orders.len()));
     serde_json::to_writer(&mut json, &found)
         .map_err(|error| Problem::from_cause(ProblemType::Internal, error))?;
@@ -88,18 +89,18 @@ pub(super) async fn list(
             description = "Id of this request: 1 to 128 letters, digits and `-_.:`. Any other value is replaced"),
     ),
     security((), ("bearer" = [])),
-    responses((status = 200, description = "The order", body = OrderLine)),
+    responses((status = 200, description = "The order", body = OrderLine<'_>)),
 )]
 pub(super) async fn find(
     State(users): State<UserDirectory>,
     Extension(work): Extension<Arc<DatabaseWork>>,
     PathParameters(OrderPath { id, order_id }): PathParameters<OrderPath>,
     organization: Option<Extension<TokenOrganization>>,
-) -> Result<Json<OrderLine>, Problem> {
+) -> Result<Response, Problem> {
     let organization = organization.map(|Extension(TokenOrganization(name))| name);
     let organization = organization.as_deref();
-    let order = orders::find_for_user(&users, &work.timings, &id, organization, &order_id).await?;
-    Ok(Json(order))
+    let rows = orders::find_for_user(&users, &work.timings, &id, organization, &order_id).await?;
+    Ok(Json(rows.order()?).into_response())
 }
 
 /// Returns the link to the next page (RFC 8288). It is relative to the address of the request, which can have a

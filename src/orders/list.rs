@@ -1,13 +1,11 @@
 //! The orders of a user, a page at a time.
 
-use sqlx::postgres::PgRow;
-
 use super::query::{NEWEST_ORDERS, PAGE_AND_TOTAL, TABLES, has_unusable_row, order_rows, read_total_due};
-use super::{Cursor, InvalidTenantData, Money, OrderLine, OrdersError, OrdersPage, PageRequest, with_tenant};
+use super::{Cursor, InvalidTenantData, Money, OrderLine, OrderRows, OrdersError, OrdersPage, PageRequest};
 use crate::tenancy::{DatabaseError, Query, RequestTimings, TenantQuery, Value};
-use crate::users::{User, UserDirectory, UserError};
+use crate::users::{UserDirectory, UserError};
 
-/// Reads a page of the orders of the user `user_id`.
+/// Reads a page of the orders of the user `user_id`: see [`OrderRows::page`].
 ///
 /// If `organization` is given, the user has to belong to it. See [`UserDirectory`] for how the user's tenant is
 /// determined.
@@ -23,7 +21,7 @@ pub async fn list_for_user(
     user_id: &str,
     organization: Option<&str>,
     page: &PageRequest,
-) -> Result<OrdersPage, OrdersError> {
+) -> Result<OrderRows, OrdersError> {
     // One more than the page shows whether there is a next one.
     let limit = Value::Number(u32::from(page.limit) + 1);
     if page.after.is_none() {
@@ -36,11 +34,10 @@ pub async fn list_for_user(
         };
         let (user, rows) = users.query_tenant(timings, user_id, organization, query).await?;
         if rows.len() <= usize::from(page.limit) {
-            return with_tenant(user, |user| {
-                if has_unusable_row(&rows)? {
-                    return Err(InvalidTenantData::Ambiguous);
-                }
-                OrdersPage::new(user, &rows, page.limit, None)
+            return Ok(OrderRows {
+                user,
+                rows,
+                has_total: false,
             });
         }
     }
@@ -69,40 +66,58 @@ pub async fn list_for_user(
         } if after.is_some() => OrdersError::Cursor(source),
         error => error.into(),
     })?;
-    with_tenant(user, |user| {
-        let total_due = rows.first().map(read_total_due).transpose()?;
-        OrdersPage::new(user, &rows, page.limit, total_due)
+    Ok(OrderRows {
+        user,
+        rows,
+        has_total: true,
     })
 }
 
-impl OrdersPage {
-    /// Creates a page of at most `limit` of `rows`. Without `total_due`, `rows` are all orders of the user.
-    fn new(
-        user: User,
-        rows: &[PgRow],
-        limit: u16,
-        total_due: Option<Money>,
-    ) -> Result<Self, InvalidTenantData> {
+impl OrderRows {
+    /// Makes a page of at most `limit` orders: the limit of the request.
+    ///
+    /// # Errors
+    ///
+    /// [`OrdersError::Data`].
+    pub fn page(&self, limit: u16) -> Result<OrdersPage<'_>, OrdersError> {
+        OrdersPage::new(self, limit.into()).map_err(|source| self.invalid(source))
+    }
+}
+
+impl<'r> OrdersPage<'r> {
+    fn new(rows: &'r OrderRows, limit: usize) -> Result<Self, InvalidTenantData> {
+        let OrderRows {
+            user,
+            rows,
+            has_total,
+        } = rows;
+        if !has_total && has_unusable_row(rows)? {
+            return Err(InvalidTenantData::Ambiguous);
+        }
+        let total_due = if *has_total {
+            rows.first().map(read_total_due).transpose()?
+        } else {
+            None
+        };
         let rows = order_rows(rows)?;
         let mut ids: Vec<&str> = rows.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         if !ids.is_sorted_by(|a, b| a < b) {
             return Err(InvalidTenantData::Ambiguous);
         }
-        let has_more = rows.len() > usize::from(limit);
-        let orders = rows
-            .iter()
-            .take(limit.into())
-            .map(|(id, row)| OrderLine::from_row(id, row))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut orders = Vec::with_capacity(rows.len().min(limit));
+        for (id, row) in rows.iter().take(limit) {
+            orders.push(OrderLine::from_row(id, row)?);
+        }
         let total_due = match total_due {
             Some(total_due) => total_due,
+            // These are all orders of the user.
             None => Money::sum(orders.iter().filter_map(|line| line.line_total))?,
         };
         let next_cursor = orders
             .last()
-            .filter(|_| has_more)
-            .map(|line| Cursor(line.created_at, line.id.clone()));
+            .filter(|_| rows.len() > limit)
+            .map(|line| Cursor(line.created_at, line.id.to_owned()));
         Ok(Self {
             user,
             orders,

@@ -9,6 +9,7 @@ pub(crate) mod requirements;
 mod timestamp;
 
 use serde::Serialize;
+use sqlx::postgres::PgRow;
 use utoipa::ToSchema;
 
 pub(crate) use cursor::Cursor;
@@ -32,12 +33,12 @@ pub struct PageRequest {
 /// A page of a user's orders, and the total of all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Orders)]
-pub struct OrdersPage {
+pub struct OrdersPage<'r> {
     /// The user.
-    pub user: User,
+    pub user: &'r User,
     /// Newest first; orders without a time last.
     #[schema(max_items = 1000)]
-    pub orders: Vec<OrderLine>,
+    pub orders: Vec<OrderLine<'r>>,
     /// The sum of the line totals of all the user's orders, on this page or not.
     pub total_due: Money,
     /// The `cursor` of the next page, if there is one.
@@ -47,14 +48,14 @@ pub struct OrdersPage {
 
 /// One order, with its item's price at this tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct OrderLine {
+pub struct OrderLine<'r> {
     /// Opaque text, unique within the tenant only.
-    pub id: String,
+    pub id: &'r str,
     /// The time of the order, as the database has it: without a time zone.
     #[schema(required)]
     pub created_at: Option<Timestamp>,
     /// The item that was ordered.
-    pub item: Item,
+    pub item: Item<'r>,
     /// The price of one.
     #[schema(required)]
     pub unit_price: Option<Money>,
@@ -68,13 +69,13 @@ pub struct OrderLine {
 
 /// The item of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Item {
+pub struct Item<'r> {
     /// Opaque text; null if the order names no item.
     #[schema(required)]
-    pub id: Option<String>,
+    pub id: Option<&'r str>,
     /// The description; null if the item has none or does not exist.
     #[schema(required)]
-    pub description: Option<String>,
+    pub description: Option<&'r str>,
 }
 
 /// The reason why orders cannot be shown.
@@ -116,11 +117,20 @@ pub enum InvalidTenantData {
     Text(#[from] sqlx::Error),
 }
 
-/// Names the tenant in the error.
-fn with_tenant<T>(
+/// The orders of a user as PostgreSQL returned them. Pages and orders borrow their texts from them.
+#[derive(Debug)]
+pub struct OrderRows {
     user: User,
-    read: impl FnOnce(User) -> Result<T, InvalidTenantData>,
-) -> Result<T, OrdersError> {
-    let tenant = user.organization_id.clone();
-    read(user).map_err(|source| OrdersError::Data { tenant, source })
+    rows: Vec<PgRow>,
+    /// Each row has the total of all of the user's orders.
+    has_total: bool,
+}
+
+impl OrderRows {
+    fn invalid(&self, source: InvalidTenantData) -> OrdersError {
+        OrdersError::Data {
+            tenant: self.user.organization_id.clone(),
+            source,
+        }
+    }
 }

@@ -6,10 +6,9 @@
 //! a cast. It is searched first, so that an operator of the tenant cannot replace it.
 
 use sqlx::postgres::PgRow;
-use sqlx::{Row, ValueRef};
 
 use super::{InvalidTenantData, Item, Money, OrderLine, Quantity, Timestamp};
-use crate::tenancy::{IdComparison, Statement, select_id_type};
+use crate::tenancy::{IdComparison, Statement, is_true, read_text, select_id_type};
 
 /// The tables that the statements read.
 pub(super) const TABLES: &str = "items, orders";
@@ -174,12 +173,12 @@ pub(super) fn order_rows(rows: &[PgRow]) -> Result<Vec<(&str, &PgRow)>, sqlx::Er
 /// Returns whether a row of [`NEWEST_ORDERS`] or [`ORDER_BY_ID`] must not be used, as its last column says.
 pub(super) fn has_unusable_row(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
     rows.iter()
-        .try_fold(false, |is_unusable, row| Ok(is_unusable || row.try_get(6)?))
+        .try_fold(false, |is_unusable, row| Ok(is_unusable || is_true(row, 6)?))
 }
 
-impl OrderLine {
+impl<'r> OrderLine<'r> {
     /// Reads a row that has the order `id`.
-    pub(super) fn from_row(id: &str, row: &PgRow) -> Result<Self, InvalidTenantData> {
+    pub(super) fn from_row(id: &'r str, row: &'r PgRow) -> Result<Self, InvalidTenantData> {
         let quantity = read_text(row, 2)?.map(Quantity::parse).transpose()?;
         let unit_price = read_text(row, 5)?.map(Money::parse).transpose()?;
         let line_total = match (unit_price, quantity) {
@@ -187,11 +186,11 @@ impl OrderLine {
             _ => None,
         };
         Ok(Self {
-            id: id.to_owned(),
+            id,
             created_at: read_text(row, 1)?.map(Timestamp::parse_postgres).transpose()?,
             item: Item {
-                id: read_text(row, 3)?.map(str::to_owned),
-                description: read_text(row, 4)?.map(str::to_owned),
+                id: read_text(row, 3)?,
+                description: read_text(row, 4)?,
             },
             unit_price,
             quantity,
@@ -200,23 +199,12 @@ impl OrderLine {
     }
 }
 
-/// Returns a column that the statement has cast to `text`. Unlike `try_get`, it does not look up the column's type, which
-/// costs more than the rest of reading it.
-fn read_text(row: &PgRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
-    let value = row.try_get_raw(column)?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    value.as_str().map(Some).map_err(sqlx::Error::Decode)
-}
-
 /// Reads the total due from a row of [`PAGE_AND_TOTAL`].
 pub(super) fn read_total_due(row: &PgRow) -> Result<Money, InvalidTenantData> {
-    let is_unique: bool = row.try_get(7)?;
-    if !is_unique {
+    if !is_true(row, 7)? {
         return Err(InvalidTenantData::Ambiguous);
     }
-    match row.try_get(6)? {
+    match read_text(row, 6)? {
         Some(due) => Ok(Money::parse(due)?),
         None => Ok(Money::ZERO), // no order has a line total
     }

@@ -73,5 +73,5 @@ pub use timings::{RequestTimings, Step};
 
 pub(crate) use id_type::{IdComparison, select_id_type};
 pub(crate) use isolation_check::require_sessions;
-pub(crate) use reply::MessageError;
+pub(crate) use reply::{MessageError, is_true, read_text};
 pub(crate) use statement::{Query, Statement, TenantQuery, Value};

@@ -7,11 +7,14 @@
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Either, PgConnection, raw_sql};
+use sqlx::{AssertSqlSafe, Either, PgConnection, Row, ValueRef, raw_sql};
 
 use super::DatabaseError;
 use super::id_type::{IdTypes, id_types};
 use super::message::{Message, MessageForms};
+
+/// Expected number of rows in a tenant's schema. More are copied while their buffer grows.
+const EXPECTED_ROWS: usize = 16;
 
 /// The rows of a message's statements.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Reply {
     ) -> Result<Self, MessageError> {
         let mut reply = Self {
             shared: Vec::new(),
-            tenant: Vec::new(),
+            tenant: Vec::with_capacity(EXPECTED_ROWS),
             shared_id_types: None,
             tenant_id_types: None,
         };
@@ -118,6 +121,25 @@ impl MessageError {
         }
         Some(forms)
     }
+}
+
+/// Returns the text of a column. Unlike `try_get`, it does not look up the column's type, which costs more than the rest of
+/// reading it.
+pub(crate) fn read_text(row: &PgRow, column: usize) -> Result<Option<&str>, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let text = value.as_str().map_err(|source| sqlx::Error::ColumnDecode {
+        index: column.to_string(),
+        source,
+    });
+    text.map(Some)
+}
+
+/// Returns whether a boolean column is true. The reply to a simple query has text only.
+pub(crate) fn is_true(row: &PgRow, column: usize) -> Result<bool, sqlx::Error> {
+    Ok(read_text(row, column)? == Some("t"))
 }
 
 impl From<DatabaseError> for MessageError {

@@ -6,7 +6,6 @@ mod tenant_cache;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
 use utoipa::ToSchema;
 
@@ -14,7 +13,7 @@ use crate::config::{DatabaseUrl, PoolSettings};
 use crate::connect::InvalidDatabaseUrl;
 use crate::tenancy::{
     Database, DatabaseError, IdComparison, MessageError, Query, RequestTimings, SchemaName, Statement,
-    TenantQuery, Value, select_id_type,
+    TenantQuery, Value, is_true, read_text, select_id_type,
 };
 pub use error::UserError;
 use tenant_cache::TenantCache;
@@ -257,14 +256,14 @@ impl UserDirectory {
 
 /// Reads a row of [`MEMBERSHIPS`]. Returns `None` for a user whose id is only equal by its collation.
 fn membership(row: &PgRow) -> Result<Option<Membership>, sqlx::Error> {
-    let is_of_user: bool = row.try_get(3)?;
-    if !is_of_user {
+    if !is_true(row, 3)? {
         return Ok(None);
     }
+    let octet_length = read_text(row, 1)?.and_then(|length| length.parse().ok());
     Ok(Some(Membership {
-        organization_id: row.try_get(0)?,
-        octet_length: row.try_get(1)?,
-        name: row.try_get(2)?,
+        organization_id: read_text(row, 0)?.unwrap_or_default().to_owned(),
+        octet_length: octet_length.unwrap_or_default(),
+        name: read_text(row, 2)?.map(str::to_owned),
     }))
 }
 
