@@ -24,6 +24,7 @@ mod error_chain;
 pub mod http;
 mod log_throttle;
 pub mod orders;
+mod request_context;
 pub mod seed;
 pub mod server;
 pub mod telemetry;

@@ -31,6 +31,7 @@ pub(crate) use token::NewToken;
 
 use crate::config::AuthenticationSettings;
 use crate::log_throttle::LogThrottle;
+use crate::request_context::current_request_id;
 use key::{Key, build_validations};
 use key_set_url::KeySetUrl;
 use token::{Claims, InvalidToken};
@@ -122,7 +123,8 @@ impl Authenticator {
             && let Some(refused) = self.shared.refused.hit()
         {
             let (kid, iss) = token::claimed_origin(token);
-            tracing::info!(refused, %reason, kid, iss, "refused a token");
+            let request_id = current_request_id();
+            tracing::info!(refused, %reason, kid, iss, request_id, "refused a token");
         }
         Ok(verified?)
     }

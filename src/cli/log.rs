@@ -1,7 +1,11 @@
 //! Initialization of the log and of trace export.
 
+use std::fmt;
+
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -71,12 +75,22 @@ fn log_panics() {
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
 }
 
+/// The time of a log line, with microseconds. It is written at once, for which the formatter's buffer grows only once.
+struct UtcTime;
+
+impl FormatTime for UtcTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{:.6}", jiff::Timestamp::now())
+    }
+}
+
 fn format_layer<S>(settings: &LogSettings, queue: LogQueue) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
 {
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(queue)
+        .with_timer(UtcTime)
         .log_internal_errors(false)
         .with_ansi(settings.is_colored());
     match settings.format() {

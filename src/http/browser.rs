@@ -10,8 +10,8 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::Response;
 use tower_http::cors::CorsLayer;
 
-use super::request_id::X_REQUEST_ID;
 use crate::config::CorsSettings;
+use crate::request_context::X_REQUEST_ID;
 
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 

@@ -14,32 +14,38 @@ mod page;
 mod probes;
 mod problem;
 mod problem_type;
-mod request_id;
 mod request_log;
+mod uncancellable;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::Request;
+use axum::handler::{Handler, HandlerService};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, Route, get};
 use tokio::sync::Semaphore;
-use tower_http::request_id::RequestId;
-use tracing::{Instrument, Span};
+use tower::layer::layer_fn;
+use tower::util::option_layer;
+use tower::{Layer, Service, service_fn};
+use tower_http::cors::CorsLayer;
 
 use crate::authentication::Authenticator;
 use crate::config::{CorsSettings, RequestSettings};
 use crate::log_throttle::LogThrottle;
+use crate::request_context::{RequestContext, RequestId, X_REQUEST_ID};
 use crate::telemetry::Metrics;
 use crate::users::UserDirectory;
-use problem::{Problem, ProblemContext};
+use problem::Problem;
 use problem_type::ProblemType;
-use request_log::{RequestLogger, log_request};
+use request_log::{RequestLog, RequestLogger};
+use uncancellable::Uncancellable;
 
-/// Returns the public routes; without `has_probes`, `admin_router` has the probes and metrics. Requests run as
-/// tasks, which requires a Tokio runtime.
+/// Returns the public routes; without `has_probes`, `admin_router` has the probes and metrics. Requests need a Tokio
+/// runtime.
 ///
 /// Probes, metrics, page and API document need no token and do not count against the limit of concurrent
 /// requests. Without an `authenticator`, no endpoint needs a token.
@@ -52,37 +58,26 @@ pub fn router(
     has_probes: bool,
 ) -> Router {
     let permits = settings.max_concurrent_requests.get().min(Semaphore::MAX_PERMITS);
-    let limit = ConcurrencyLimit {
-        permits: Arc::new(Semaphore::new(permits)),
-        refused: Arc::default(),
-        timeout: settings.request_timeout,
+    let api = ApiLayers {
+        all: CommonLayers::new(Some((metrics.clone(), settings)), cors),
+        authenticator: authenticator.clone(),
+        limit: ConcurrencyLimit {
+            permits: Arc::new(Semaphore::new(permits)),
+            refused: Arc::default(),
+            timeout: settings.request_timeout,
+        },
     };
-    let logger = RequestLogger {
-        metrics: metrics.clone(),
-        settings: settings.clone(),
-    };
-    let probes = if has_probes {
-        probe_routes(users.clone(), metrics, settings, authenticator.clone())
+    let others = if has_probes {
+        probe_routes(users.clone(), metrics, settings, authenticator)
     } else {
         Router::new()
     };
-    let api = Router::new()
-        .route("/users/{id}/orders", get(orders::list))
-        .route("/users/{id}/orders/{order_id}", get(orders::find))
-        .layer(from_fn_with_state(limit, limit_concurrency));
-    // Outside the limit: a request without a valid token takes no permit.
-    let api = match authenticator {
-        None => api,
-        Some(authenticator) => {
-            let state = (authenticator, settings.request_timeout);
-            api.layer(from_fn_with_state(state, authentication::authenticate))
-        }
-    };
-    let router = Router::new()
-        .merge(api)
-        .merge(probes)
-        .merge(page::routes(has_probes));
-    with_layers(with_fallbacks(router).with_state(users), Some(logger), cors)
+    let others = with_fallbacks(others.merge(page::routes(has_probes)), &api.all);
+    Router::new()
+        .route("/users/{id}/orders", api.get(orders::list))
+        .route("/users/{id}/orders/{order_id}", api.get(orders::find))
+        .merge(others)
+        .with_state(users)
 }
 
 /// Returns the routes of the port for administration: probes and metrics. `/readyz` checks the database of `users`.
@@ -92,22 +87,8 @@ pub(crate) fn admin_router(
     settings: &RequestSettings,
     authenticator: Option<Authenticator>,
 ) -> Router {
-    let logger = RequestLogger {
-        metrics: metrics.clone(),
-        settings: settings.clone(),
-    };
-    let router = with_fallbacks(probe_routes(users, metrics, settings, authenticator));
-    with_layers(router, Some(logger), &CorsSettings::default())
-}
-
-/// Adds the layers that all requests pass. They are added together, because each call of `layer` costs every request
-/// some allocations and copies.
-fn with_layers(router: Router, logger: Option<RequestLogger>, cors: &CorsSettings) -> Router {
-    let context = from_fn_with_state(logger, request_context);
-    match browser::cors_layer(cors) {
-        None => router.layer((context, compression::layer())),
-        Some(cors) => router.layer((context, cors, compression::layer())),
-    }
+    let layers = CommonLayers::new(Some((metrics.clone(), settings)), &CorsSettings::default());
+    with_fallbacks(probe_routes(users, metrics, settings, authenticator), &layers)
 }
 
 fn probe_routes<S: Clone + Send + Sync + 'static>(
@@ -116,17 +97,25 @@ fn probe_routes<S: Clone + Send + Sync + 'static>(
     settings: &RequestSettings,
     authenticator: Option<Authenticator>,
 ) -> Router<S> {
+    let timeout = settings.request_timeout;
     Router::new()
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz).with_state((users, authenticator)))
         .route("/metrics", get(probes::metrics).with_state(metrics))
-        .layer(from_fn_with_state(settings.request_timeout, limit_time))
+        .layer(layer_fn(move |service: Route| {
+            service_fn(move |request| respond_in_time(timeout, (), service.clone(), request))
+        }))
 }
 
-fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>, layers: &CommonLayers) -> Router<S> {
     router
         .fallback(async || Problem::new(ProblemType::NotFound))
-        .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
+        .method_not_allowed_fallback(refuse_method)
+        .layer(layers.layer())
+}
+
+async fn refuse_method() -> Problem {
+    Problem::new(ProblemType::MethodNotAllowed)
 }
 
 /// Returns the routes for connections beyond the limit: `503 overloaded` for every path but `/livez`, which exists if
@@ -145,38 +134,112 @@ pub(crate) fn overloaded_router(cors: &CorsSettings, has_probes: bool) -> Router
         Router::new()
     };
     let router = probes.fallback(refuse).method_not_allowed_fallback(refuse);
-    with_layers(router, None, cors)
+    router.layer(CommonLayers::new(None, cors).layer())
 }
 
-/// Surrounds every request: its id, its log, and the headers of its response. It is one layer because each
-/// layer costs a request some allocations.
-async fn request_context(
-    State(logger): State<Option<RequestLogger>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    request_id::assign(&mut request);
-    compression::normalize(request.headers_mut());
-    let respond = async |request: Request| {
-        let request_id = request.extensions().get::<RequestId>().cloned();
-        let context = ProblemContext::from_request(&request);
-        let handled = async {
-            match host::check(&request) {
-                Ok(()) => next.run(request).await,
-                Err(problem) => problem.into_response(),
-            }
-        };
-        let mut response = context.scope(handled).await;
-        browser::add_security_headers(&mut response);
-        request_id::set_header(&mut response, request_id.as_ref());
-        response
-    };
-    match logger {
-        Some(logger) => log_request(logger, request, respond).await,
-        None => respond(request).await,
+/// The layers that all requests pass.
+#[derive(Clone)]
+struct CommonLayers {
+    logger: Option<RequestLogger>,
+    cors: Option<CorsLayer>,
+}
+
+impl CommonLayers {
+    /// Without `logger`, requests are neither logged nor measured.
+    fn new(logger: Option<(Metrics, &RequestSettings)>, cors: &CorsSettings) -> Self {
+        Self {
+            logger: logger.map(|(metrics, settings)| RequestLogger {
+                metrics,
+                settings: settings.clone(),
+            }),
+            cors: browser::cors_layer(cors),
+        }
+    }
+
+    fn layer<S: HttpService<Response = Response>>(
+        &self,
+    ) -> impl Layer<S, Service: HttpService<Response = Response>> + Clone + Send + Sync + use<S> {
+        let inner = (option_layer(self.cors.clone()), compression::layer());
+        let logger = self.logger.clone();
+        layer_fn(move |service: S| {
+            let (service, logger) = (inner.layer(service), logger.clone());
+            service_fn(move |request| respond(service.clone(), logger.clone(), request))
+        })
     }
 }
 
+/// The layers of requests that need the database.
+///
+/// They surround each handler, not the router, which would cost a request several allocations for each layer.
+struct ApiLayers {
+    all: CommonLayers,
+    authenticator: Option<Authenticator>,
+    limit: ConcurrencyLimit,
+}
+
+impl ApiLayers {
+    fn get<T: 'static>(&self, handler: impl Handler<T, UserDirectory>) -> MethodRouter<UserDirectory> {
+        let limit = self.limit.clone();
+        // Outside the limit: a request without a valid token takes no permit.
+        let authentication = self.authenticator.clone().map(|authenticator| {
+            from_fn_with_state((authenticator, limit.timeout), authentication::authenticate)
+        });
+        let handler = handler
+            .layer(layer_fn(move |service| {
+                let limit = limit.clone();
+                service_fn(move |request| limit.clone().respond(HandlerService::clone(&service), request))
+            }))
+            .layer(option_layer(authentication))
+            .layer(self.all.layer());
+        get(handler).fallback(refuse_method.layer(self.all.layer()))
+    }
+}
+
+/// What a layer surrounds.
+trait HttpService:
+    Service<Request, Response: IntoResponse, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> HttpService for S where
+    S: Service<Request, Response: IntoResponse, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Handles a request with `service`: its id, its log, and the headers of its response.
+async fn respond(
+    mut service: impl HttpService,
+    logger: Option<RequestLogger>,
+    mut request: Request,
+) -> Result<Response, Infallible> {
+    let mut context = RequestContext {
+        uri: request.uri().clone(),
+        request_id: RequestId::from_headers(request.headers()),
+        trace_id: None,
+    };
+    let log = logger.map(|logger| RequestLog::start(logger, &mut request, &mut context));
+    compression::normalize(request.headers_mut());
+    let request_id = context.request_id.clone();
+    let handled = async {
+        match host::check(&request) {
+            Ok(()) => service.call(request).await.map(IntoResponse::into_response),
+            Err(problem) => Ok(problem.into_response()),
+        }
+    };
+    let mut response = context.scope(handled).await?;
+    browser::add_security_headers(&mut response);
+    response.headers_mut().insert(X_REQUEST_ID, request_id.into());
+    if let Some(log) = log {
+        log.finish(&mut response);
+    }
+    Ok(response)
+}
+
+/// Limits the number of concurrent requests, and the time of each.
 #[derive(Clone)]
 struct ConcurrencyLimit {
     permits: Arc<Semaphore>,
@@ -184,50 +247,35 @@ struct ConcurrencyLimit {
     timeout: Duration,
 }
 
-/// Refuses requests beyond the limit immediately. The log has their number instead of a line for each.
-async fn limit_concurrency(
-    State(limit): State<ConcurrencyLimit>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let Ok(permit) = limit.permits.try_acquire_owned() else {
-        if let Some(refused) = limit.refused.hit() {
+impl ConcurrencyLimit {
+    /// Handles a request, or refuses it immediately if it is beyond the limit. The log has the number of refused
+    /// requests instead of a line for each.
+    async fn respond(self, service: impl HttpService, request: Request) -> Result<Response, Infallible> {
+        if let Ok(permit) = self.permits.try_acquire_owned() {
+            return respond_in_time(self.timeout, permit, service, request).await;
+        }
+        if let Some(refused) = self.refused.hit() {
             tracing::warn!(refused, "refused requests beyond MAX_CONCURRENT_REQUESTS");
         }
-        return Err(Problem::new(ProblemType::Overloaded));
-    };
-    spawn_request(limit.timeout, request, next, permit).await
+        Ok(Problem::new(ProblemType::Overloaded).into_response())
+    }
 }
 
-async fn limit_time(
-    State(timeout): State<Duration>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    spawn_request(timeout, request, next, ()).await
-}
-
-/// Runs the request in its own task and cancels it after `timeout`. The task holds the `permit` until it
-/// ends.
-///
-/// If the client disconnects, the task continues: cancelling database work halfway would cost its
-/// connection.
-async fn spawn_request(
+/// Handles a request, and cancels it after `timeout`. Holds the `permit` until then.
+async fn respond_in_time(
     timeout: Duration,
-    request: Request,
-    next: Next,
     permit: impl Send + 'static,
-) -> Result<Response, Problem> {
-    let context = ProblemContext::from_request(&request);
+    mut service: impl HttpService,
+    request: Request,
+) -> Result<Response, Infallible> {
     let work = async move {
-        let response = tokio::time::timeout(timeout, next.run(request))
-            .await
-            .map_err(|elapsed| Problem::from_cause(ProblemType::Timeout, elapsed))
-            .into_response();
+        let in_time = tokio::time::timeout(timeout, service.call(request)).await;
         drop(permit);
-        response
+        match in_time {
+            Ok(response) => response.map(IntoResponse::into_response),
+            Err(elapsed) => Ok(Problem::from_cause(ProblemType::Timeout, elapsed).into_response()),
+        }
     };
-    tokio::spawn(context.scope(work).instrument(Span::current()))
-        .await
-        .map_err(|panic| Problem::from_cause(ProblemType::Internal, panic))
+    let finished = Uncancellable::new(work).await;
+    finished.unwrap_or_else(|panic| Ok(Problem::from_cause(ProblemType::Internal, panic).into_response()))
 }

@@ -4,47 +4,20 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use axum::Json;
-use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tower_http::request_id::RequestId;
 use utoipa::ToSchema;
 
 use super::problem_type::ProblemType;
-use super::request_id;
 use crate::error_chain;
 use crate::orders::OrdersError;
+use crate::request_context::RequestContext;
 use crate::tenancy::DatabaseError;
 use crate::users::UserError;
 
 const RETRY_AFTER_SECONDS: u32 = 1;
-
-tokio::task_local! {
-    static CURRENT: ProblemContext;
-}
-
-/// The request that a problem is about. It supplies `instance` and `request_id`.
-#[derive(Clone)]
-pub(super) struct ProblemContext {
-    uri: Uri,
-    request_id: Option<RequestId>,
-}
-
-impl ProblemContext {
-    pub(super) fn from_request(request: &Request) -> Self {
-        Self {
-            uri: request.uri().clone(),
-            request_id: request.extensions().get().cloned(),
-        }
-    }
-
-    /// Runs `future`. Its problems are about this request. A spawned task needs its own scope.
-    pub(super) async fn scope<F: Future>(self, future: F) -> F::Output {
-        CURRENT.scope(self, future).await
-    }
-}
 
 /// A failure of a request. Its cause is logged and never sent to the client.
 #[derive(Debug)]
@@ -98,7 +71,7 @@ impl Problem {
 
     /// Logs the failure with all its causes. Client errors are not failures, and overload is summed up
     /// by the limit that detects it.
-    fn log(&self, request_id: Option<&RequestId>) {
+    fn log(&self, context: Option<&RequestContext>) {
         let status = self.kind.status();
         if self.kind.is_overload() || !status.is_server_error() {
             return;
@@ -107,11 +80,12 @@ impl Problem {
             .cause
             .as_ref()
             .map(|cause| error_chain::messages(cause.as_ref()).join(": "));
-        let request_id = request_id::outside_span(request_id);
+        let request_id = context.map(|context| context.request_id.as_str());
+        let trace_id = context.and_then(|context| context.trace_id.as_deref());
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(problem = %self.kind, cause, request_id, "request failed");
+            tracing::error!(problem = %self.kind, cause, request_id, trace_id, "request failed");
         } else {
-            tracing::warn!(problem = %self.kind, cause, request_id, "request failed");
+            tracing::warn!(problem = %self.kind, cause, request_id, trace_id, "request failed");
         }
     }
 }
@@ -158,14 +132,13 @@ fn user_problem_type(error: &UserError) -> ProblemType {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let context = CURRENT.try_with(Clone::clone).ok();
-        let request_id = context.as_ref().and_then(|context| context.request_id.as_ref());
-        self.log(request_id);
+        let context = RequestContext::current();
+        self.log(context.as_ref());
         let body = ProblemBody::new(
             self.kind,
             &self.detail,
             context.as_ref().map_or("", |context| context.uri.path()),
-            request_id.map_or("", request_id::as_str),
+            context.as_ref().map_or("", |context| context.request_id.as_str()),
         );
         let mut response = (self.kind.status(), Json(body)).into_response();
         let headers = response.headers_mut();

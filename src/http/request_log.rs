@@ -1,4 +1,4 @@
-//! The log line, span, metrics and trace of each request.
+//! The log line, metrics and trace of each request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use tower_http::request_id::RequestId;
-use tracing::{Instrument, Span, field};
+use tracing::{Span, field};
 
 use super::problem_type::ProblemType;
-use super::request_id;
 use crate::config::{RequestSettings, TRACE_TARGET};
+use crate::request_context::RequestContext;
 use crate::telemetry::Metrics;
 use crate::tenancy::{RequestTimings, Step};
 
@@ -27,50 +26,16 @@ pub(super) struct RequestLogger {
     pub(super) settings: RequestSettings,
 }
 
-/// Responds to the request and logs it: when the response is ready, or when the client has disconnected.
-pub(super) async fn log_request<F: Future<Output = Response>>(
-    logger: RequestLogger,
-    mut request: Request,
-    respond: impl FnOnce(Request) -> F,
-) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route_name = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-    let trace_span = trace_span(&request, route_name);
-    #[cfg(feature = "otel")]
-    let trace_id = crate::telemetry::traces::continue_trace(&trace_span, request.headers());
-    #[cfg(not(feature = "otel"))]
-    let trace_id: Option<String> = None;
-    let log_span = log_span(&request, route_name, trace_id.as_deref());
-    let mut log = RequestLog::new(logger, &request, route, trace_span);
-    request.extensions_mut().insert(Arc::clone(&log.database_work));
-    async move {
-        let mut response = respond(request).await;
-        log.record_outcome(&response);
-        if log.logger.settings.server_timing {
-            response.headers_mut().extend(log.server_timing());
-        }
-        response
-    }
-    .instrument(log_span)
-    .await
-}
-
-/// Creates the span of the request's log lines, which contains their common fields.
-fn log_span(request: &Request, route: &str, trace_id: Option<&str>) -> Span {
-    let request_id = request.extensions().get().map_or("", request_id::as_str);
-    tracing::info_span!("request", method = %request.method(), route, request_id, trace_id)
-}
-
 /// Creates the span of the request's trace, by OpenTelemetry's semantic conventions for HTTP servers (1.33)
 /// but without the path, which contains a user's id.
-fn trace_span(request: &Request, route: &str) -> Span {
+fn trace_span(method: &Method, route: &str) -> Span {
     tracing::info_span!(
         target: TRACE_TARGET,
         "request",
-        otel.name = format_args!("{} {route}", request.method()),
+        otel.name = format_args!("{method} {route}"),
         otel.kind = "server",
         otel.status_code = field::Empty,
-        http.request.method = request.method().as_str(),
+        http.request.method = method.as_str(),
         http.route = route,
         http.response.status_code = field::Empty,
         url.scheme = "http",
@@ -93,12 +58,13 @@ impl Drop for DatabaseWork {
     }
 }
 
-/// The log entry of one request. Dropping it writes the log line, the metrics and the trace.
-struct RequestLog {
+/// The log entry of one request. Dropping it writes the log line, the metrics and the trace: when the response is
+/// ready, or when the client has disconnected.
+pub(super) struct RequestLog {
     logger: RequestLogger,
     method: Method,
     route: Option<MatchedPath>,
-    request_id: Option<RequestId>,
+    context: RequestContext,
     started_at: Instant,
     database_work: Arc<DatabaseWork>,
     trace_span: Span,
@@ -107,26 +73,39 @@ struct RequestLog {
 }
 
 impl RequestLog {
-    fn new(logger: RequestLogger, request: &Request, route: Option<MatchedPath>, trace_span: Span) -> Self {
+    /// Starts the log entry. Sets the trace id of `context`, and adds the [`DatabaseWork`] to the request.
+    pub(super) fn start(logger: RequestLogger, request: &mut Request, context: &mut RequestContext) -> Self {
         logger.metrics.begin_request();
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let trace_span = trace_span(request.method(), route_name(route.as_ref()));
+        #[cfg(feature = "otel")]
+        {
+            context.trace_id = crate::telemetry::traces::continue_trace(&trace_span, request.headers());
+        }
+        let database_work = Arc::new(DatabaseWork {
+            timings: RequestTimings::with_span(trace_span.clone()),
+            has_failed: AtomicBool::new(false),
+            metrics: logger.metrics.clone(),
+        });
+        request.extensions_mut().insert(Arc::clone(&database_work));
         Self {
-            database_work: Arc::new(DatabaseWork {
-                timings: RequestTimings::with_span(trace_span.clone()),
-                has_failed: AtomicBool::new(false),
-                metrics: logger.metrics.clone(),
-            }),
             logger,
             method: request.method().clone(),
             route,
-            request_id: request.extensions().get().cloned(),
+            context: context.clone(),
             started_at: Instant::now(),
+            database_work,
             trace_span,
             outcome: None,
         }
     }
 
-    fn record_outcome(&mut self, response: &Response) {
+    /// Records the outcome, and adds `Server-Timing` to the response if it is configured.
+    pub(super) fn finish(mut self, response: &mut Response) {
         self.outcome = Some((response.status(), response.extensions().get().copied()));
+        if self.logger.settings.server_timing {
+            response.headers_mut().extend(self.server_timing());
+        }
     }
 
     /// Returns the header `Server-Timing` (W3C) with the steps so far, in milliseconds.
@@ -146,19 +125,33 @@ impl RequestLog {
         let tenant = timings.tenant();
         let tenant = tenant.as_ref().map(|tenant| tenant.as_str());
         let latency_us = microseconds(latency);
+        let (method, route) = (self.method.as_str(), route_name(self.route.as_ref()));
+        let (request_id, trace_id) = (self.context.request_id.as_str(), self.context.trace_id.as_deref());
         if latency <= self.logger.settings.slow_request_threshold {
-            tracing::info!(status, latency_us, tenant, "request completed");
+            tracing::info!(
+                method,
+                route,
+                request_id,
+                trace_id,
+                status,
+                latency_us,
+                tenant,
+                "request completed"
+            );
             return;
         }
         let duration_of = |step| timings.duration_of(step).map(microseconds);
         tracing::warn!(
+            method,
+            route,
+            request_id,
+            trace_id,
             status,
             latency_us,
             tenant,
             acquire_us = duration_of(Step::Acquire),
             lookup_us = duration_of(Step::Lookup),
             query_us = duration_of(Step::Query),
-            request_id = request_id::outside_span(self.request_id.as_ref()),
             "slow request"
         );
     }
@@ -189,8 +182,7 @@ impl Drop for RequestLog {
         let has_failed = status >= 500;
         self.database_work.has_failed.store(has_failed, Ordering::Relaxed);
         let metrics = &self.logger.metrics;
-        let route = self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-        metrics.end_request(&self.method, route, label, latency);
+        metrics.end_request(&self.method, route_name(self.route.as_ref()), label, latency);
         match problem {
             Some(ProblemType::TenantOverloaded) => metrics.count_limited_request(),
             Some(ProblemType::Overloaded) => metrics.count_shed_request(),
@@ -199,6 +191,10 @@ impl Drop for RequestLog {
         }
         self.end_trace(status);
     }
+}
+
+fn route_name(route: Option<&MatchedPath>) -> &str {
+    route.map_or(NO_ROUTE, MatchedPath::as_str)
 }
 
 fn server_timing_entry(name: &str, duration: Duration) -> String {

@@ -18,6 +18,7 @@ use super::{DatabaseError, RequestTimings, SchemaName, Step, isolation_check};
 use crate::config::{DatabaseUrl, PoolSettings};
 use crate::connect::{Connector, InvalidDatabaseUrl};
 use crate::error_chain;
+use crate::request_context::current_request_id;
 
 /// Time after which a message asks for the types of ids again: a migration may have changed them.
 const ID_TYPES_LIFETIME: Duration = Duration::from_mins(1);
@@ -139,6 +140,7 @@ impl Database {
             tracing::info!(
                 tenant = tenant.as_deref().map(SchemaName::as_str),
                 cause,
+                request_id = current_request_id(),
                 "sending the message again in another form"
             );
             // The other part keeps the time since which its form is known.
@@ -190,7 +192,8 @@ impl Database {
             reply => return reply,
         };
         let cause = error_chain::messages(&error).join(": ");
-        tracing::info!(cause, "sending the message again on a new connection");
+        let request_id = current_request_id();
+        tracing::info!(cause, request_id, "sending the message again on a new connection");
         // Seldom done, and large.
         Box::pin(self.send(timings, forms, shared, in_tenant, true)).await
     }

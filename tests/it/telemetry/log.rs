@@ -27,7 +27,7 @@ async fn get(url: &str, path: &str, id: &str) {
 fn lines_of(id: &str, log: &str) -> Vec<Value> {
     log.lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|line| line["span"]["request_id"] == id)
+        .filter(|line| line["request_id"] == id)
         .map(|mut line| {
             let fields = line.as_object_mut().unwrap();
             assert!(fields.remove("timestamp").unwrap().is_string());
@@ -61,8 +61,8 @@ async fn each_request_has_one_line_without_a_user_id() {
         let latency = lines[0].as_object_mut().unwrap().remove("latency_us");
         assert!(latency.is_some_and(|latency| latency.is_u64()));
         let mut expected = json!({
-            "level": "INFO", "message": "request completed", "status": status,
-            "span": { "name": "request", "method": "GET", "route": route, "request_id": id },
+            "level": "INFO", "message": "request completed",
+            "method": "GET", "route": route, "request_id": id, "status": status,
         });
         if let Some(tenant) = tenant {
             expected["tenant"] = tenant.into();

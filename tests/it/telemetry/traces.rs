@@ -193,7 +193,7 @@ async fn request_continues_the_clients_trace_with_a_span_per_step() {
         .find(|line| line.contains("\"request completed\""))
         .unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
-    assert_eq!(line["span"]["trace_id"], TRACE);
+    assert_eq!(line["trace_id"], TRACE);
     assert!(!log.contains("otel"), "{log}");
 }
 
