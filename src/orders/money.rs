@@ -44,28 +44,39 @@ impl Money {
     }
 
     /// Returns the sum of `amounts`. Intermediate sums may have more digits than an amount.
-    pub(super) fn sum(mut amounts: impl Iterator<Item = Self>) -> Result<Self, InvalidNumber> {
-        // The integer parts and the fractions are added separately: together they have up to 57 digits, and an
-        // i128 holds 38.
-        amounts
-            .try_fold((0_i128, 0_i128), |(integers, fractions), Self(amount)| {
-                let one = 10_i128.pow(amount.scale());
-                let fraction = shift(amount.mantissa() % one, Decimal::MAX_SCALE - amount.scale())?;
-                Some((
-                    integers.checked_add(amount.mantissa() / one)?,
-                    fractions.checked_add(fraction)?,
-                ))
-            })
-            .and_then(|(integers, fractions)| {
-                let one = 10_i128.pow(Decimal::MAX_SCALE);
-                let integers = integers.checked_add(fractions / one)?;
-                let (fractions, scale) = normalize(fractions % one, Decimal::MAX_SCALE.into());
-                let integers = shift(integers, u32::try_from(scale).ok()?)?;
-                from_parts(integers.checked_add(fractions)?, scale)
-            })
+    pub(super) fn sum(amounts: impl Iterator<Item = Self> + Clone) -> Result<Self, InvalidNumber> {
+        sum_at_one_scale(amounts.clone())
+            .or_else(|| sum_in_parts(amounts))
             .map(Self)
             .ok_or_else(|| InvalidNumber("the sum".to_owned()))
     }
+}
+
+/// Adds amounts whose digits, in the scale of the most precise one, an i128 holds.
+fn sum_at_one_scale(mut amounts: impl Iterator<Item = Money> + Clone) -> Option<Decimal> {
+    let scale = amounts.clone().map(|Money(amount)| amount.scale()).max()?;
+    let sum = amounts.try_fold(0_i128, |sum, Money(amount)| {
+        sum.checked_add(shift(amount.mantissa(), scale - amount.scale())?)
+    })?;
+    from_parts(sum, scale.into())
+}
+
+/// Adds the integer parts and the fractions separately: together they have up to 57 digits, and an i128 holds 38.
+fn sum_in_parts(mut amounts: impl Iterator<Item = Money>) -> Option<Decimal> {
+    let (integers, fractions) =
+        amounts.try_fold((0_i128, 0_i128), |(integers, fractions), Money(amount)| {
+            let one = 10_i128.pow(amount.scale());
+            let fraction = shift(amount.mantissa() % one, Decimal::MAX_SCALE - amount.scale())?;
+            Some((
+                integers.checked_add(amount.mantissa() / one)?,
+                fractions.checked_add(fraction)?,
+            ))
+        })?;
+    let one = 10_i128.pow(Decimal::MAX_SCALE);
+    let integers = integers.checked_add(fractions / one)?;
+    let (fractions, scale) = normalize(fractions % one, Decimal::MAX_SCALE.into());
+    let integers = shift(integers, u32::try_from(scale).ok()?)?;
+    from_parts(integers.checked_add(fractions)?, scale)
 }
 
 impl Quantity {
@@ -76,11 +87,35 @@ impl Quantity {
 }
 
 fn parse_decimal(text: &str) -> Result<Decimal, InvalidNumber> {
+    if let Some(decimal) = parse_short(text) {
+        return Ok(decimal);
+    }
     let invalid = || InvalidNumber(format!("{text:?}"));
     let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().map_err(|_| invalid())?;
     let (mantissa, scale) = parse_digits(digits).ok_or_else(invalid)?;
     from_parts(mantissa, scale - i64::from(exponent)).ok_or_else(invalid)
+}
+
+/// Parses up to 18 digits with at most one point, which fit into 64 bits: most amounts.
+fn parse_short(text: &str) -> Option<Decimal> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let begins_with_digit = digits.starts_with(|first: char| first.is_ascii_digit());
+    if !begins_with_digit || digits.len() > 18 {
+        return None;
+    }
+    let (mut mantissa, mut scale) = (0_i64, None);
+    for byte in digits.bytes() {
+        match byte {
+            b'0'..=b'9' => {
+                mantissa = mantissa * 10 + i64::from(byte - b'0');
+                scale = scale.map(|scale: u32| scale + 1);
+            }
+            b'.' if scale.is_none() => scale = Some(0),
+            _ => return None,
+        }
+    }
+    from_parts((sign * mantissa).into(), scale.unwrap_or(0).into())
 }
 
 /// Returns the mantissa and the scale of digits with at most one point.
