@@ -74,9 +74,11 @@ fn main() -> Result<(), Failure> {
     let product = here
         .parent()
         .ok_or("the benchmark is not in the repository of tenant-orders")?;
-    run(Command::new("cargo")
-        .args(["build", "--release", "--locked"])
-        .current_dir(product))?;
+    for folder in [product, here] {
+        run(Command::new("cargo")
+            .args(["build", "--release", "--locked", "--bins"])
+            .current_dir(folder))?;
+    }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| product.join("target"), PathBuf::from);
     let program = target.join("release/tenant-orders");
     let kind = if plan.unmigrated { "-unmigrated" } else { "" };

@@ -1,6 +1,8 @@
 //! The separate port for probes and metrics. It has its own limits, so that overload does not make the service look
 //! dead.
 
+use std::sync::Arc;
+
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,7 +40,7 @@ impl AdminPort {
             phase,
             drain_timeout: settings.shutdown_timeout,
             connections: TaskTracker::new(),
-            requests: watch::channel(0).0,
+            activity: Arc::default(),
         };
         let router = http::admin_router(self.users, metrics.clone(), &settings.request, authenticator);
         let mut connections = Connections::new(

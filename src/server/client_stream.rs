@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_io_timeout::TimeoutStream;
+
+use super::lifecycle::Activity;
 
 /// Maximum time for which a client may read nothing of its response. It bounds how long a response stays
 /// in memory and a connection stays open.
@@ -20,7 +22,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A stream that fails with [`io::ErrorKind::TimedOut`] if the client reads nothing of a response for
-/// [`STALL_TIMEOUT`]. It notifies `progress` when a stalled client reads again.
+/// [`STALL_TIMEOUT`]. It records in `activity` when a stalled client reads again.
 ///
 /// Closing a socket that has unread input resets the connection, and the client can lose the response,
 /// such as the one that its request is too large. The stream therefore reads and discards the remaining
@@ -28,19 +30,19 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct ClientStream {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     is_blocked: bool,
-    progress: watch::Sender<usize>,
+    activity: Arc<Activity>,
     linger_timeout: Option<Pin<Box<Sleep>>>,
     is_shut_down: bool,
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, progress: watch::Sender<usize>) -> Self {
+    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(STALL_TIMEOUT));
         Self {
             stream: Box::pin(stream),
             is_blocked: false,
-            progress,
+            activity,
             linger_timeout: None,
             is_shut_down: false,
         }
@@ -71,8 +73,7 @@ impl ClientStream {
     /// Records if the client accepted the data, and passes `written` on.
     fn record_progress(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if self.is_blocked && written.is_ready() {
-            // Wakes the receivers and leaves the count as it is.
-            self.progress.send_modify(|_| ());
+            self.activity.record_progress();
         }
         self.is_blocked = written.is_pending();
         written

@@ -126,7 +126,7 @@ impl Connections {
             .header_read_timeout(self.idle_timeout)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(
-                TokioIo::new(ClientStream::new(stream, self.lifecycle.requests.clone())),
+                TokioIo::new(ClientStream::new(stream, Arc::clone(&self.lifecycle.activity))),
                 service,
             );
         let closing = self.lifecycle.clone().wait_until_closing();
@@ -154,7 +154,7 @@ impl Connections {
             .keep_alive(false)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(
-                TokioIo::new(ClientStream::new(stream, self.lifecycle.requests.clone())),
+                TokioIo::new(ClientStream::new(stream, Arc::clone(&self.lifecycle.activity))),
                 TowerToHyperService::new(self.overloaded_router.clone()),
             );
         self.lifecycle.connections.spawn(async move {

@@ -1,6 +1,8 @@
 //! The lifecycle that all connections follow.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -9,6 +11,9 @@ use axum::response::Response;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+
+/// Interval at which a shutdown looks for activity.
+const ACTIVITY_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Phase of the service's lifecycle.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,8 +34,7 @@ pub(super) struct Lifecycle {
     pub(super) drain_timeout: Duration,
     /// Tasks of the open connections.
     pub(super) connections: TaskTracker,
-    /// Number of requests in flight. Its receivers are also notified if a stalled client reads again.
-    pub(super) requests: watch::Sender<usize>,
+    pub(super) activity: Arc<Activity>,
 }
 
 impl Lifecycle {
@@ -49,7 +53,7 @@ impl Lifecycle {
         self,
         response: impl Future<Output = Result<Response, E>>,
     ) -> Result<Response, E> {
-        let _in_flight = InFlight::new(&self.requests);
+        let _in_flight = InFlight::new(self.activity);
         let mut response = response.await?;
         if *self.phase.borrow() != Phase::Serving {
             response
@@ -60,18 +64,47 @@ impl Lifecycle {
     }
 }
 
+/// The work for clients, as far as a shutdown waits for it.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    in_flight: AtomicUsize,
+    /// Requests that have begun or ended, and reads of stalled clients.
+    events: AtomicUsize,
+}
+
+impl Activity {
+    /// Records that a stalled client reads again.
+    pub(super) fn record_progress(&self) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until, for `duration`, no request is in flight or begins, and no stalled client reads.
+    pub(super) async fn wait_until_quiet(&self, duration: Duration) {
+        let mut last_event = (0, Instant::now());
+        while last_event.1.elapsed() < duration {
+            let events = self.events.load(Ordering::Relaxed);
+            if events != last_event.0 || self.in_flight.load(Ordering::Relaxed) > 0 {
+                last_event = (events, Instant::now());
+            }
+            tokio::time::sleep(ACTIVITY_CHECK_INTERVAL).await;
+        }
+    }
+}
+
 /// A request in flight, counted until this guard is dropped.
-struct InFlight(watch::Sender<usize>);
+struct InFlight(Arc<Activity>);
 
 impl InFlight {
-    fn new(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count.clone())
+    fn new(activity: Arc<Activity>) -> Self {
+        activity.in_flight.fetch_add(1, Ordering::Relaxed);
+        activity.record_progress();
+        Self(activity)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.0.record_progress();
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

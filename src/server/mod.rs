@@ -9,6 +9,7 @@ mod signals;
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -24,7 +25,7 @@ use crate::users::UserDirectory;
 pub(crate) use admin_port::AdminPort;
 use admin_port::MAX_ADMIN_CLIENTS;
 use connections::{Connections, MAX_REJECTED_CLIENTS};
-use lifecycle::{Lifecycle, Phase};
+use lifecycle::{Activity, Lifecycle, Phase};
 pub use signals::{StopSignals, stop_signals};
 
 /// First part of a shutdown: the service still accepts connections and serves requests, and asks
@@ -84,14 +85,14 @@ pub async fn run(
         tracing::info!("serving probes and metrics on http://{address}");
     }
     let (phase, phases) = watch::channel(Phase::Serving);
-    let (requests, mut in_flight) = watch::channel(0_usize);
+    let activity = Arc::<Activity>::default();
     let drain_timeout = DRAIN_TIMEOUT.min(settings.shutdown_timeout / 4);
     let open = TaskTracker::new();
     let lifecycle = Lifecycle {
         phase: phases,
         drain_timeout,
         connections: open.clone(),
-        requests,
+        activity: Arc::clone(&activity),
     };
     let metrics = Metrics::new(users.clone(), &settings.metrics);
     let has_probes = admin_port.is_none();
@@ -139,7 +140,7 @@ pub async fn run(
     let finished = async {
         tokio::select! {
             () = open.wait() => {}
-            () = wait_until_quiet(&mut in_flight) => {}
+            () = activity.wait_until_quiet(QUIET_TIMEOUT) => {}
         }
     };
     tokio::time::timeout_at(deadline, finished)
@@ -155,16 +156,4 @@ pub async fn run(
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Waits until, for [`QUIET_TIMEOUT`], no request is in flight or begins, and no stalled client reads.
-async fn wait_until_quiet(in_flight: &mut watch::Receiver<usize>) {
-    loop {
-        // Errors mean that all senders are dropped, and all connections with them.
-        let _ = in_flight.wait_for(|count| *count == 0).await;
-        match tokio::time::timeout(QUIET_TIMEOUT, in_flight.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
-        }
-    }
 }
