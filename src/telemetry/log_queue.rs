@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Maximum number of queued lines; some megabytes.
 const MAX_QUEUED_LINES: usize = 16 * 1024;
 /// Shortest time between two writes.
-const WRITE_INTERVAL: Duration = Duration::from_millis(2);
+const WRITE_INTERVAL: Duration = Duration::from_millis(10);
 /// Length from which lines are written without waiting for more.
 const MAX_WRITE_BYTES: usize = 64 * 1024;
 /// Maximum wait for the queued lines at the end of the process.
