@@ -11,7 +11,7 @@ use tracing::{Span, field};
 
 use super::problem_type::ProblemType;
 use crate::config::{RequestSettings, TRACE_TARGET};
-use crate::request_context::RequestContext;
+use crate::request_context::{RequestContext, RequestId};
 use crate::telemetry::Metrics;
 use crate::tenancy::{RequestTimings, Step};
 
@@ -64,7 +64,8 @@ pub(super) struct RequestLog {
     logger: RequestLogger,
     method: Method,
     route: Option<MatchedPath>,
-    context: RequestContext,
+    request_id: RequestId,
+    trace_id: Option<String>,
     started_at: Instant,
     database_work: Arc<DatabaseWork>,
     trace_span: Span,
@@ -92,7 +93,8 @@ impl RequestLog {
             logger,
             method: request.method().clone(),
             route,
-            context: context.clone(),
+            request_id: context.request_id.clone(),
+            trace_id: context.trace_id.clone(),
             started_at: Instant::now(),
             database_work,
             trace_span,
@@ -126,7 +128,7 @@ impl RequestLog {
         let tenant = tenant.as_ref().map(|tenant| tenant.as_str());
         let latency_us = microseconds(latency);
         let (method, route) = (self.method.as_str(), route_name(self.route.as_ref()));
-        let (request_id, trace_id) = (self.context.request_id.as_str(), self.context.trace_id.as_deref());
+        let (request_id, trace_id) = (self.request_id.as_str(), self.trace_id.as_deref());
         if latency <= self.logger.settings.slow_request_threshold {
             tracing::info!(
                 method,

@@ -53,3 +53,42 @@ impl<T: Send + 'static> Drop for Uncancellable<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, Uri};
+    use futures_util::poll;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::request_context::{RequestId, current_request_id};
+
+    #[tokio::test]
+    async fn dropped_work_continues_for_its_request() {
+        let (finish, finished) = oneshot::channel();
+        let (resume, resumed) = oneshot::channel::<()>();
+        let request_id = RequestId::from_headers(&HeaderMap::new());
+        let request = RequestContext {
+            uri: Uri::from_static("/"),
+            request_id: request_id.clone(),
+            trace_id: None,
+        };
+        request
+            .scope(async {
+                let mut work = Uncancellable::new(async {
+                    resumed.await.unwrap();
+                    finish.send(current_request_id()).unwrap();
+                });
+                assert!(poll!(&mut work).is_pending());
+            })
+            .await;
+        resume.send(()).unwrap();
+        assert_eq!(finished.await.unwrap().as_deref(), Some(request_id.as_str()));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error() {
+        let work = Uncancellable::new(async { panic!("expected") });
+        assert!(work.await.map(|()| ()).is_err());
+    }
+}
