@@ -203,8 +203,8 @@ impl Probe {
             | (Self::InvalidLimit, Some("bad-request"))
             | (Self::UserWithoutTenant(_), Some("tenant-unavailable")) => report.rejected.add(1),
             (Self::InvalidLimit, _) => self.add_outside_the_error_table(answer, report),
-            // Also without faults, a busy machine can pause for longer than the statement timeout.
-            (_, Some("database-unavailable")) => report.unavailable.add(1),
+            // Also without faults, a busy machine can pause for longer than a timeout.
+            (_, Some("database-unavailable" | "tenant-overloaded")) => report.unavailable.add(1),
             (_, Some("timeout")) => report.timed_out.add(1),
             _ => self.add_outside_the_error_table(answer, report),
         }
@@ -279,6 +279,7 @@ fn problem(answer: &Answer) -> Option<String> {
         "user-not-found" => 404,
         "tenant-unavailable" | "database-unavailable" => 503,
         "timeout" => 504,
+        "tenant-overloaded" => 429,
         _ => return None,
     };
     let is_complete = answer.status == status
@@ -288,6 +289,7 @@ fn problem(answer: &Answer) -> Option<String> {
         && ["title", "detail", "instance"]
             .iter()
             .all(|member| body[member].is_string())
-        && answer.header("retry-after").is_some() == (name == "database-unavailable");
+        && answer.header("retry-after").is_some()
+            == matches!(name, "database-unavailable" | "tenant-overloaded");
     is_complete.then(|| name.to_owned())
 }

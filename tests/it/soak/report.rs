@@ -152,7 +152,7 @@ impl Report {
             ("requests", self.requests()),
             ("  correct responses", self.correct.get()),
             ("  expected rejections", self.rejected.get()),
-            ("  database unavailable", self.unavailable.get()),
+            ("  unavailable or overloaded", self.unavailable.get()),
             ("  timeouts", self.timed_out.get()),
             ("  client disconnects", self.disconnected.get()),
             ("backends terminated", self.terminated.get()),
