@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tenancy::pool::affinity::{MAX_LIFETIME, MAX_MISPLACED_LIFETIME};
+use crate::tenancy::pool::waiters::OTHER_SLOT_TIMEOUT;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -99,6 +100,20 @@ fn tenant_takes_its_idle_second_slot_if_its_home_is_crowded() {
 }
 
 #[test]
+fn tenant_takes_its_second_slot_sooner_than_any_other() {
+    let mut pool = Pool::new(4);
+    for tenant in 0..4 {
+        pool.slot(tenant);
+    }
+    let ticket = pool.wait(6, 1); // its slots are 2 and 0
+    assert_eq!(pool.check_in(0), None);
+    pool.slot(0);
+    pool.pass(OTHER_SLOT_TIMEOUT);
+    assert_eq!(pool.check_in(0), Some(1));
+    assert_eq!(pool.granted(ticket), Some(0));
+}
+
+#[test]
 fn few_tenants_take_any_slot_until_there_are_more() {
     let mut pool = Pool::with_threshold(2, 2);
     let first = pool.slot(0);
@@ -188,25 +203,12 @@ fn idle_connections_expire_without_traffic() {
     let used = pool.slot(1);
     pool.check_in(used);
     pool.pass(MS);
-    let expired: Vec<_> = pool
-        .slots
-        .take_expired(pool.now)
-        .into_iter()
-        .map(|(slot, _)| slot)
-        .collect();
-    assert_eq!(expired, [0, 2]);
+    assert_eq!(pool.slots.take_expired(pool.now), [(0, 7), (2, 7)]);
     // A connection that is being closed still takes its slot.
     assert_eq!(pool.slots.counts().in_use, 2);
     pool.slots.free(0, pool.now);
-    assert_eq!(
-        pool.slots.counts(),
-        Counts {
-            open: 2,
-            idle: 1,
-            in_use: 1,
-            waiting: 0
-        }
-    );
+    let counts = pool.slots.counts();
+    assert_eq!((counts.open, counts.idle, counts.in_use), (2, 1, 1));
 }
 
 #[test]

@@ -8,6 +8,11 @@ use tokio::time::Instant;
 /// Maximum time for which a request waits for its preferred slot while others are idle.
 pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(20);
 
+/// Time for which a request waits for its preferred slot while its other one is idle. With less, more requests run
+/// unprepared at moderate load. With more, requests wait until they take any slot, if the database is slow, and each
+/// server process learns the tables of all tenants.
+pub(super) const OTHER_SLOT_TIMEOUT: Duration = Duration::from_millis(5);
+
 /// A request is overtaken by later ones at its other slot until this many times as many were served as waited before it.
 const OVERTAKING_FACTOR: u64 = 3;
 
@@ -91,7 +96,7 @@ impl<W> Waiters<W> {
     }
 
     /// Takes out the request that gets `slot`: the first that was overtaken too often, else the first that prefers the
-    /// slot or none, else the first that has waited too long for another slot.
+    /// slot or none, else the first that has waited too long for another slot: less long if this is its other one.
     pub(super) fn take_next(&mut self, slot: usize, check_outs: u64, now: Instant) -> Option<Waiter<W>> {
         if self.queue.front()?.choices.is_none() {
             return self.queue.pop_front(); // the usual case without affinity
@@ -105,7 +110,9 @@ impl<W> Waiters<W> {
                 })
             })
             .or_else(|| self.take_first(prefers))
-            .or_else(|| self.take_first(|waiter| is_choice(waiter) && waiter.is_late(now)))
+            .or_else(|| {
+                self.take_first(|waiter| is_choice(waiter) && now - waiter.since >= OTHER_SLOT_TIMEOUT)
+            })
             .or_else(|| self.take_first(|waiter| waiter.is_late(now)))
     }
 
