@@ -75,7 +75,7 @@ fn log_panics() {
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
 }
 
-/// The time of a log line, with microseconds. It is written at once, for which the formatter's buffer grows only once.
+/// The time of a log line, with microseconds. Written in one piece, it makes the formatter's buffer grow only once.
 struct UtcTime;
 
 impl FormatTime for UtcTime {

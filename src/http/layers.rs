@@ -26,7 +26,6 @@ use crate::telemetry::Metrics;
 use crate::users::UserDirectory;
 
 /// The layers that all requests pass.
-#[derive(Clone)]
 pub(super) struct CommonLayers {
     logger: Option<RequestLogger>,
     cors: Option<CorsLayer>,

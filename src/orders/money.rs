@@ -52,7 +52,7 @@ impl Money {
     }
 }
 
-/// Adds amounts whose digits, in the scale of the most precise one, an i128 holds.
+/// Adds amounts in the scale of the most precise one. Returns `None` if an i128 cannot hold the digits.
 fn sum_at_one_scale(mut amounts: impl Iterator<Item = Money> + Clone) -> Option<Decimal> {
     let scale = amounts.clone().map(|Money(amount)| amount.scale()).max()?;
     let sum = amounts.try_fold(0_i128, |sum, Money(amount)| {

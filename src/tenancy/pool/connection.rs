@@ -132,7 +132,10 @@ impl Pool {
         let (waker, mut woken) = oneshot::channel();
         let (acquired, has_affinity) = {
             let mut slots = self.slots();
-            (slots.acquire(tenant, Instant::now(), waker), slots.has_affinity())
+            (
+                slots.acquire(tenant, Instant::now(), waker),
+                slots.affinity.is_enabled(),
+            )
         };
         let waiting = match acquired {
             Acquired::Now(checked_out) => return Ok(checked_out),

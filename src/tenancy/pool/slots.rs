@@ -6,7 +6,8 @@
 //! - Each tenant has a second slot, which its requests prefer if [`MAX_MORE_AT_HOME`] more wait at home. Nothing is
 //!   prepared for a tenant that is not at home, so the second slot costs the server's process no memory for plans.
 //! - A request waits for its preferred slot while others are idle only for [`AFFINITY_TIMEOUT`]. Then it takes its
-//!   other one, or any if that is not idle either.
+//!   other one, or any if that is not idle either. It takes its other one sooner, after
+//!   `OTHER_SLOT_TIMEOUT`, if that becomes idle meanwhile and no request prefers it.
 //! - If no slot is idle, later requests overtake a request only until three times as many were served as waited
 //!   before it; then it takes the next of its two slots. After nine times as many, it takes any.
 
@@ -32,7 +33,7 @@ pub(super) struct Slots<C, W> {
     waiters: Waiters<W>,
     /// The slots of requests that waited and have not taken them yet.
     granted: Vec<(Ticket, CheckedOut<C>)>,
-    affinity: Affinity,
+    pub(super) affinity: Affinity,
     check_outs: u64,
     is_closed: bool,
 }
@@ -142,11 +143,6 @@ impl<C, W> Slots<C, W> {
     fn take_granted(&mut self, ticket: Ticket) -> Option<CheckedOut<C>> {
         let index = self.granted.iter().position(|(granted, _)| *granted == ticket)?;
         Some(self.granted.swap_remove(index).1)
-    }
-
-    /// Returns whether tenants prefer slots.
-    pub(super) fn has_affinity(&self) -> bool {
-        self.affinity.is_enabled()
     }
 
     /// Records that the slot in use has a new connection.

@@ -208,7 +208,10 @@ fn idle_connections_expire_without_traffic() {
     assert_eq!(pool.slots.counts().in_use, 2);
     pool.slots.free(0, pool.now);
     let counts = pool.slots.counts();
-    assert_eq!((counts.open, counts.idle, counts.in_use), (2, 1, 1));
+    assert_eq!(
+        (counts.open, counts.idle, counts.in_use, counts.waiting),
+        (2, 1, 1, 0)
+    );
 }
 
 #[test]

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 /// Maximum time for which a request waits for its preferred slot while others are idle.
 pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Time for which a request waits for its preferred slot while its other one is idle. With less, more requests run
-/// unprepared at moderate load. With more, requests wait until they take any slot, if the database is slow, and each
-/// server process learns the tables of all tenants.
+/// Time after which a waiting request takes its other slot when that becomes idle. With less, more requests run
+/// unprepared at moderate load. With more, requests to a slow database wait until they take any slot, and each server
+/// process learns the tables of all tenants.
 pub(super) const OTHER_SLOT_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// A request is overtaken by later ones at its other slot until this many times as many were served as waited before it.
@@ -21,7 +21,7 @@ const OVERTAKING_FACTOR: u64 = 3;
 const OVERTAKING_FACTOR_ELSEWHERE: u64 = 9;
 
 /// The number of a waiting request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
 /// A waiting request.
@@ -96,7 +96,8 @@ impl<W> Waiters<W> {
     }
 
     /// Takes out the request that gets `slot`: the first that was overtaken too often, else the first that prefers the
-    /// slot or none, else the first that has waited too long for another slot: less long if this is its other one.
+    /// slot or none, else the first that has waited for [`OTHER_SLOT_TIMEOUT`] if this is its other one, else the first
+    /// that has waited for [`AFFINITY_TIMEOUT`].
     pub(super) fn take_next(&mut self, slot: usize, check_outs: u64, now: Instant) -> Option<Waiter<W>> {
         if self.queue.front()?.choices.is_none() {
             return self.queue.pop_front(); // the usual case without affinity

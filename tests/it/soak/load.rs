@@ -85,7 +85,7 @@ pub(super) async fn client(address: &str, report: &Report, phase: Phase, seed: u
         };
         match answer {
             Err(_) => report.disconnected.add(1),
-            Ok(Ok(answer)) => next = probe.verify(&answer, report),
+            Ok(Ok(answer)) => next = probe.verify(&answer, report, phase),
             Ok(Err(error)) => report.add(Finding::OutsideTheErrorTable, error),
         }
     }
@@ -135,7 +135,7 @@ pub(super) async fn check_every_user(address: &str, report: &Report) {
                 answer = http::get(url.clone()).await.unwrap();
             }
             if answer.status == 200 {
-                probe.verify(&answer, report);
+                probe.verify(&answer, report, Phase::WithoutFaults);
             } else {
                 report.add(
                     Finding::WrongAnswer,
@@ -193,7 +193,7 @@ impl Probe {
     }
 
     /// Counts the response or adds a finding. Returns the probe for the next page, if there is one.
-    fn verify(self, answer: &Answer, report: &Report) -> Option<Self> {
+    fn verify(self, answer: &Answer, report: &Report, phase: Phase) -> Option<Self> {
         if answer.status == 200 {
             return self.verify_page(answer, report);
         }
@@ -203,8 +203,10 @@ impl Probe {
             | (Self::InvalidLimit, Some("bad-request"))
             | (Self::UserWithoutTenant(_), Some("tenant-unavailable")) => report.rejected.add(1),
             (Self::InvalidLimit, _) => self.add_outside_the_error_table(answer, report),
-            // Also without faults, a busy machine can pause for longer than a timeout.
-            (_, Some("database-unavailable" | "tenant-overloaded")) => report.unavailable.add(1),
+            // Also without faults, a busy machine can pause for longer than the statement timeout.
+            (_, Some("database-unavailable")) => report.unavailable.add(1),
+            // A stopped server keeps the tenant's connections for longer than another request waits.
+            (_, Some("tenant-overloaded")) if phase == Phase::WithFaults => report.unavailable.add(1),
             (_, Some("timeout")) => report.timed_out.add(1),
             _ => self.add_outside_the_error_table(answer, report),
         }
