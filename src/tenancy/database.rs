@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::id_type::must_repeat;
 use super::message::{Message, MessageForms};
-use super::pool::{LimitError, Pool, PoolLimits, PoolStatus, TenantLimits, TenantPermit};
+use super::pool::{Pool, PoolLimits, PoolStatus, TenantLimits};
 use super::reply::{MessageError, Reply};
 use super::session_settings::SessionSettings;
 use super::statement::{MessageForm, Query, TenantQuery};
@@ -35,7 +35,6 @@ struct Shared {
     /// The database's name, for traces.
     name: String,
     pool: Arc<Pool>,
-    limits: Arc<TenantLimits>,
     acquire_timeout: Duration,
     settings: SessionSettings,
     /// The settings that the server needs; set once the connections have passed the isolation check.
@@ -57,16 +56,21 @@ impl Database {
         let limits = PoolLimits {
             connections: usize::try_from(settings.database_max_connections).unwrap_or(usize::MAX),
             statement_cache: settings.database_statement_cache,
+            affinity_threshold: if session.uses_transaction_pooling() {
+                usize::MAX // nothing is prepared
+            } else {
+                settings.database_statement_cache / 2 // a tenant takes two prepared statements at most
+            },
+            tenants: TenantLimits {
+                max_requests: settings.tenant_share(),
+                max_waiting: settings.tenant_max_waiting_requests,
+            },
             close_timeout: settings.statement_timeout,
             connect_timeout: settings.acquire_timeout,
         };
         let shared = Shared {
             name: connector.database_name().to_owned(),
             pool: Pool::new(connector, &limits),
-            limits: Arc::new(TenantLimits::new(
-                settings.tenant_share(),
-                settings.tenant_max_waiting_requests,
-            )),
             acquire_timeout: settings.acquire_timeout,
             settings: session,
             checked: OnceCell::new(),
@@ -211,17 +215,9 @@ impl Database {
             .step::<_, DatabaseError>(Step::Acquire, &self.shared.name, async {
                 let deadline = self.deadline();
                 let settings = self.checked_settings(deadline).await?;
-                let permit = match tenant {
-                    Some(tenant) => Some(self.tenant_permit(tenant, deadline).await?),
-                    None => None,
-                };
-                let preferred_by = tenant.filter(|_| settings.allows_prepared_statements());
-                let connection = self
-                    .shared
-                    .pool
-                    .acquire(preferred_by.map(Arc::as_ref), deadline, is_retry)
-                    .await?;
-                Ok((settings, connection.with_permit(permit)))
+                let tenant = tenant.map(Arc::as_ref);
+                let connection = self.shared.pool.acquire(tenant, deadline, is_retry).await?;
+                Ok((settings, connection))
             })
             .await?;
         let can_prepare = settings.allows_prepared_statements();
@@ -261,18 +257,6 @@ impl Database {
             Ok(checked) => checked,
             Err(_) => Err(self.shared.pool.acquire_timeout()),
         }
-    }
-
-    async fn tenant_permit(
-        &self,
-        tenant: &Arc<SchemaName>,
-        deadline: Instant,
-    ) -> Result<TenantPermit, DatabaseError> {
-        let permit = self.shared.limits.acquire(tenant, deadline).await;
-        permit.map_err(|error| match error {
-            LimitError::TenantSaturated => DatabaseError::TenantLimit,
-            LimitError::PoolExhausted => self.shared.pool.acquire_timeout(),
-        })
     }
 
     /// The time until which a request that begins now waits for a connection.

@@ -42,10 +42,6 @@ impl Affinity {
         }
     }
 
-    pub(super) fn is_enabled(&self) -> bool {
-        self.enabled_at.is_some()
-    }
-
     pub(super) fn is_enabled_by(&mut self, tenant: u64, now: Instant) -> bool {
         if self.enabled_at.is_none() {
             self.tenants.insert(tenant);
@@ -69,11 +65,15 @@ impl Affinity {
     }
 }
 
-/// The home slot of a tenant, and its second one.
-pub(super) fn slots_of(tenant: u64, slots: usize) -> Option<[usize; 2]> {
+/// The home slots of a tenant: two, or the same one twice for every other tenant.
+///
+/// The tenants with two even out the queues of all slots. With two for each tenant, server processes would keep the
+/// tables of a third more tenants.
+pub(super) fn home_slots(tenant: u64, slots: usize) -> Option<[usize; 2]> {
     let slots = u64::try_from(slots).ok()?;
-    let home = tenant.checked_rem(slots)?;
-    let step = (tenant / slots).checked_rem(slots - 1).map_or(0, |step| step + 1);
-    let second = (home + step) % slots;
-    Some([usize::try_from(home).ok()?, usize::try_from(second).ok()?])
+    let first = tenant.checked_rem(slots)?;
+    let rest = tenant / slots;
+    let distance = (rest / 2).checked_rem(slots - 1).filter(|_| rest % 2 == 1);
+    let second = distance.map_or(first, |distance| (first + distance + 1) % slots);
+    Some([usize::try_from(first).ok()?, usize::try_from(second).ok()?])
 }

@@ -7,24 +7,23 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::dispatcher::Acquired;
 use super::server_connection::{PreparedStatements, ServerConnection};
-use super::slots::{Acquired, CheckedOut};
-use super::tenant_limit::TenantPermit;
-use super::waiters::{AFFINITY_TIMEOUT, Ticket};
+use super::slots::CheckedOut;
+use super::waiters::Ticket;
 use super::{Pool, wake};
 use crate::tenancy::{DatabaseError, SchemaName};
 
 /// A connection in use, with its slot of the pool.
 ///
 /// [`PooledConnection::check_in`] returns it to the pool. Dropped in any other way, as after an error or a
-/// cancellation, the connection is closed, and the slot and the tenant's permit stay taken until the server
-/// has finished the statement: otherwise more statements would run than the pool has connections.
+/// cancellation, the connection is closed, and the slot stays taken until the server has finished the statement:
+/// otherwise more statements would run than the pool has connections, or the tenant may have.
 pub(in crate::tenancy) struct PooledConnection {
     connection: Option<ServerConnection>,
     slot: usize,
     is_home: bool,
     pool: Arc<Pool>,
-    permit: Option<TenantPermit>,
 }
 
 impl PooledConnection {
@@ -34,14 +33,7 @@ impl PooledConnection {
             slot,
             is_home,
             pool,
-            permit: None,
         }
-    }
-
-    /// Keeps `permit` for as long as the server works for this connection.
-    pub(in crate::tenancy) fn with_permit(mut self, permit: Option<TenantPermit>) -> Self {
-        self.permit = permit.map(TenantPermit::connected);
-        self
     }
 
     /// Returns whether this connection prepares the tenant's statements.
@@ -72,27 +64,26 @@ impl Drop for PooledConnection {
         let Some(mut server) = self.connection.take() else {
             return;
         };
-        let (pool, slot, permit) = (Arc::clone(&self.pool), self.slot, self.permit.take());
+        let (pool, slot) = (Arc::clone(&self.pool), self.slot);
         tokio::spawn(async move {
             // PostgreSQL answers a ping once it has finished the message before.
             let finished = tokio::time::timeout(pool.close_timeout(), server.connection.ping()).await;
             if matches!(finished, Ok(Ok(()))) {
                 let _ = server.connection.close().await;
             }
-            drop(permit);
             pool.free(slot);
         });
     }
 }
 
 impl Pool {
-    /// Waits for a connection until `deadline`: an idle one, preferably of the slot that `tenant` prefers, or a
-    /// new one. `is_retry` asks for a new one in any case. Cancel-safe.
+    /// Waits for a connection until `deadline`: an idle one, preferably of a home slot of `tenant`, or a new one.
+    /// `is_retry` asks for a new one in any case. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// [`DatabaseError::AcquireTimeout`] after the deadline, [`DatabaseError::Unavailable`] once the pool is
-    /// closed.
+    /// [`DatabaseError::TenantLimit`] or [`DatabaseError::AcquireTimeout`] after the deadline, or at once if too many
+    /// requests of the tenant wait. [`DatabaseError::Unavailable`] once the pool is closed.
     pub(in crate::tenancy) async fn acquire(
         self: &Arc<Self>,
         tenant: Option<&SchemaName>,
@@ -110,16 +101,17 @@ impl Pool {
                 if !is_retry {
                     return Ok(slot.into_connection(connection, is_home));
                 }
+                self.dispatcher().set_connected(slot.slot, None);
                 let _ = connection.connection.close_hard().await;
             }
             // Seldom done, and large: boxed, it does not make every request's future as large.
             let connection = Box::pin(self.gate.connect()).await?;
-            self.slots().connected(slot.slot, Instant::now());
+            self.dispatcher().set_connected(slot.slot, Some(Instant::now()));
             Ok(slot.into_connection(ServerConnection::new(connection, self.statement_cache), is_home))
         };
         match tokio::time::timeout_at(deadline, acquire).await {
             Ok(acquired) => acquired,
-            Err(_) => Err(self.acquire_timeout()),
+            Err(_) => Err(self.refuse(tenant)),
         }
     }
 
@@ -127,42 +119,50 @@ impl Pool {
         self: &Arc<Self>,
         tenant: Option<&SchemaName>,
     ) -> Result<CheckedOut<ServerConnection>, DatabaseError> {
-        let tenant =
-            tenant.map(|tenant| BuildHasherDefault::<DefaultHasher>::default().hash_one(tenant.as_str()));
         let (waker, mut woken) = oneshot::channel();
-        let (acquired, has_affinity) = {
-            let mut slots = self.slots();
-            (
-                slots.acquire(tenant, Instant::now(), waker),
-                slots.affinity.is_enabled(),
-            )
-        };
-        let waiting = match acquired {
+        let acquired = self.dispatcher().acquire(tenant.map(hash), Instant::now(), waker);
+        let (ticket, late_at) = match acquired {
             Acquired::Now(checked_out) => return Ok(checked_out),
+            Acquired::Refused => return Err(self.refuse(tenant)),
             Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
-            Acquired::Waiting(ticket) => Waiting { pool: self, ticket },
+            Acquired::Waiting { ticket, late_at } => (ticket, late_at),
         };
-        if has_affinity {
-            // While other slots are idle, only the affinity keeps the request waiting: it has to look again. After
-            // that, it gets any slot that becomes idle.
-            let _ = tokio::time::timeout(AFFINITY_TIMEOUT, &mut woken).await;
-        } else {
-            let _ = (&mut woken).await;
+        let waiting = Waiting { pool: self, ticket };
+        match late_at {
+            Some(late_at) => drop(tokio::time::timeout_at(late_at, &mut woken).await),
+            None => drop((&mut woken).await),
         }
         loop {
-            let polled = self.slots().poll(waiting.ticket, Instant::now());
+            let polled = self.dispatcher().poll(waiting.ticket, Instant::now());
             match polled {
                 Acquired::Now(checked_out) => {
                     std::mem::forget(waiting); // nothing to cancel
                     return Ok(checked_out);
                 }
-                Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
-                Acquired::Waiting(_) => {
-                    let _ = (&mut woken).await;
-                }
+                Acquired::Waiting { .. } => drop((&mut woken).await),
+                Acquired::Refused | Acquired::Closed => return Err(sqlx::Error::PoolClosed.into()),
             }
         }
     }
+
+    /// The error for a request that gets no connection.
+    fn refuse(&self, tenant: Option<&SchemaName>) -> DatabaseError {
+        let Some(tenant) = tenant.filter(|tenant| self.dispatcher().is_saturated_by(hash(tenant))) else {
+            return self.acquire_timeout();
+        };
+        if let Some(refused) = self.refused.hit() {
+            tracing::warn!(
+                refused,
+                tenant = tenant.as_str(),
+                "refused requests of a tenant beyond TENANT_MAX_CONCURRENT_REQUESTS"
+            );
+        }
+        DatabaseError::TenantLimit
+    }
+}
+
+fn hash(tenant: &SchemaName) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(tenant.as_str())
 }
 
 /// A slot without a connection, freed when it is dropped.
@@ -193,6 +193,6 @@ struct Waiting<'p> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        wake(self.pool.slots().cancel(self.ticket, Instant::now()));
+        wake(self.pool.dispatcher().cancel(self.ticket, Instant::now()));
     }
 }

@@ -2,10 +2,10 @@
 
 mod affinity;
 mod connection;
+mod dispatcher;
 mod gate;
 mod server_connection;
 mod slots;
-mod tenant_limit;
 mod waiters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,11 +18,13 @@ use tokio::time::Instant;
 
 use super::DatabaseError;
 use crate::connect::Connector;
+use crate::log_throttle::LogThrottle;
+use dispatcher::Dispatcher;
+pub(super) use dispatcher::TenantLimits;
 use gate::ConnectGate;
 pub(super) use server_connection::PreparedStatements;
 use server_connection::ServerConnection;
-use slots::{IDLE_TIMEOUT, Slots};
-pub(super) use tenant_limit::{LimitError, TenantLimits, TenantPermit};
+use slots::IDLE_TIMEOUT;
 
 /// Interval between two searches for connections that have expired.
 const REAPER_INTERVAL: Duration = Duration::from_secs(IDLE_TIMEOUT.as_secs() / 12);
@@ -30,11 +32,12 @@ const REAPER_INTERVAL: Duration = Duration::from_secs(IDLE_TIMEOUT.as_secs() / 1
 /// A pool of connections. Requests get one by [`Pool::acquire`] and return it by
 /// [`PooledConnection::check_in`](connection::PooledConnection::check_in).
 pub(super) struct Pool {
-    slots: Mutex<Slots<ServerConnection, oneshot::Sender<()>>>,
+    dispatcher: Mutex<Dispatcher<ServerConnection, oneshot::Sender<()>>>,
     gate: ConnectGate,
     statement_cache: usize,
     close_timeout: Duration,
     acquire_timeouts: AtomicU64,
+    refused: LogThrottle,
     all_free: Notify,
 }
 
@@ -61,6 +64,10 @@ pub(super) struct PoolLimits {
     pub(super) connections: usize,
     /// Maximum number of prepared statements of a connection.
     pub(super) statement_cache: usize,
+    /// Number of tenants beyond which each has home slots.
+    pub(super) affinity_threshold: usize,
+    /// The limits of each tenant.
+    pub(super) tenants: TenantLimits,
     /// Maximum time for which a closed connection keeps its slot.
     pub(super) close_timeout: Duration,
     /// Maximum time for one attempt to connect.
@@ -70,14 +77,17 @@ pub(super) struct PoolLimits {
 impl Pool {
     /// Makes a pool, which opens no connection before the first is needed.
     pub(super) fn new(connector: Connector, limits: &PoolLimits) -> Arc<Self> {
-        // A tenant takes two prepared statements at most.
-        let affinity_threshold = limits.statement_cache / 2;
         let pool = Arc::new(Self {
-            slots: Mutex::new(Slots::new(limits.connections, affinity_threshold)),
+            dispatcher: Mutex::new(Dispatcher::new(
+                limits.connections,
+                limits.affinity_threshold,
+                limits.tenants,
+            )),
             gate: ConnectGate::new(connector, limits.connect_timeout),
             statement_cache: limits.statement_cache,
             close_timeout: limits.close_timeout,
             acquire_timeouts: AtomicU64::new(0),
+            refused: LogThrottle::default(),
             all_free: Notify::new(),
         });
         tokio::spawn(close_expired_connections(Arc::downgrade(&pool)));
@@ -103,25 +113,25 @@ impl Pool {
 
     /// The pool as it is now.
     pub(super) fn status(&self) -> PoolStatus {
-        let slots = self.slots();
-        let counts = slots.counts();
+        let dispatcher = self.dispatcher();
+        let counts = dispatcher.counts();
         PoolStatus {
-            limit: slots.limit(),
+            limit: dispatcher.limit(),
             open: counts.open,
             idle: counts.idle,
             in_use: counts.in_use,
-            waiting: counts.waiting,
+            waiting: dispatcher.waiting(),
             timeouts: self.acquire_timeouts.load(Ordering::Relaxed),
         }
     }
 
     /// Closes all connections, once the requests that use them have finished. Cancel-safe.
     pub(super) async fn close(self: &Arc<Self>) {
-        drop(self.slots().close()); // wakes the requests that wait
+        drop(self.dispatcher().close()); // wakes the requests that wait
         self.close_expired();
         loop {
             let freed = self.all_free.notified();
-            if self.slots().counts().in_use == 0 {
+            if self.dispatcher().counts().in_use == 0 {
                 return;
             }
             freed.await;
@@ -130,20 +140,20 @@ impl Pool {
 
     fn check_in(self: &Arc<Self>, slot: usize, connection: ServerConnection) {
         let now = Instant::now();
-        let mut slots = self.slots();
-        if slots.is_expired(slot, now) {
-            drop(slots);
+        let mut dispatcher = self.dispatcher();
+        if dispatcher.is_expired(slot, now) {
+            drop(dispatcher);
             self.close_connection(slot, connection);
         } else {
-            wake(slots.check_in(slot, connection, now));
+            wake(dispatcher.check_in(slot, connection, now));
         }
     }
 
     fn free(&self, slot: usize) {
-        let mut slots = self.slots();
-        wake(slots.free(slot, Instant::now()));
-        let is_unused = slots.counts().in_use == 0;
-        drop(slots);
+        let mut dispatcher = self.dispatcher();
+        wake(dispatcher.free(slot, Instant::now()));
+        let is_unused = dispatcher.counts().in_use == 0;
+        drop(dispatcher);
         if is_unused {
             self.all_free.notify_waiters();
         }
@@ -159,7 +169,7 @@ impl Pool {
     }
 
     fn close_expired(self: &Arc<Self>) {
-        let expired = self.slots().take_expired(Instant::now());
+        let expired = self.dispatcher().take_expired(Instant::now());
         for (slot, connection) in expired {
             self.close_connection(slot, connection);
         }
@@ -169,14 +179,14 @@ impl Pool {
         self.close_timeout
     }
 
-    fn slots(&self) -> MutexGuard<'_, Slots<ServerConnection, oneshot::Sender<()>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn dispatcher(&self) -> MutexGuard<'_, Dispatcher<ServerConnection, oneshot::Sender<()>>> {
+        self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Wakes a request that waits. One that was cancelled returns its slot itself.
-fn wake(waiter: Option<oneshot::Sender<()>>) {
-    if let Some(waiter) = waiter {
+/// Wakes requests that wait. One that was cancelled returns its slot itself.
+fn wake(waiters: [Option<oneshot::Sender<()>>; 2]) {
+    for waiter in waiters.into_iter().flatten() {
         let _ = waiter.send(());
     }
 }

@@ -5,20 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Maximum time for which a request waits for its preferred slot while others are idle.
-pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(20);
-
-/// Time after which a waiting request takes its other slot when that becomes idle. With less, more requests run
-/// unprepared at moderate load. With more, requests to a slow database wait until they take any slot, and each server
-/// process learns the tables of all tenants.
-pub(super) const OTHER_SLOT_TIMEOUT: Duration = Duration::from_millis(5);
-
-/// A request is overtaken by later ones at its other slot until this many times as many were served as waited before it.
-const OVERTAKING_FACTOR: u64 = 3;
-
-/// As [`OVERTAKING_FACTOR`], at all slots. With less, requests leave their two slots so often that each server process
-/// learns the tables of all tenants.
-const OVERTAKING_FACTOR_ELSEWHERE: u64 = 9;
+/// Maximum time for which a slot's request keeps others waiting that have no other home slot.
+pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The number of a waiting request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +16,12 @@ pub(super) struct Ticket(u64);
 pub(super) struct Waiter<W> {
     pub(super) ticket: Ticket,
     pub(super) tenant: Option<u64>,
-    /// The preferred slot and the tenant's other one; any slot without a preference.
-    pub(super) choices: Option<[usize; 2]>,
-    since: Instant,
-    /// The number of requests that waited before it, and of check-outs until then.
-    ahead: u64,
-    check_outs_before: u64,
+    /// The slots for which it waits; any if there are none.
+    pub(super) homes: Option<[usize; 2]>,
+    /// `false` while the tenant has its maximum number of requests before it.
+    pub(super) is_admitted: bool,
+    /// The time from which it takes any slot.
+    late_at: Instant,
     pub(super) waker: W,
 }
 
@@ -50,71 +38,82 @@ impl<W> Waiters<W> {
         }
     }
 
-    /// Adds a request, after `check_outs` check-outs.
+    /// Adds a request. Returns its ticket, and the time from which it takes any slot: after [`AFFINITY_TIMEOUT`] for
+    /// itself, and for each request before it that waits for one of its home slots.
     pub(super) fn push(
         &mut self,
         tenant: Option<u64>,
-        choices: Option<[usize; 2]>,
-        check_outs: u64,
+        homes: Option<[usize; 2]>,
+        is_admitted: bool,
         now: Instant,
         waker: W,
-    ) -> Ticket {
+    ) -> (Ticket, Instant) {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
+        let shares_home = |other: [usize; 2]| {
+            other
+                .iter()
+                .any(|slot| homes.is_some_and(|homes| homes.contains(slot)))
+        };
+        let ahead = self
+            .queue
+            .iter()
+            .filter(|waiter| waiter.homes.is_some_and(shares_home))
+            .count();
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let late_at = now + AFFINITY_TIMEOUT.saturating_mul(ahead.saturating_add(1));
         self.queue.push_back(Waiter {
             ticket,
             tenant,
-            choices,
-            since: now,
-            ahead: u64::try_from(self.queue.len()).unwrap_or(u64::MAX),
-            check_outs_before: check_outs,
+            homes,
+            is_admitted,
+            late_at,
             waker,
         });
-        ticket
+        (ticket, late_at)
     }
 
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    pub(super) fn contains(&self, ticket: Ticket) -> bool {
-        self.queue.iter().any(|waiter| waiter.ticket == ticket)
+    /// Returns the number of a tenant's requests that are admitted, or of the others.
+    pub(super) fn count(&self, tenant: u64, is_admitted: bool) -> usize {
+        let is_counted =
+            |waiter: &&Waiter<W>| waiter.tenant == Some(tenant) && waiter.is_admitted == is_admitted;
+        self.queue.iter().filter(is_counted).count()
     }
 
-    pub(super) fn count_preferring(&self, slot: usize) -> usize {
-        let prefers = |waiter: &&Waiter<W>| waiter.choices.is_some_and(|[preferred, _]| preferred == slot);
-        self.queue.iter().filter(prefers).count()
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Waiter<W>> {
+        self.queue.iter().find(|waiter| waiter.ticket == ticket)
     }
 
-    pub(super) fn remove(&mut self, ticket: Ticket) {
-        self.queue.retain(|waiter| waiter.ticket != ticket);
+    /// Takes out a request.
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<Waiter<W>> {
+        self.take_first(|waiter| waiter.ticket == ticket)
     }
 
-    /// Takes out the request if it has waited for at least [`AFFINITY_TIMEOUT`].
-    pub(super) fn take_late(&mut self, ticket: Ticket, now: Instant) -> Option<Waiter<W>> {
-        self.take_first(|waiter| waiter.ticket == ticket && waiter.is_late(now))
-    }
-
-    /// Takes out the request that gets `slot`: the first that was overtaken too often, else the first that prefers the
-    /// slot or none, else the first that has waited for [`OTHER_SLOT_TIMEOUT`] if this is its other one, else the first
-    /// that has waited for [`AFFINITY_TIMEOUT`].
-    pub(super) fn take_next(&mut self, slot: usize, check_outs: u64, now: Instant) -> Option<Waiter<W>> {
-        if self.queue.front()?.choices.is_none() {
+    /// Takes out the request that gets `slot`: the first that takes any slot by now, else the first that waits for this
+    /// one.
+    pub(super) fn take_next(&mut self, slot: usize, now: Instant) -> Option<Waiter<W>> {
+        let front = self.queue.front()?;
+        if front.homes.is_none() && front.is_admitted {
             return self.queue.pop_front(); // the usual case without affinity
         }
-        let is_choice = |waiter: &Waiter<W>| waiter.choices.is_none_or(|choices| choices.contains(&slot));
-        let prefers = |waiter: &Waiter<W>| waiter.choices.is_none_or(|[preferred, _]| preferred == slot);
-        self.take_first(|waiter| waiter.is_overtaken(check_outs, OVERTAKING_FACTOR_ELSEWHERE))
+        self.take_first(|waiter| waiter.is_admitted && waiter.is_late(now))
             .or_else(|| {
                 self.take_first(|waiter| {
-                    is_choice(waiter) && waiter.is_overtaken(check_outs, OVERTAKING_FACTOR)
+                    waiter.is_admitted && waiter.homes.is_none_or(|homes| homes.contains(&slot))
                 })
             })
-            .or_else(|| self.take_first(prefers))
-            .or_else(|| {
-                self.take_first(|waiter| is_choice(waiter) && now - waiter.since >= OTHER_SLOT_TIMEOUT)
-            })
-            .or_else(|| self.take_first(|waiter| waiter.is_late(now)))
+    }
+
+    /// Admits the first request of the tenant that is not admitted yet.
+    pub(super) fn admit_next(&mut self, tenant: u64) -> Option<Ticket> {
+        let mut waiters = self.queue.iter_mut();
+        let waiter = waiters.find(|waiter| waiter.tenant == Some(tenant) && !waiter.is_admitted)?;
+        waiter.is_admitted = true;
+        Some(waiter.ticket)
     }
 
     /// Takes out all requests, and returns their wakers.
@@ -130,11 +129,7 @@ impl<W> Waiters<W> {
 }
 
 impl<W> Waiter<W> {
-    fn is_late(&self, now: Instant) -> bool {
-        now - self.since >= AFFINITY_TIMEOUT
-    }
-
-    fn is_overtaken(&self, check_outs: u64, factor: u64) -> bool {
-        check_outs - self.check_outs_before >= self.ahead.saturating_add(1).saturating_mul(factor)
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        now >= self.late_at
     }
 }
