@@ -65,15 +65,15 @@ impl Affinity {
     }
 }
 
-/// The home slots of a tenant: two, or the same one twice for every other tenant.
+/// The home slots of a tenant: two different ones for three of four tenants, else the same one twice.
 ///
 /// The tenants with two even out the queues of all slots. With two for each tenant, server processes would keep the
-/// tables of a third more tenants.
+/// tables of a seventh more tenants.
 pub(super) fn home_slots(tenant: u64, slots: usize) -> Option<[usize; 2]> {
     let slots = u64::try_from(slots).ok()?;
     let first = tenant.checked_rem(slots)?;
     let rest = tenant / slots;
-    let distance = (rest / 2).checked_rem(slots - 1).filter(|_| rest % 2 == 1);
+    let distance = (rest / 4).checked_rem(slots - 1).filter(|_| rest % 4 != 0);
     let second = distance.map_or(first, |distance| (first + distance + 1) % slots);
     Some([usize::try_from(first).ok()?, usize::try_from(second).ok()?])
 }

@@ -36,8 +36,8 @@ fn tenant_at_its_limit_takes_another_slot_than_the_returned_one() {
     let mut pool = Pool::with_limits(2, 0, 1, 10);
     assert_eq!(home_slots(0, 2), Some([0, 0]));
     assert_eq!(home_slots(1, 2), Some([1, 1]));
-    let home = pool.slot(4);
-    assert_eq!((home, home_slots(4, 2)), (0, Some([0, 0])));
+    let home = pool.slot(8);
+    assert_eq!((home, home_slots(8, 2)), (0, Some([0, 0])));
     pool.pass(AFFINITY_TIMEOUT);
     let elsewhere = pool.slot(0);
     assert_eq!(elsewhere, 1);
