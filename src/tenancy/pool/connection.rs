@@ -20,22 +20,15 @@ use crate::tenancy::{DatabaseError, SchemaName};
 /// cancellation, the connection is closed, and the slot stays taken until the server has finished the statement:
 /// otherwise more statements would run than the pool has connections, or the tenant may have.
 pub(in crate::tenancy) struct PooledConnection {
-    connection: Option<ServerConnection>,
-    slot: usize,
-    is_home: bool,
     pool: Arc<Pool>,
+    /// `None` once it was returned.
+    slot: Option<usize>,
+    /// `None` while it is opened.
+    connection: Option<ServerConnection>,
+    is_home: bool,
 }
 
 impl PooledConnection {
-    fn new(connection: ServerConnection, slot: usize, is_home: bool, pool: Arc<Pool>) -> Self {
-        Self {
-            connection: Some(connection),
-            slot,
-            is_home,
-            pool,
-        }
-    }
-
     /// Returns whether this connection prepares the tenant's statements.
     pub(in crate::tenancy) fn is_home(&self) -> bool {
         self.is_home
@@ -44,7 +37,7 @@ impl PooledConnection {
     /// The connection and its prepared statements.
     #[expect(
         clippy::expect_used,
-        reason = "only the methods that consume the guard take it out"
+        reason = "`Pool::acquire` opens it, and only the methods that consume the guard take it out"
     )]
     pub(in crate::tenancy) fn parts(&mut self) -> (&mut PgConnection, &mut PreparedStatements) {
         let server = self.connection.as_mut().expect("the guard has a connection");
@@ -53,18 +46,21 @@ impl PooledConnection {
 
     /// Returns the connection to the pool. Only for a connection that has received the complete answer to its last message.
     pub(in crate::tenancy) fn check_in(mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.pool.check_in(self.slot, connection);
+        if let (Some(slot), Some(connection)) = (self.slot.take(), self.connection.take()) {
+            self.pool.check_in(slot, connection);
         }
     }
 }
 
 impl Drop for PooledConnection {
     fn drop(&mut self) {
-        let Some(mut server) = self.connection.take() else {
+        let Some(slot) = self.slot.take() else {
             return;
         };
-        let (pool, slot) = (Arc::clone(&self.pool), self.slot);
+        let Some(mut server) = self.connection.take() else {
+            return self.pool.free(slot);
+        };
+        let pool = Arc::clone(&self.pool);
         tokio::spawn(async move {
             // PostgreSQL answers a ping once it has finished the message before.
             let finished = tokio::time::timeout(pool.close_timeout(), server.connection.ping()).await;
@@ -96,18 +92,23 @@ impl Pool {
                 connection,
                 is_home,
             } = self.check_out(tenant).await?;
-            let slot = TakenSlot { pool: self, slot };
-            if let Some(connection) = connection {
-                if !is_retry {
-                    return Ok(slot.into_connection(connection, is_home));
-                }
-                self.dispatcher().set_connected(slot.slot, None);
-                let _ = connection.connection.close_hard().await;
+            let mut pooled = PooledConnection {
+                pool: Arc::clone(self),
+                slot: Some(slot),
+                connection,
+                is_home,
+            };
+            if is_retry && let Some(old) = pooled.connection.take() {
+                self.dispatcher().set_connected(slot, None);
+                let _ = old.connection.close_hard().await;
             }
-            // Seldom done, and large: boxed, it does not make every request's future as large.
-            let connection = Box::pin(self.gate.connect()).await?;
-            self.dispatcher().set_connected(slot.slot, Some(Instant::now()));
-            Ok(slot.into_connection(ServerConnection::new(connection, self.statement_cache), is_home))
+            if pooled.connection.is_none() {
+                // Seldom done, and large: boxed, it does not make every request's future as large.
+                let connection = Box::pin(self.gate.connect()).await?;
+                self.dispatcher().set_connected(slot, Some(Instant::now()));
+                pooled.connection = Some(ServerConnection::new(connection, self.statement_cache));
+            }
+            Ok(pooled)
         };
         match tokio::time::timeout_at(deadline, acquire).await {
             Ok(acquired) => acquired,
@@ -163,26 +164,6 @@ impl Pool {
 
 fn hash(tenant: &SchemaName) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(tenant.as_str())
-}
-
-/// A slot without a connection, freed when it is dropped.
-struct TakenSlot<'p> {
-    pool: &'p Arc<Pool>,
-    slot: usize,
-}
-
-impl TakenSlot<'_> {
-    fn into_connection(self, connection: ServerConnection, is_home: bool) -> PooledConnection {
-        let connection = PooledConnection::new(connection, self.slot, is_home, Arc::clone(self.pool));
-        std::mem::forget(self); // the connection frees the slot now
-        connection
-    }
-}
-
-impl Drop for TakenSlot<'_> {
-    fn drop(&mut self) {
-        self.pool.free(self.slot);
-    }
 }
 
 /// A request that waits, until it is dropped.

@@ -13,8 +13,9 @@
 
 use tokio::time::Instant;
 
+use super::PoolStatus;
 use super::affinity::{Affinity, home_slots};
-use super::slots::{CheckedOut, Counts, IDLE_TIMEOUT, Slots};
+use super::slots::{CheckedOut, IDLE_TIMEOUT, Slots};
 use super::waiters::{Ticket, Waiter, Waiters};
 
 /// Maximum number of requests of one tenant that wait for its home slots. With less, requests leave their home slots by
@@ -197,16 +198,12 @@ impl<C, W> Dispatcher<C, W> {
         self.slots.count_in_use(tenant).1 >= self.limits.max_requests
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        self.slots.counts()
-    }
-
-    pub(super) fn waiting(&self) -> usize {
-        self.waiters.len()
-    }
-
-    pub(super) fn limit(&self) -> usize {
-        self.slots.limit()
+    /// The pool as it is now, without the number of timeouts.
+    pub(super) fn status(&self) -> PoolStatus {
+        PoolStatus {
+            waiting: self.waiters.len(),
+            ..self.slots.status()
+        }
     }
 }
 

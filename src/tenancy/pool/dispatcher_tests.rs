@@ -180,7 +180,7 @@ fn cancelled_waiters_are_skipped() {
     let cancelled = pool.wait(0, 1);
     let next = pool.wait(0, 2);
     assert!(pool.cancel(cancelled).is_empty());
-    assert_eq!(pool.dispatcher.waiting(), 1);
+    assert_eq!(pool.dispatcher.status().waiting, 1);
     assert_eq!(pool.check_in(0), [2]);
     assert_eq!(pool.granted(next), Some(0));
 }
@@ -210,9 +210,9 @@ fn idle_connections_expire_without_traffic() {
     pool.pass(MS);
     assert_eq!(pool.dispatcher.take_expired(pool.now), [(0, 7), (2, 7)]);
     // A connection that is being closed still takes its slot.
-    assert_eq!(pool.dispatcher.counts().in_use, 2);
+    assert_eq!(pool.dispatcher.status().in_use, 2);
     pool.dispatcher.free(0, pool.now);
-    let counts = pool.dispatcher.counts();
+    let counts = pool.dispatcher.status();
     assert_eq!((counts.open, counts.idle, counts.in_use), (2, 1, 1));
 }
 
@@ -284,5 +284,5 @@ fn closed_pool_gives_out_nothing() {
     assert!(matches!(pool.acquire(0), Acquired::Closed));
     assert!(pool.dispatcher.is_expired(slot, pool.now));
     pool.dispatcher.free(slot, pool.now);
-    assert_eq!(pool.dispatcher.counts().open, 0);
+    assert_eq!(pool.dispatcher.status().open, 0);
 }

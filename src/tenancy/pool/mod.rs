@@ -113,15 +113,9 @@ impl Pool {
 
     /// The pool as it is now.
     pub(super) fn status(&self) -> PoolStatus {
-        let dispatcher = self.dispatcher();
-        let counts = dispatcher.counts();
         PoolStatus {
-            limit: dispatcher.limit(),
-            open: counts.open,
-            idle: counts.idle,
-            in_use: counts.in_use,
-            waiting: dispatcher.waiting(),
             timeouts: self.acquire_timeouts.load(Ordering::Relaxed),
+            ..self.dispatcher().status()
         }
     }
 
@@ -131,7 +125,7 @@ impl Pool {
         self.close_expired();
         loop {
             let freed = self.all_free.notified();
-            if self.dispatcher().counts().in_use == 0 {
+            if self.dispatcher().status().in_use == 0 {
                 return;
             }
             freed.await;
@@ -152,7 +146,7 @@ impl Pool {
     fn free(&self, slot: usize) {
         let mut dispatcher = self.dispatcher();
         wake(dispatcher.free(slot, Instant::now()));
-        let is_unused = dispatcher.counts().in_use == 0;
+        let is_unused = dispatcher.status().in_use == 0;
         drop(dispatcher);
         if is_unused {
             self.all_free.notify_waiters();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::PoolStatus;
 use super::affinity::Usage;
 use super::waiters::AFFINITY_TIMEOUT;
 
@@ -42,14 +43,6 @@ pub(super) struct CheckedOut<C> {
     pub(super) connection: Option<C>,
     /// `true` if the slot prepares the tenant's statements: it is a home slot of the tenant, or the request has none.
     pub(super) is_home: bool,
-}
-
-/// The pool's connections at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) open: usize,
-    pub(super) idle: usize,
-    pub(super) in_use: usize,
 }
 
 impl<C> Slots<C> {
@@ -120,13 +113,17 @@ impl<C> Slots<C> {
         self.all.len()
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    /// The slots as they are now, without the requests that wait.
+    pub(super) fn status(&self) -> PoolStatus {
         let count = |is_counted: fn(&&Slot<C>) -> bool| self.all.iter().filter(is_counted).count();
         let idle = count(|slot| matches!(slot, Slot::Idle(Some(_))));
-        Counts {
+        PoolStatus {
+            limit: self.all.len(),
             open: idle + count(|slot| matches!(slot, Slot::InUse { usage: Some(_), .. })),
             idle,
             in_use: count(|slot| matches!(slot, Slot::InUse { .. })),
+            waiting: 0,
+            timeouts: 0,
         }
     }
 

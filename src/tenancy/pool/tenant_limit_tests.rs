@@ -126,8 +126,8 @@ impl RandomUse {
             assert!(of_tenant <= max_requests);
             assert_eq!(self.in_use.iter().filter(|(_, other)| other == slot).count(), 1);
         }
-        assert_eq!(self.pool.dispatcher.counts().in_use, self.in_use.len());
-        assert_eq!(self.pool.dispatcher.waiting(), self.waiting.len());
+        assert_eq!(self.pool.dispatcher.status().in_use, self.in_use.len());
+        assert_eq!(self.pool.dispatcher.status().waiting, self.waiting.len());
     }
 }
 
