@@ -73,7 +73,9 @@ pub(super) fn home_slots(tenant: u64, slots: usize) -> Option<[usize; 2]> {
     let slots = u64::try_from(slots).ok()?;
     let first = tenant.checked_rem(slots)?;
     let rest = tenant / slots;
-    let distance = (rest / 4).checked_rem(slots - 1).filter(|_| rest % 4 != 0);
+    let distance = (rest / 4)
+        .checked_rem(slots - 1)
+        .filter(|_| !rest.is_multiple_of(4));
     let second = distance.map_or(first, |distance| (first + distance + 1) % slots);
     Some([usize::try_from(first).ok()?, usize::try_from(second).ok()?])
 }

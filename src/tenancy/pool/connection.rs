@@ -44,7 +44,8 @@ impl PooledConnection {
         (&mut server.connection, &mut server.prepared)
     }
 
-    /// Returns the connection to the pool. Only for a connection that has received the complete answer to its last message.
+    /// Returns the connection to the pool. Only for a connection that has received the complete answer to its last
+    /// message.
     pub(in crate::tenancy) fn check_in(mut self) {
         if let (Some(slot), Some(connection)) = (self.slot.take(), self.connection.take()) {
             self.pool.check_in(slot, connection);

@@ -1,4 +1,4 @@
-//! Which request gets which slot, and when. No I/O and no clock: every call takes `now`.
+//! The assignment of slots to requests. No I/O and no clock: every call takes `now`.
 //!
 //! A tenant has at most [`TenantLimits::max_requests`] requests that have a slot or wait for one. Further ones wait
 //! until the tenant has fewer.
@@ -7,8 +7,8 @@
 //! process of the server plans, and keeps in memory, the statements of its own tenants and not of all:
 //!
 //! - A request takes the first of its tenant's home slots that is idle, or the first that becomes idle.
-//! - It takes any slot if it has waited for [`AFFINITY_TIMEOUT`], and for as long again for each request that waited
-//!   before it for its home slots; and at once if one request has had each of its home slots for that long.
+//! - It takes any slot after it has waited for `AFFINITY_TIMEOUT`, and for as long again for each request before it that
+//!   waits for the same slots. It does not wait at all if each of its home slots has served one request for that long.
 //! - If [`MAX_WAITING_AT_HOME`] requests of one tenant wait, its further ones take any slot.
 
 use tokio::time::Instant;
@@ -101,16 +101,19 @@ impl<C, W> Dispatcher<C, W> {
 
     /// Takes a slot for a waiting request: the one that was granted to it, or an idle one.
     pub(super) fn poll(&mut self, ticket: Ticket, now: Instant) -> Acquired<C> {
-        self.grant_idle(ticket, now);
         if let Some(granted) = self.take_granted(ticket) {
             return Acquired::Now(granted);
         }
-        match self.waiters.get(ticket) {
-            Some(_) => Acquired::Waiting {
+        if self.waiters.get(ticket).is_none() {
+            return Acquired::Closed;
+        }
+        self.grant_idle(ticket, now);
+        match self.take_granted(ticket) {
+            Some(granted) => Acquired::Now(granted),
+            None => Acquired::Waiting {
                 ticket,
                 late_at: None,
             },
-            None => Acquired::Closed,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Maximum time for which a slot's request keeps others waiting that have no other home slot.
+/// Maximum time for which a request waits for its home slots, for itself and again for each request before it.
 pub(super) const AFFINITY_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The number of a waiting request.
