@@ -56,11 +56,6 @@ impl Database {
         let limits = PoolLimits {
             connections: usize::try_from(settings.database_max_connections).unwrap_or(usize::MAX),
             statement_cache: settings.database_statement_cache,
-            affinity_threshold: if session.uses_transaction_pooling() {
-                usize::MAX // nothing is prepared
-            } else {
-                settings.database_statement_cache / 2 // a tenant takes two prepared statements at most
-            },
             tenants: TenantLimits {
                 max_requests: settings.tenant_share(),
                 max_waiting: settings.tenant_max_waiting_requests,
@@ -215,8 +210,10 @@ impl Database {
             .step::<_, DatabaseError>(Step::Acquire, &self.shared.name, async {
                 let deadline = self.deadline();
                 let settings = self.checked_settings(deadline).await?;
+                let has_affinity = settings.allows_prepared_statements();
                 let tenant = tenant.map(Arc::as_ref);
-                let connection = self.shared.pool.acquire(tenant, deadline, is_retry).await?;
+                let acquired = self.shared.pool.acquire(tenant, has_affinity, deadline, is_retry);
+                let connection = acquired.await?;
                 Ok((settings, connection))
             })
             .await?;

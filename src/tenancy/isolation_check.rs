@@ -40,7 +40,7 @@ pub(super) async fn run(
     settings: &SessionSettings,
     deadline: Instant,
 ) -> Result<SessionSettings, DatabaseError> {
-    let mut pooled = pool.acquire(None, deadline, false).await?;
+    let mut pooled = pool.acquire(None, false, deadline, false).await?;
     let mut other = pool.connect().await?;
     let (connection, prepared) = pooled.parts();
     require_version(other.server_version_num())?;

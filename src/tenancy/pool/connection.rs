@@ -75,7 +75,8 @@ impl Drop for PooledConnection {
 
 impl Pool {
     /// Waits for a connection until `deadline`: an idle one, preferably of a home slot of `tenant`, or a new one.
-    /// `is_retry` asks for a new one in any case. Cancel-safe.
+    /// Without `has_affinity`, the tenant has no home slots. `is_retry` asks for a new connection in any case.
+    /// Cancel-safe.
     ///
     /// # Errors
     ///
@@ -84,6 +85,7 @@ impl Pool {
     pub(in crate::tenancy) async fn acquire(
         self: &Arc<Self>,
         tenant: Option<&SchemaName>,
+        has_affinity: bool,
         deadline: Instant,
         is_retry: bool,
     ) -> Result<PooledConnection, DatabaseError> {
@@ -92,7 +94,7 @@ impl Pool {
                 slot,
                 connection,
                 is_home,
-            } = self.check_out(tenant).await?;
+            } = self.check_out(tenant, has_affinity).await?;
             let mut pooled = PooledConnection {
                 pool: Arc::clone(self),
                 slot: Some(slot),
@@ -120,9 +122,12 @@ impl Pool {
     async fn check_out(
         self: &Arc<Self>,
         tenant: Option<&SchemaName>,
+        has_affinity: bool,
     ) -> Result<CheckedOut<ServerConnection>, DatabaseError> {
         let (waker, mut woken) = oneshot::channel();
-        let acquired = self.dispatcher().acquire(tenant.map(hash), Instant::now(), waker);
+        let acquired = self
+            .dispatcher()
+            .acquire(tenant.map(hash), has_affinity, Instant::now(), waker);
         let (ticket, late_at) = match acquired {
             Acquired::Now(checked_out) => return Ok(checked_out),
             Acquired::Refused => return Err(self.refuse(tenant)),

@@ -75,8 +75,15 @@ impl<C, W> Dispatcher<C, W> {
         }
     }
 
-    /// Takes a slot for a request of `tenant` (a hash of its name), or lets it wait.
-    pub(super) fn acquire(&mut self, tenant: Option<u64>, now: Instant, waker: W) -> Acquired<C> {
+    /// Takes a slot for a request of `tenant` (a hash of its name), or lets it wait. Without `has_affinity`, the tenant
+    /// has no home slots.
+    pub(super) fn acquire(
+        &mut self,
+        tenant: Option<u64>,
+        has_affinity: bool,
+        now: Instant,
+        waker: W,
+    ) -> Acquired<C> {
         if self.is_closed {
             return Acquired::Closed;
         }
@@ -88,7 +95,7 @@ impl<C, W> Dispatcher<C, W> {
             return Acquired::Refused;
         }
         let homes = tenant
-            .filter(|tenant| self.affinity.is_enabled_by(*tenant, now))
+            .filter(|tenant| has_affinity && self.affinity.is_enabled_by(*tenant, now))
             .filter(|_| admitted + others < MAX_WAITING_AT_HOME)
             .and_then(|tenant| home_slots(tenant, self.slots.limit()));
         if let Some(slot) = self.slots.idle_slot_for(homes, now).filter(|_| is_admitted) {

@@ -38,7 +38,7 @@ impl Pool {
     }
 
     fn acquire(&mut self, tenant: u64) -> Acquired<u32> {
-        self.dispatcher.acquire(Some(tenant), self.now, 0)
+        self.dispatcher.acquire(Some(tenant), true, self.now, 0)
     }
 
     fn slot(&mut self, tenant: u64) -> usize {
@@ -54,7 +54,7 @@ impl Pool {
     }
 
     fn wait(&mut self, tenant: u64, waker: u32) -> Ticket {
-        match self.dispatcher.acquire(Some(tenant), self.now, waker) {
+        match self.dispatcher.acquire(Some(tenant), true, self.now, waker) {
             Acquired::Waiting { ticket, .. } => ticket,
             other => panic!("{other:?}"),
         }
@@ -135,6 +135,14 @@ fn tenant_with_many_waiting_requests_takes_any_slot() {
     // No slot is idle: the first that is checked in serves one of its requests.
     pool.wait(1, 2);
     assert_eq!(pool.check_in(0), [2]);
+}
+
+#[test]
+fn request_without_affinity_takes_any_slot() {
+    let mut pool = Pool::new(4);
+    assert_eq!(pool.slot(2), 2);
+    let acquired = pool.dispatcher.acquire(Some(2), false, pool.now, 1);
+    assert!(matches!(acquired, Acquired::Now(_)));
 }
 
 #[test]

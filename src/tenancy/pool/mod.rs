@@ -64,8 +64,6 @@ pub(super) struct PoolLimits {
     pub(super) connections: usize,
     /// Maximum number of prepared statements of a connection.
     pub(super) statement_cache: usize,
-    /// Number of tenants beyond which each has home slots.
-    pub(super) affinity_threshold: usize,
     /// The limits of each tenant.
     pub(super) tenants: TenantLimits,
     /// Maximum time for which a closed connection keeps its slot.
@@ -78,9 +76,10 @@ impl Pool {
     /// Makes a pool, which opens no connection before the first is needed.
     pub(super) fn new(connector: Connector, limits: &PoolLimits) -> Arc<Self> {
         let pool = Arc::new(Self {
+            // A tenant takes two prepared statements at most.
             dispatcher: Mutex::new(Dispatcher::new(
                 limits.connections,
-                limits.affinity_threshold,
+                limits.statement_cache / 2,
                 limits.tenants,
             )),
             gate: ConnectGate::new(connector, limits.connect_timeout),

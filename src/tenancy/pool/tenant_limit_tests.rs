@@ -87,7 +87,7 @@ impl RandomUse {
         let acquired = self
             .pool
             .dispatcher
-            .acquire(Some(tenant), self.pool.now, self.last_waker);
+            .acquire(Some(tenant), true, self.pool.now, self.last_waker);
         match acquired {
             Acquired::Now(checked_out) => self.in_use.push((tenant, checked_out.slot)),
             Acquired::Waiting { ticket, .. } => self.waiting.push((tenant, self.last_waker, ticket)),
